@@ -1,0 +1,5 @@
+"""What every learnt model has to beat, as HEAR models like any other.
+
+``benchmarks.baselines.logmel``: mean and deviation of the log-mel spectrogram, nothing learnt.
+``benchmarks.baselines.random_encoder``: the DeLoRes encoder with random weights.
+"""

@@ -1,0 +1,42 @@
+"""A HEAR model: the DeLoRes encoder as it is before any training.
+
+The paper (arXiv 2203.13628, table 6) compares with it: on many tasks a random convolutional encoder
+with max + mean pooling is strong, and a learnt one has to beat it.
+"""
+
+from __future__ import annotations
+
+import torch
+
+import hear_delores
+from hear_delores import get_scene_embeddings, get_timestamp_embeddings
+from hear_delores.encoder import AudioNTT, EncoderConfig
+from hear_delores.model import HearModel
+
+__all__ = ["get_scene_embeddings", "get_timestamp_embeddings", "load_model"]
+
+
+def load_model(model_file_path: str = "", seed: int = 0, embedding_size: int | None = None) -> HearModel:
+    """A randomly initialised encoder of the shape of a checkpoint, with that checkpoint's front-end.
+
+    Args:
+        model_file_path: the checkpoint (or shipped name) whose shape, front-end, normalisation and
+            pooling are taken, and whose weights are not; "" takes the shipped default weights' ones.
+        seed: which random initialisation; torch's global random state is left as it was.
+        embedding_size: another width than the checkpoint's.
+    """
+    like = hear_delores.load_model(model_file_path)
+    config = like.encoder.config
+    if embedding_size is not None:
+        config = EncoderConfig(**{**config.to_dict(), "embedding_size": int(embedding_size)})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(seed))
+        encoder = AudioNTT(config)
+    return HearModel(
+        encoder,
+        like.frontend.config,
+        mean=like.mean,
+        std=like.std,
+        scene=like.scene,
+        info={"method": "random initialisation", "config": {"seed": int(seed)}},
+    )

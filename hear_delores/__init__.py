@@ -1,0 +1,91 @@
+"""DeLoRes audio embeddings behind the HEAR common API (https://hearbenchmark.com/hear-api.html).
+
+>>> import hear_delores, torch
+>>> model = hear_delores.load_model()                                       # doctest: +SKIP
+>>> hear_delores.get_scene_embeddings(torch.zeros(1, 16000), model).shape   # doctest: +SKIP
+torch.Size([1, 2048])
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from torch import Tensor
+
+from hear_delores.checkpoint import load_checkpoint, save_checkpoint, weights_hash
+from hear_delores.encoder import AudioNTT, EncoderConfig
+from hear_delores.errors import DeloresError
+from hear_delores.frontend import FrontendConfig, LogMel
+from hear_delores.model import HearModel
+from hear_delores.shipped import find_weights
+
+__all__ = [
+    "AudioNTT",
+    "DeloresError",
+    "EncoderConfig",
+    "FrontendConfig",
+    "HearModel",
+    "LogMel",
+    "__version__",
+    "get_scene_embeddings",
+    "get_timestamp_embeddings",
+    "load_checkpoint",
+    "load_model",
+    "save_checkpoint",
+    "weights_hash",
+]
+
+__version__ = "0.1.0"
+
+
+def load_model(model_file_path: str | os.PathLike[str] = "") -> HearModel:
+    """The model in a checkpoint, on the CPU and in eval mode.
+
+    Args:
+        model_file_path: a checkpoint of ours, a foreign one that ``foreign`` reads, or the name of weights
+            that this package ships; "" is the shipped default.
+
+    Raises:
+        DeloresError: there is no such file or name, or it is no checkpoint that can be used.
+    """
+    return load_checkpoint(find_weights(model_file_path))
+
+
+def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
+    """One embedding per clip, (n_sounds, model.scene_embedding_size) float32.
+
+    Args:
+        audio: (n_sounds, n_samples) float32 in [-1, 1], at ``model.sample_rate``.
+        model: from ``load_model``.
+
+    Raises:
+        DeloresError: the audio or the model is not as described.
+    """
+    return _checked(model).scene_embeddings(audio)
+
+
+def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, Tensor]:
+    """Embeddings over time and where they are centred.
+
+    Args:
+        audio: (n_sounds, n_samples) float32 in [-1, 1], at ``model.sample_rate``.
+        model: from ``load_model``.
+
+    Returns:
+        embeddings: (n_sounds, n_timestamps, model.timestamp_embedding_size) float32;
+        timestamps: (n_sounds, n_timestamps) float32, milliseconds.
+
+    Raises:
+        DeloresError: the audio or the model is not as described.
+    """
+    return _checked(model).timestamp_embeddings(audio)
+
+
+def _checked(model: Any) -> HearModel:
+    if not isinstance(model, HearModel):
+        raise DeloresError(
+            f"Expected a model from hear_delores.load_model, but got {type(model).__name__}: "
+            "pass what load_model returned."
+        )
+    return model

@@ -1,0 +1,273 @@
+"""Checkpoints: encoder weights as safetensors, everything else as JSON in the file's header.
+
+A file holds the encoder's tensors ("encoder.*") and one metadata entry, "hear_delores", with the JSON of:
+format_version, method, encoder {...}, frontend {...}, normalization {mean, std}, scene [...], config {...},
+data {...}, step, metrics {...}. Nothing is ever unpickled from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hear_delores.encoder import AudioNTT, EncoderConfig
+from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.files import atomic_path
+from hear_delores.foreign import read_foreign
+from hear_delores.frontend import FrontendConfig
+from hear_delores.model import HearModel
+
+__all__ = ["FORMAT_VERSION", "INFO", "load_checkpoint", "read_header", "save_checkpoint", "weights_hash"]
+
+FORMAT_VERSION = 1
+METADATA_KEY = "hear_delores"
+INFO: dict[str, Any] = {"method": "", "config": {}, "data": {}, "step": 0, "metrics": {}}
+"""What ``HearModel.info`` carries into a checkpoint, with the values that stand for "not known"."""
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str], model: HearModel, *, dtype: torch.dtype = torch.float32
+) -> None:
+    """Writes ``model`` to ``path``: the whole file, or on any failure nothing.
+
+    Args:
+        path: of the file; its folder is made when absent.
+        model: what to write; ``model.info`` may hold method, config, data, step and metrics, as JSON values.
+        dtype: float32, float16 or bfloat16, for tensors of two and more dimensions. Biases and BatchNorm's
+            vectors stay float32: they weigh nothing, and running variances do not fit into float16.
+
+    Raises:
+        DeloresError: another dtype, unknown or unserialisable info, weights that are not finite (in
+            ``dtype``), or a place that cannot be written.
+    """
+    if dtype not in DTYPES:
+        raise DeloresError(f"Expected `dtype` to be one of {DTYPES}, but got {dtype}.")
+    header = json.dumps(_header(model), sort_keys=True)
+    tensors = {f"encoder.{name}": value for name, value in _encoder_state(model.encoder).items()}
+    tensors = {name: value.to(dtype) if value.ndim > 1 else value for name, value in tensors.items()}
+    _check_finite(tensors, f"Cannot save {path}")
+    try:
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={METADATA_KEY: header})
+    except (OSError, SafetensorError) as error:
+        raise DeloresError(f"Cannot write the checkpoint {path}: {error}.") from None
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    frontend: FrontendConfig | None = None,
+    mean: float | None = None,
+    std: float | None = None,
+) -> HearModel:
+    """The model in a checkpoint, float32 on the CPU in eval mode; torch's random state is not touched.
+
+    Args:
+        path: a file of ``save_checkpoint``, or a foreign one that ``foreign.read_foreign`` knows.
+        frontend, mean, std: for foreign checkpoints only, which do not hold them; they may as well stand in a
+            file ``<path>.json`` beside the checkpoint: {"mean": ..., "std": ..., "frontend": {...}}.
+
+    Raises:
+        DeloresError: the file is absent, truncated, not a checkpoint, of another architecture, holds code,
+            lacks a tensor or has one too many, or holds values that are not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "it is a folder" if path.is_dir() else "there is no such file"
+        raise DeloresError(f"Expected a checkpoint at {path}, but {what}: check the path.")
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(9)
+    except OSError as error:
+        raise DeloresError(f"Cannot read the checkpoint {path}: {error.strerror}.") from None
+    if start[8:9] != b"{":  # safetensors: eight bytes of length, then JSON
+        encoder_config, state, settings = read_foreign(path, frontend, mean, std)
+        return _assemble(path, encoder_config, state, settings)
+    if frontend is not None or mean is not None or std is not None:
+        raise DeloresError(
+            f"{path} holds its own front-end and statistics: leave `frontend`, `mean` and `std` out."
+        )
+    header, tensors = _read(path)
+    try:
+        encoder_config = EncoderConfig.from_dict(header["encoder"])
+    except DeloresError as error:
+        raise DeloresError(f"{path}: {error}") from None
+    prefix = "encoder."
+    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    if len(state) != len(tensors):
+        extra = sorted(name for name in tensors if not name.startswith(prefix))
+        raise DeloresError(
+            f"{path}: expected encoder tensors only, but got {_some(extra)}: it is of another architecture."
+        )
+    return _assemble(path, encoder_config, state, header)
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON header of a checkpoint of ours, without its tensors.
+
+    Raises:
+        DeloresError: the file is absent, truncated, or no checkpoint of ours.
+    """
+    try:
+        with safe_open(os.fspath(path), framework="pt") as stream:
+            metadata = stream.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise DeloresError(
+            f"Cannot read the checkpoint {path}: {error}. It is damaged or truncated: copy it again."
+        ) from None
+    return _parse_header(Path(path), metadata)
+
+
+def weights_hash(model: HearModel) -> str:
+    """SHA-256 of everything that determines the embeddings, as 64 hexadecimal digits.
+
+    Over the encoder's float32 tensors (sorted by name; name, dtype, shape and little-endian bytes) and the
+    encoder's, the front-end's, the normalisation's and the scene's settings.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(_encoder_state(model.encoder).items()):
+        digest.update(f"{name} float32 {tuple(value.shape)}\n".encode())
+        digest.update(np.ascontiguousarray(value.numpy(), dtype="<f4").tobytes())
+    digest.update(json.dumps(_settings(model), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _settings(model: HearModel) -> dict[str, Any]:
+    return {
+        "encoder": model.encoder.config.to_dict(),
+        "frontend": model.frontend.config.to_dict(),
+        "normalization": {"mean": model.mean, "std": model.std},
+        "scene": list(model.scene),
+    }
+
+
+def _header(model: HearModel) -> dict[str, Any]:
+    for key in model.info:
+        if key not in INFO:
+            raise DeloresError(f"A checkpoint has no place for info {key!r}. {did_you_mean(key, INFO)}")
+    header = {"format_version": FORMAT_VERSION, **_settings(model), **INFO, **model.info}
+    try:
+        json.dumps(header)
+    except (TypeError, ValueError) as error:
+        raise DeloresError(f"Expected the model's info to be plain JSON values, but got: {error}.") from None
+    return header
+
+
+def _encoder_state(encoder: AudioNTT) -> dict[str, Tensor]:
+    """The tensors that determine the encoder's output, float32, contiguous, on the CPU.
+
+    BatchNorm's batch counters are left out: with a fixed momentum nothing reads them.
+    """
+    state = encoder.state_dict()
+    kept = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    return {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in kept.items()}
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a safetensors file of ours; the tensors are copies, not views of the file."""
+    header = read_header(path)
+    try:
+        with safe_open(str(path), framework="pt") as stream:
+            tensors = {name: stream.get_tensor(name).clone() for name in stream.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DeloresError(
+            f"Cannot read the checkpoint {path}: {error}. It is damaged or truncated: copy it again."
+        ) from None
+    return header, tensors
+
+
+def _parse_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    if METADATA_KEY not in metadata:
+        raise DeloresError(
+            f"Expected a hear_delores checkpoint at {path}, but its header has no {METADATA_KEY!r} entry: "
+            "it was made by another program."
+        )
+    try:
+        header = json.loads(metadata[METADATA_KEY])
+    except ValueError:
+        raise DeloresError(f"The header of {path} is no JSON: the file is damaged, copy it again.") from None
+    if not isinstance(header, dict):
+        raise DeloresError(f"The header of {path} is no JSON object: the file is damaged, copy it again.")
+    version = header.get("format_version")
+    if version != FORMAT_VERSION:
+        raise DeloresError(
+            f"Expected checkpoint format {FORMAT_VERSION} in {path}, but got {version!r}: "
+            "update hear-delores, or use the version that wrote it."
+        )
+    missing = sorted({"encoder", "frontend", "normalization", "scene"} - header.keys())
+    if missing:
+        raise DeloresError(
+            f"The header of {path} lacks {', '.join(missing)}: the file is damaged, copy it again."
+        )
+    return header
+
+
+def _assemble(
+    path: Path, config: EncoderConfig, state: dict[str, Tensor], header: Mapping[str, Any]
+) -> HearModel:
+    """The model of checked tensors and settings. Built on the meta device: no random weights are drawn."""
+    with torch.device("meta"):
+        encoder = AudioNTT(config)
+    counters = [name for name in encoder.state_dict() if name.endswith("num_batches_tracked")]
+    expected = {name: value.shape for name, value in encoder.state_dict().items() if name not in counters}
+    _check_tensors(path, expected, state)
+    full: dict[str, Tensor] = {name: value.to(torch.float32).contiguous() for name, value in state.items()}
+    full.update({name: torch.zeros((), dtype=torch.int64, device="cpu") for name in counters})
+    encoder.load_state_dict(full, strict=True, assign=True)
+    normalization = header["normalization"]
+    if not isinstance(normalization, Mapping) or not {"mean", "std"} <= normalization.keys():
+        raise DeloresError(f"{path}: expected a normalization with mean and std, but got {normalization!r}.")
+    try:
+        model = HearModel(
+            encoder,
+            FrontendConfig.from_dict(header["frontend"]),
+            normalization["mean"],
+            normalization["std"],
+            header["scene"],
+            {key: header.get(key, value) for key, value in INFO.items()},
+        )
+    except DeloresError as error:
+        raise DeloresError(f"{path}: {error}") from None
+    return model.eval()
+
+
+def _check_tensors(path: Path, expected: Mapping[str, torch.Size], state: Mapping[str, Tensor]) -> None:
+    hint = "it is of another architecture, or damaged"
+    missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    if missing:
+        raise DeloresError(
+            f"{path}: expected {len(expected)} encoder tensors, but {_some(missing)} is missing: {hint}."
+        )
+    if extra:
+        raise DeloresError(
+            f"{path}: expected {len(expected)} encoder tensors, but got {_some(extra)} besides: {hint}."
+        )
+    for name, shape in expected.items():
+        value = state[name]
+        if value.shape != shape or value.dtype not in (*DTYPES, torch.float64):
+            raise DeloresError(
+                f"{path}: expected {name} to be floating point of shape {tuple(shape)}, "
+                f"but got {value.dtype} of shape {tuple(value.shape)}: {hint}."
+            )
+    _check_finite(state, f"Cannot use {path}")
+
+
+def _check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise DeloresError(f"{what}: expected finite weights, but {name} holds NaN or infinity.")
+
+
+def _some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"

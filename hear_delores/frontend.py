@@ -1,0 +1,169 @@
+"""Waveform -> log-mel spectrogram, equal to librosa's to 1e-4 in log units.
+
+The settings of the DeLoRes papers are the defaults. A configuration is stored in every checkpoint, so
+that a model always hears through the front-end that it was trained with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hear_delores import settings
+from hear_delores.errors import DeloresError
+
+__all__ = ["FrontendConfig", "LogMel"]
+
+MEL_SCALES = ("slaney", "htk")
+MEL_NORMS = ("slaney", None)
+
+
+@dataclass(frozen=True)
+class FrontendConfig:
+    """Settings of the log-mel front-end; the defaults are those of arXiv 2203.13628.
+
+    Attributes:
+        sample_rate: of the audio, Hz.
+        n_fft, win_length, hop_length: samples; ``n_fft`` is even. Periodic Hann window.
+        n_mels: number of mel bands, a multiple of 8 (the encoder halves them three times).
+        f_min, f_max: lowest and highest frequency of the bands, Hz.
+        mel_scale: "slaney" (librosa's default) or "htk" (torchaudio's default).
+        mel_norm: "slaney" (bands of equal area) or None.
+        eps: added to the power before the logarithm.
+
+    Raises:
+        DeloresError: a value is of the wrong type or out of range.
+    """
+
+    sample_rate: int = 16000
+    n_fft: int = 1024
+    win_length: int = 1024
+    hop_length: int = 160
+    n_mels: int = 64
+    f_min: float = 60.0
+    f_max: float = 7800.0
+    mel_scale: str = "slaney"
+    mel_norm: str | None = "slaney"
+    eps: float = float(torch.finfo(torch.float32).eps)
+
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels"):
+            settings.require_integer(owner, name, getattr(self, name))
+        settings.require_number(owner, "f_min", self.f_min, 0.0)
+        settings.require_number(owner, "f_max", self.f_max, self.f_min, above=True)
+        settings.require_number(owner, "eps", self.eps, 0.0, above=True)
+        if self.n_fft % 2 or self.win_length > self.n_fft:
+            raise DeloresError(
+                f"{owner}: expected an even `n_fft` of at least `win_length` = {self.win_length}, "
+                f"but got {self.n_fft}."
+            )
+        if self.n_mels % 8:
+            raise DeloresError(f"{owner}: expected `n_mels` to be a multiple of 8, but got {self.n_mels}.")
+        if self.f_max > self.sample_rate / 2:
+            raise DeloresError(
+                f"{owner}: expected `f_max` to be at most half the sample rate, {self.sample_rate / 2:g} Hz, "
+                f"but got {self.f_max:g}."
+            )
+        if self.mel_scale not in MEL_SCALES:
+            raise DeloresError(
+                f"{owner}: expected `mel_scale` to be one of {MEL_SCALES}, but got {self.mel_scale!r}."
+            )
+        if self.mel_norm not in MEL_NORMS:
+            raise DeloresError(
+                f"{owner}: expected `mel_norm` to be one of {MEL_NORMS}, but got {self.mel_norm!r}."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FrontendConfig:
+        """The settings in ``values``; an unknown key is a DeloresError with a suggestion."""
+        return settings.from_dict(cls, values)
+
+
+class LogMel(nn.Module):
+    """log(mel power + eps) of a waveform: no parameters, and nothing in the state dict.
+
+    Follows librosa.feature.melspectrogram(center=True, pad_mode="constant", power=2) and a logarithm. The
+    window and the filters are float32 always, whatever ``.half()`` or ``.double()`` is called on a
+    model that holds this module: a half-precision log-mel would be useless.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: FrontendConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or FrontendConfig()
+        window, filters = _window_and_filters(self.config)
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """The log-mel spectrogram of whole clips.
+
+        Args:
+            audio: (..., n_samples) float32 in [-1, 1].
+
+        Returns:
+            (..., n_mels, n_frames) float32, natural logarithm of power; n_frames = 1 + n_samples //
+            hop_length, frame i centred on sample i * hop_length. Zeros stand before and after the clip.
+        """
+        half = self.config.n_fft // 2
+        return self.uncentred(nn.functional.pad(audio, (half, half)))
+
+    def uncentred(self, audio: Tensor) -> Tensor:
+        """The log-mel spectrogram of windows that lie wholly inside ``audio``.
+
+        Args:
+            audio: (..., n_samples) float32, n_samples >= n_fft.
+
+        Returns:
+            (..., n_mels, 1 + (n_samples - n_fft) // hop_length) float32; frame i starts at sample i *
+            hop_length.
+        """
+        spectrum = torch.stft(
+            audio.reshape(-1, audio.shape[-1]),
+            n_fft=self.config.n_fft,
+            hop_length=self.config.hop_length,
+            win_length=self.config.win_length,
+            window=self.window,
+            center=False,
+            return_complex=True,
+        )  # (B, n_fft // 2 + 1, T)
+        power = spectrum.real.square() + spectrum.imag.square()
+        mel = torch.matmul(self.filters, power)  # (B, n_mels, T)
+        mel = mel.add_(self.config.eps).log_() if not mel.requires_grad else (mel + self.config.eps).log()
+        return mel.reshape(*audio.shape[:-1], *mel.shape[-2:])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LogMel:
+        super()._apply(fn, recurse)
+        if self.window.dtype != torch.float32:
+            window, filters = _window_and_filters(self.config)
+            self.window, self.filters = window.to(self.window.device), filters.to(self.filters.device)
+        return self
+
+
+def _window_and_filters(config: FrontendConfig) -> tuple[Tensor, Tensor]:
+    """The Hann window (win_length,) and the mel filters (n_mels, n_fft // 2 + 1), float32 on the CPU."""
+    from torchaudio.functional import melscale_fbanks  # here: its import is slow and not every user needs it
+
+    with torch.device("cpu"):
+        window = torch.hann_window(config.win_length, periodic=True, dtype=torch.float64)
+        filters = melscale_fbanks(
+            n_freqs=config.n_fft // 2 + 1,
+            f_min=config.f_min,
+            f_max=config.f_max,
+            n_mels=config.n_mels,
+            sample_rate=config.sample_rate,
+            norm=config.mel_norm,
+            mel_scale=config.mel_scale,
+        )
+    return window.float(), filters.float().T.contiguous()

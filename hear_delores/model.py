@@ -1,0 +1,250 @@
+"""HearModel: scene and timestamp embeddings of audio of any length, in bounded memory.
+
+Long audio goes through the encoder in pieces that overlap by its receptive field, many clips in groups; the
+result is that of the whole clip alone, to rounding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hear_delores import settings
+from hear_delores.encoder import POOL, AudioNTT
+from hear_delores.errors import DeloresError
+from hear_delores.frontend import FrontendConfig, LogMel
+from hear_delores.pooling import SOURCES, RunningStatistics, check_scene, scene_size, scene_source
+
+__all__ = ["HearModel"]
+
+DENSE = POOL // 2  # mel frames between two timestamps
+# Frames of the encoder's output that a cut spoils before and after it, at stride 8 and at stride 4 ("dense"):
+# the first frames of a piece see convolution padding in place of their neighbours, and so do its last.
+MARGIN = (1, 1)
+DENSE_MARGIN = (2, 2)
+LOUDEST = 1e6  # audio is to lie in [-1, 1]; far beyond, the power overflows float32
+
+
+class HearModel(nn.Module):
+    """A front-end, its normalisation and an encoder as a model of the HEAR common API.
+
+    Args:
+        encoder: of normalised log-mel spectrograms.
+        frontend_config: settings of the log-mel front-end that the encoder was trained with.
+        mean, std: of the log-mel values of the pre-training data; the encoder sees (x - mean) / std.
+        scene: parts of the scene embedding, concatenated in this order; see ``pooling.SCENE_PARTS``.
+        info: provenance kept in checkpoints: method, config, data, step, metrics.
+        chunk_frames: mel frames in one pass of the encoder, all clips of the pass together; bounds the memory
+            (about 100 kB per frame). None: 2048 on the CPU, 32768 elsewhere.
+
+    Attributes:
+        sample_rate, scene_embedding_size, timestamp_embedding_size: ints, as the common API asks.
+
+    Raises:
+        DeloresError: the parts do not fit each other, or a value is out of range.
+    """
+
+    def __init__(
+        self,
+        encoder: AudioNTT,
+        frontend_config: FrontendConfig,
+        mean: float,
+        std: float,
+        scene: Sequence[str] = ("pooled",),
+        info: Mapping[str, Any] | None = None,
+        *,
+        chunk_frames: int | None = None,
+    ) -> None:
+        super().__init__()
+        settings.require_number("HearModel", "mean", mean)
+        settings.require_number("HearModel", "std", std, 0.0, above=True)
+        if chunk_frames is not None:
+            settings.require_integer("HearModel", "chunk_frames", chunk_frames)
+        if frontend_config.n_mels != encoder.config.n_mels:
+            raise DeloresError(
+                f"Expected a front-end of {encoder.config.n_mels} mel bands, as the encoder has, "
+                f"but got {frontend_config.n_mels}."
+            )
+        self.encoder = encoder
+        self.frontend = LogMel(frontend_config)
+        self.mean = float(mean)
+        self.std = float(std)
+        self.scene = check_scene(scene)
+        self.info: dict[str, Any] = dict(info or {})
+        self.chunk_frames = chunk_frames
+        self.sample_rate: int = frontend_config.sample_rate
+        self.scene_embedding_size: int = scene_size(self.scene, encoder.config)
+        self.timestamp_embedding_size: int = encoder.config.embedding_size
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """The scene embeddings of ``audio``."""
+        return self.scene_embeddings(audio)
+
+    @torch.no_grad()
+    def scene_embeddings(self, audio: Tensor) -> Tensor:
+        """One embedding per clip, (n_sounds, scene_embedding_size) float32 on the model's device.
+
+        The clip's mel frames, extended by silence to a whole multiple of 8, go through the encoder; the parts
+        named in ``scene`` are statistics over all of its output frames. Computed in eval mode and without
+        gradients, whatever mode the model is in; that mode is left as it is.
+
+        Args:
+            audio: (n_sounds, n_samples) floating point in [-1, 1], at ``sample_rate``, n_samples >= 1.
+
+        Raises:
+            DeloresError: ``audio`` has another shape or type, holds NaN or infinity, or is far too loud.
+        """
+        check_audio(audio)
+        n_mel_frames = 1 + audio.shape[1] // self.frontend.config.hop_length
+        n_frames = -(-n_mel_frames // POOL)
+        output = audio.new_empty(
+            (len(audio), self.scene_embedding_size), dtype=torch.float32, device=self._device
+        )
+        sources = {scene_source(part) for part in self.scene}
+        with self._float32():
+            for clips in self._groups(len(audio), n_frames, POOL):
+                statistics = {source: RunningStatistics() for source in sources}
+                for first, stop in self._spans(n_frames, POOL):
+                    self._accumulate(statistics, audio[clips], first, stop, n_frames)
+                parts = [statistics[scene_source(part)].part(part) for part in self.scene]
+                output[clips] = torch.cat(parts, dim=1)
+        return output
+
+    @torch.no_grad()
+    def timestamp_embeddings(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings every 4 hops (40 ms by default) from the start of the clip to its end.
+
+        Embedding k is centred on time t_k = 4 k hops, k = 0, 1, ... for all t_k <= duration: the centre of
+        what it sees, 22 mel frames, lies exactly there, silence standing before and after the clip. Eval mode
+        and gradients as in ``scene_embeddings``.
+
+        Args:
+            audio: (n_sounds, n_samples) floating point in [-1, 1], at ``sample_rate``, n_samples >= 1.
+
+        Returns:
+            embeddings: (n_sounds, n_timestamps, timestamp_embedding_size) float32;
+            timestamps: (n_sounds, n_timestamps) float32, milliseconds, from exact sample positions.
+
+        Raises:
+            DeloresError: as ``scene_embeddings``.
+        """
+        check_audio(audio)
+        device = self._device
+        times, shift = timestamps(audio.shape[1], self.frontend.config)
+        count = len(times)
+        size = self.timestamp_embedding_size
+        output = audio.new_empty((len(audio), count, size), dtype=torch.float32, device=device)
+        with self._float32():
+            for clips in self._groups(len(audio), count, DENSE):
+                for first, stop in self._spans(count, DENSE):
+                    before = min(first, DENSE_MARGIN[0])
+                    after = min(count - stop, DENSE_MARGIN[1])
+                    # Dense output k lies on the mel frames 4k .. 4k + 7.
+                    begin, end = DENSE * (first - before), DENSE * (stop + after + 1)
+                    mel = self._features(audio[clips], begin, end, shift)
+                    last_map = self.encoder.maps(mel, dense=True, frozen=True)[-1]
+                    kept = last_map[..., before : before + stop - first]
+                    output[clips, first:stop] = self.encoder.head(kept, frozen=True).float()
+        return output, times.to(device).repeat(len(audio), 1)
+
+    def _accumulate(
+        self, statistics: dict[str, RunningStatistics], audio: Tensor, first: int, stop: int, n_frames: int
+    ) -> None:
+        """Adds the output frames first .. stop - 1 of a clip of n_frames to the statistics of each source."""
+        before = min(first, MARGIN[0])
+        after = min(n_frames - stop, MARGIN[1])
+        mel = self._features(audio, POOL * (first - before), POOL * (stop + after), 0)
+        maps = self.encoder.maps(mel, frozen=True)
+        for source, running in statistics.items():
+            layer = SOURCES.index(source)
+            scale = 1 if layer == 0 else POOL >> layer  # columns of the map per output frame
+            kept = maps[layer - 1][..., scale * before : scale * (before + stop - first)]
+            # (B, C, F, T) -> (B, T, C * F), the order of EncoderOutput.layers
+            running.update(
+                self.encoder.head(kept, frozen=True) if layer == 0 else kept.flatten(1, 2).transpose(1, 2)
+            )
+
+    def _features(self, audio: Tensor, first: int, stop: int, shift: int) -> Tensor:
+        """Normalised log-mel (n, 1, n_mels, stop - first); frame i is centred on sample hop * i - shift.
+
+        The audio is silent before its first sample and after its last.
+        """
+        config = self.frontend.config
+        begin = config.hop_length * first - shift - config.n_fft // 2
+        end = begin + config.hop_length * (stop - first - 1) + config.n_fft
+        left, low, high = max(0, -begin), max(0, begin), max(0, end)
+        piece = audio[:, low:high].to(self._device, torch.float32)
+        piece = F.pad(piece, (left, end - begin - left - piece.shape[1]))
+        mel = self.frontend.uncentred(piece).sub_(self.mean).div_(self.std)
+        return mel[:, None].to(next(self.encoder.parameters()).dtype)
+
+    def _groups(self, n_clips: int, n_frames: int, stride: int) -> Iterator[slice]:
+        """Slices of clips that go through the encoder together: several when they are short."""
+        size = max(1, self._chunk_frames // (stride * n_frames))
+        return (slice(first, min(first + size, n_clips)) for first in range(0, n_clips, size))
+
+    def _spans(self, n_frames: int, stride: int) -> Iterator[tuple[int, int]]:
+        """(first, stop) of the output frames of one clip that are computed together: all when it is short."""
+        size = max(1, self._chunk_frames // stride)
+        return ((first, min(first + size, n_frames)) for first in range(0, n_frames, size))
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.encoder.parameters()).device
+
+    @property
+    def _chunk_frames(self) -> int:
+        return self.chunk_frames or (2048 if self._device.type == "cpu" else 32768)
+
+    def _float32(self) -> contextlib.AbstractContextManager[Any]:
+        """Switches a caller's autocast off: the common API promises float32, and caches rely on it."""
+        return torch.autocast(self._device.type, enabled=False)
+
+
+def timestamps(n_samples: int, config: FrontendConfig) -> tuple[Tensor, int]:
+    """Times of the timestamp embeddings of a clip, and the shift of the mel grid that puts them there.
+
+    Returns:
+        times: (n_timestamps,) float32, milliseconds: 4 hops apart, from 0 to at most the duration, computed
+            from integer positions in float64. (With an odd hop they lie half a sample later: 7 half hops are
+            no whole number of samples.)
+        shift: samples of silence put before the clip, so that mel frame i is centred on sample hop * i -
+            shift.
+    """
+    half_samples = (POOL - 1) * config.hop_length  # 3.5 hops, counted in half samples
+    shift, rest = divmod(half_samples, 2)
+    step = 2 * DENSE * config.hop_length
+    count = 1 + (2 * n_samples - rest) // step
+    positions = torch.arange(count, dtype=torch.int64, device="cpu") * step + rest
+    times = positions.to(torch.float64) * 1000.0 / (2 * config.sample_rate)
+    return times.to(torch.float32), shift
+
+
+def check_audio(audio: Tensor) -> None:
+    """Raises DeloresError unless ``audio`` is a finite (n_sounds, n_samples >= 1) floating-point tensor."""
+    shape = "Expected audio as a torch tensor of shape (n_sounds, n_samples), floating point in [-1, 1]"
+    if not isinstance(audio, Tensor):
+        raise DeloresError(
+            f"{shape}, but got {type(audio).__name__}: convert it with torch.from_numpy or torch.tensor."
+        )
+    if audio.ndim != 2:
+        raise DeloresError(f"{shape}, but got shape {tuple(audio.shape)}: use audio[None] for one mono clip.")
+    if not audio.is_floating_point():
+        raise DeloresError(
+            f"{shape}, but got {audio.dtype}: divide by the full scale, e.g. audio / 32768 for int16."
+        )
+    if audio.shape[1] < 1:
+        raise DeloresError(f"{shape}, but got clips without a sample: leave them out.")
+    if len(audio) == 0:
+        return
+    low, high = audio.aminmax()
+    # Not `peak > LOUDEST`: a comparison with NaN is false.
+    if not max(abs(low.item()), abs(high.item())) <= LOUDEST or low.item() != low.item():
+        raise DeloresError(
+            f"{shape}, but got values from {low.item():g} to {high.item():g}: mend or rescale the clip."
+        )

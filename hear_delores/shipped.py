@@ -1,0 +1,64 @@
+"""The weights that come with the package: which there are, and where."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from hear_delores.errors import DeloresError, did_you_mean
+
+__all__ = ["WEIGHTS", "find_weights", "shipped_weights"]
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def shipped_weights(folder: Path = WEIGHTS) -> tuple[str, dict[str, Path]]:
+    """The name of the default weights, and all shipped weights as name -> file.
+
+    Read from ``index.json``: {"default": name, "weights": {name: file name}}.
+
+    Raises:
+        DeloresError: the index is absent or damaged.
+    """
+    index = folder / "index.json"
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        default, files = content["default"], {str(k): folder / str(v) for k, v in content["weights"].items()}
+    except FileNotFoundError:
+        raise DeloresError(
+            f"Expected shipped weights, but there is no {index}: pass a checkpoint's path."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise DeloresError(
+            f"Expected an index of the shipped weights in {index}: install the package again."
+        ) from None
+    if default not in files:
+        raise DeloresError(
+            f"Expected the default weights {default!r} to be listed in {index}: install the package again."
+        )
+    return default, files
+
+
+def find_weights(name_or_path: str | os.PathLike[str] = "", folder: Path = WEIGHTS) -> Path:
+    """The file of a checkpoint: the shipped default for "", an existing path, or shipped weights by name.
+
+    Raises:
+        DeloresError: it is neither.
+    """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise DeloresError(f"Expected a checkpoint's path or name, but got {type(name_or_path).__name__}.")
+    name = os.fspath(name_or_path)
+    path = Path(name).expanduser()
+    if name and path.exists():
+        return path
+    if name and (path.parent != Path() or path.suffix or not (folder / "index.json").exists()):
+        raise DeloresError(f"Expected a checkpoint, but there is no file {name}: check the path.")
+    default, files = shipped_weights(folder)
+    if not name:
+        name = default
+    if name not in files:
+        raise DeloresError(
+            f"There is no file {name}, and no shipped weights of that name. {did_you_mean(name, files)}"
+        )
+    return files[name]
