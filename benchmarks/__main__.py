@@ -1,0 +1,5 @@
+"""``python -m benchmarks`` is the command ``delores``."""
+
+from benchmarks.cli import main
+
+main()

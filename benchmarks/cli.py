@@ -1,0 +1,434 @@
+"""The command ``delores``: every link of the chain from audio files to a comparison table."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hear_delores.errors import DeloresError
+
+# Each command imports what it needs itself: torch alone takes seconds, and `delores --help` needs nothing.
+
+app = typer.Typer(
+    name="delores",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Pre-train DeLoRes audio encoders, and score any HEAR model on the DeLoRes and HEAR tasks.",
+)
+
+
+class Protocol(str, Enum):
+    """How a shallow classifier is trained and chosen."""
+
+    hear = "hear"
+    linear = "linear"
+
+
+class Grid(str, Enum):
+    """heareval's three grids of hyper-parameters."""
+
+    default = "default"
+    fast = "fast"
+    faster = "faster"
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, count it and list it.")
+]
+ModelPath = Annotated[
+    Optional[str], typer.Option("--model", "-m", help="Weights handed to load_model; none calls it without.")
+]
+BatchSeconds = Annotated[
+    Optional[float], typer.Option(help="Seconds of audio per batch: less takes less memory.")
+]
+TasksDir = Annotated[Path, typer.Option(help="Folder that holds the task folders.")]
+Task = Annotated[Optional[list[str]], typer.Option("--task", "-t", help="Task or task folder name; repeat for more.")]
+GridOption = Annotated[Grid, typer.Option(help="heareval's grid of hyper-parameters (protocol hear).")]
+GridPoints = Annotated[int, typer.Option(min=1, help="How many points of the grid (protocol hear).")]
+Protocols = Annotated[Optional[list[Protocol]], typer.Option("--protocol", "-p", help="Repeat for more than one.")]
+Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, from --seed on.")]
+Seed = Annotated[int, typer.Option(help="First seed. heareval uses 42.")]
+MODEL_HELP = (
+    "[LABEL=]MODULE[@WEIGHTS][?option=value&...], e.g. hear_delores, small=hear_delores@run/checkpoint.safetensors, "
+    "benchmarks.baselines.random_encoder?embedding_size=512"
+)
+
+
+def console(quiet: bool = False, stderr: bool = False) -> Console:
+    """Where a command writes; a quiet one writes nowhere."""
+    return Console(quiet=quiet, stderr=stderr, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """``value`` as JSON on standard output, without a console's line breaks."""
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+
+
+@app.callback()
+def main_options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and stop.")] = False,
+) -> None:
+    """Options before the command."""
+    if version:
+        import hear_delores
+
+        print(hear_delores.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("delores-demo"),
+    quiet: Quiet = False,
+) -> None:
+    """The whole chain on generated audio, in a few minutes and without any download."""
+    from benchmarks.demo import run_demo
+
+    run_demo(out, console(quiet))
+
+
+@app.command()
+def tasks(
+    suite: Annotated[Optional[str], typer.Option(help="Only this suite.")] = None,
+    tasks_dir: Annotated[Path, typer.Option(help="Where task folders are looked for.")] = Path("tasks"),
+    as_json: AsJson = False,
+) -> None:
+    """List the tasks: split, metric, clips, where the audio comes from, and whether it is ready here."""
+    from benchmarks.tasks.registry import list_tasks
+
+    specs = list_tasks(suite)
+    ready = {spec.folder_name: (tasks_dir / spec.folder_name / "task_metadata.json").is_file() for spec in specs}
+    if as_json:
+        print_json([{**spec.model_dump(), "ready": ready[spec.folder_name]} for spec in specs])
+        return
+    table = Table(pad_edge=False)
+    for heading in ("task", "kind", "split", "metric"):
+        table.add_column(heading)
+    for heading in ("classes", "clips"):
+        table.add_column(heading, justify="right")
+    for heading in ("source", "ready"):
+        table.add_column(heading)
+    for spec in specs:
+        split = f"{spec.nfolds}-fold" if spec.nfolds else "train/valid/test"
+        table.add_row(
+            spec.name, f"{spec.embedding_type}, {spec.prediction_type}", split, spec.evaluation[0], str(spec.classes),
+            f"{spec.clips:,}", spec.source, "yes" if ready[spec.folder_name] else "no",
+        )  # fmt: skip
+    console().print(table)
+
+
+@app.command()
+def prepare(
+    task: Annotated[str, typer.Argument(help="A task of the generated demo suite, `demo` for all of it, or the name that a task made of --source gets.")],
+    out: Annotated[Path, typer.Option(help="Folder that the task folder is written into.")] = Path("tasks"),
+    source: Annotated[
+        Optional[Path], typer.Option(help="A CSV with columns file,label[,group],split|fold, beside its audio.")
+    ] = None,
+    audio: Annotated[Optional[Path], typer.Option(help="Folder of the audio, if not beside the CSV.")] = None,
+    sample_rate: Annotated[int, typer.Option(help="Rate of the audio in the task folder.")] = 16000,
+    multilabel: Annotated[bool, typer.Option("--multilabel", help="Labels are separated by ';'.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a task folder that is there.")] = False,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+) -> None:
+    """Raw corpus to HEAR task folder."""
+    from benchmarks.tasks.corpora import labels_csv
+    from benchmarks.tasks.demo import write_demo_tasks
+    from benchmarks.tasks.registry import find_task, list_tasks
+
+    shown = console(quiet)
+    if source is not None:
+        with progress_bar(quiet, task) as report:
+            summary = labels_csv.prepare(
+                source, out, task, sample_rate=sample_rate, skip_bad=skip_bad, audio_dir=audio,
+                multilabel=multilabel, overwrite=overwrite, progress=report,
+            )  # fmt: skip
+        shown.print(f"{summary.path}: {summary.clips:,} clips, {summary.classes} classes, {summary.splits} splits")
+        for note in summary.warnings:
+            shown.print(f"  note: {note}", markup=False)
+        for name in summary.skipped:
+            shown.print(f"  left out: {name}", markup=False)
+        return
+    names = [spec.name for spec in list_tasks("demo")] if task == "demo" else [find_task(task).name]
+    with progress_bar(quiet, task) as report:
+        paths = write_demo_tasks(out, names, sample_rate=sample_rate, progress=report)
+    for path in paths:
+        shown.print(str(path), markup=False)
+
+
+@app.command()
+def validate(
+    module: Annotated[str, typer.Argument(help="An importable module with the three HEAR functions.")],
+    model: ModelPath = None,
+    device: Annotated[Optional[str], typer.Option(help="Device for a torch model.")] = None,
+    long: Annotated[bool, typer.Option("--long", help="Also 20 minutes of audio.")] = False,
+    json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the outcome as JSON.")] = None,
+    junit: Annotated[Optional[Path], typer.Option(help="Write the outcome as JUnit XML.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Check a model against the HEAR common API: what hear-validator checks, and what it misses."""
+    from benchmarks import validate as validator
+    from hear_delores.files import atomic_path, write_json
+
+    _module_folder()
+    outcomes = validator.validate(module, model or "", device=device, long=long)
+    shown = console(quiet)
+    styles = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+    for outcome in outcomes:
+        notes = [finding.message for finding in outcome.findings] or [outcome.reason]
+        line = Text.assemble((f"{outcome.verdict:5}", styles[outcome.verdict]), f"{outcome.check.name:22}")
+        shown.print(line, "; ".join(notes))
+    passed = not any(outcome.verdict == "fail" for outcome in outcomes)
+    counts = {verdict: sum(o.verdict == verdict for o in outcomes) for verdict in styles}
+    shown.print(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
+    if json_file is not None:
+        write_json(json_file, validator.to_json(module, outcomes))
+    if junit is not None:
+        with atomic_path(junit) as temporary:
+            temporary.write_text(validator.to_junit(module, outcomes), encoding="utf-8")
+    if not passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def embed(
+    module: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    model: ModelPath = None,
+    tasks_dir: TasksDir = Path("tasks"),
+    embeddings_dir: Annotated[Path, typer.Option(help="Where embeddings are written.")] = Path("embeddings"),
+    task: Task = None,
+    batch_seconds: BatchSeconds = None,
+    device: Device = "auto",
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+) -> None:
+    """Embeddings of tasks on disk, in heareval's own layout."""
+    from benchmarks.runner import find_task_folders
+    from benchmarks.scoring.embed import embed_task
+    from benchmarks.scoring.models import load_model
+
+    shown = console(quiet)
+    folders = find_task_folders(tasks_dir, task or ())
+    loaded = load_model(_spec(module, model), device=device)
+    bounded = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
+    for folder in folders:
+        with progress_bar(quiet, f"{folder.name}") as report:
+            done = embed_task(loaded, folder, embeddings_dir, skip_bad=skip_bad, progress=report, **bounded)
+        shown.print(f"{done.path} ({'from before' if done.cached else f'{done.seconds:.1f} s'})")
+        for name in done.skipped:
+            shown.print(f"  left out: {name}")
+
+
+@app.command()
+def score(
+    embeddings: Annotated[list[Path], typer.Argument(help="Embedding folders of single tasks, ours or heareval's.")],
+    protocol: Protocols = None,
+    results: Annotated[Path, typer.Option(help="Where result records are written.")] = Path("results"),
+    grid: GridOption = Grid.default,
+    grid_points: GridPoints = 8,
+    seeds: Seeds = 1,
+    seed: Seed = 42,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the shallow classifier on embeddings and test it."""
+    from benchmarks.scoring.score import score_embeddings
+
+    options = {"hear": {"grid": grid.value, "grid_points": grid_points}}
+    records = []
+    for folder in embeddings:
+        for name in protocol or [Protocol.hear]:
+            for number in range(seed, seed + seeds):
+                with progress_bar(quiet or as_json, f"{folder.name} {name.value}") as report:
+                    record = score_embeddings(
+                        folder, protocol=name.value, seed=number, results_dir=results, device=device,
+                        progress=report, **options.get(name.value, {}),
+                    )  # fmt: skip
+                records.append(record)
+                if not as_json:
+                    scores = ", ".join(f"{metric} {value:.4f}" for metric, value in record.scores.items())
+                    console(quiet).print(f"{record.model.label} on {record.task.name}, {name.value}, seed {number}: {scores}")
+    if as_json:
+        print_json([record.model_dump(exclude={"grid"}) for record in records])
+
+
+@app.command()
+def run(
+    modules: Annotated[list[str], typer.Argument(help=MODEL_HELP)],
+    suite: Annotated[Optional[str], typer.Option(help="Tasks of this suite.")] = None,
+    tasks_dir: TasksDir = Path("tasks"),
+    task: Task = None,
+    out: Annotated[Path, typer.Option(help="Embeddings, results and tables are written here.")] = Path("runs"),
+    protocol: Protocols = None,
+    grid: GridOption = Grid.default,
+    grid_points: GridPoints = 8,
+    seeds: Seeds = 1,
+    seed: Seed = 42,
+    batch_seconds: BatchSeconds = None,
+    device: Device = "auto",
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+) -> None:
+    """Embed, score and tabulate many models on many tasks; skips what is done."""
+    from benchmarks.runner import find_task_folders
+    from benchmarks.runner import run as run_all
+
+    shown = console(quiet)
+    folders = find_task_folders(tasks_dir, task or (), suite, on_skip=shown.print)
+    summary = run_all(
+        [_spec(module) for module in modules],
+        folders,
+        out,
+        protocols=[item.value for item in protocol or [Protocol.hear]],
+        seeds=range(seed, seed + seeds),
+        options={"hear": {"grid": grid.value, "grid_points": grid_points}},
+        device=device,
+        batch_seconds=batch_seconds,
+        skip_bad=skip_bad,
+        say=lambda text: shown.print(text, markup=False),
+    )
+    if summary.records:
+        write_tables(summary.records, out, console())
+    for name, clips in summary.skipped_clips.items():
+        shown.print(f"{name}: {len(clips)} clips left out: {', '.join(clips)}")
+    if summary.failures:
+        errors = console(stderr=True)
+        for failure in summary.failures:
+            errors.print(f"failed: {failure.model} {failure.task}: {failure.message}".replace("  ", " "), markup=False)
+        raise DeloresError(f"{len(summary.failures)} of the jobs failed (listed above); run the same command again to retry")
+
+
+def write_tables(records: list[Any], out: Path, shown: Console) -> None:
+    """Writes ``tables.md`` and ``results.csv`` into ``out`` and prints the tables."""
+    from benchmarks.reading.tables import comparison_tables, to_csv, to_markdown, to_rich
+    from hear_delores.files import atomic_path
+
+    tables = comparison_tables(records)
+    for table in tables:
+        shown.print(to_rich(table))
+    for name, text in (("tables.md", to_markdown(tables)), ("results.csv", to_csv(records))):
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+@app.command()
+def tables(
+    results: Annotated[list[Path], typer.Argument(help="Folders of result records.")],
+    out: Annotated[Optional[Path], typer.Option(help="Write the tables here; none prints them.")] = None,
+    formats: Annotated[str, typer.Option("--format", help="md, csv, or both with a comma.")] = "md",
+    task: Task = None,
+    skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave out records that cannot be read.")] = False,
+) -> None:
+    """Comparison tables of result records."""
+    from benchmarks.reading.tables import comparison_tables, to_csv, to_markdown
+    from benchmarks.results import load_records
+    from hear_delores.files import atomic_path
+
+    wanted = [name.strip() for name in formats.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in ("md", "csv")]:
+        raise DeloresError(f"expected --format md, csv or md,csv; got {unknown[0]!r}")
+    if skip_damaged:
+        records, damaged = load_records(results, skip_damaged=True)
+        for message in damaged:
+            console(stderr=True).print(f"left out: {message}", markup=False)
+    else:
+        records = load_records(results)
+    chosen = [record for record in records if not task or record.task.name in task]
+    texts = {"md": lambda: to_markdown(comparison_tables(records, task)), "csv": lambda: to_csv(chosen)}
+    for name in wanted:
+        text = texts[name]()
+        if out is None:
+            sys.stdout.write(text)
+            continue
+        with atomic_path(out / {"md": "tables.md", "csv": "results.csv"}[name]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What is installed, what works, and what to do about what does not."""
+    from dataclasses import asdict
+
+    from benchmarks.doctor import diagnose
+
+    found = diagnose()
+    if as_json:
+        print_json([asdict(item) for item in found])
+    else:
+        styles = {"ok": "green", "note": "yellow", "broken": "bold red"}
+        for item in found:
+            line = Text.assemble((f"{item.state:7}", styles[item.state]), f"{item.name:18}{item.value}")
+            console().print(line, f"-> {item.advice}" if item.advice else "")
+    if any(item.state == "broken" for item in found):
+        raise typer.Exit(1)
+
+
+def _spec(module: str, model: str | None = None) -> Any:
+    from benchmarks.scoring.models import ModelSpec
+
+    _module_folder()
+    return ModelSpec.parse(module if model is None else f"{module}@{model}")
+
+
+def _module_folder() -> None:
+    """A model module is looked for where the user stands, as ``python -m`` does."""
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+
+
+@contextlib.contextmanager
+def progress_bar(quiet: bool, title: str) -> Iterator[Any]:
+    """A bar on standard error; yields a function (done, total, text) that moves it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(quiet, stderr=True), transient=True) as bar:
+        job = bar.add_task(title, total=None)
+        yield lambda done, total, text="": bar.update(job, completed=done, total=total, description=text or title)
+
+
+def register_pretrain() -> None:
+    """``delores pretrain`` is ``python -m pretrain``: one function, so that they cannot differ."""
+    from pretrain.command import command
+
+    app.command("pretrain")(command)
+
+
+register_pretrain()
+
+
+def main() -> None:
+    """Runs the command line. An expected error is one line on standard error and exit code 1."""
+    try:
+        app()
+    except DeloresError as error:
+        sys.exit(_report(" ".join(str(error).split())))
+    except OSError as error:  # a full disk, a missing right: the path is in the message
+        sys.exit(_report(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")))
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; run the same command again to go on\n")
+        sys.exit(130)
+
+
+def _report(message: str) -> int:
+    if os.environ.get("DELORES_TRACEBACK"):
+        raise  # noqa: PLE0704  (called from the except blocks of main)
+    sys.stderr.write(f"error: {message}\n")
+    return 1

@@ -1,0 +1,108 @@
+"""What is installed on this machine, what works, and what to do about what does not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["Diagnosis", "diagnose"]
+
+PACKAGES = (
+    "torch", "torchaudio", "numpy", "safetensors", "scipy", "soundfile", "soxr", "scikit-learn", "pandas", "pydantic",
+    "PyYAML", "typer", "rich",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One fact about the machine: fine, worth knowing, or broken (then ``advice`` says what to do)."""
+
+    name: str
+    state: Literal["ok", "note", "broken"]
+    value: str
+    advice: str = ""
+
+
+def diagnose() -> list[Diagnosis]:
+    """Everything that the commands of this project depend on, looked at now."""
+    return [*_python(), *_packages(), *_devices(), *_audio(), *_weights(), *_space()]
+
+
+def _python() -> Iterator[Diagnosis]:
+    version = platform.python_version()
+    fine = (3, 10) <= sys.version_info[:2] <= (3, 13)
+    yield Diagnosis(
+        "python", "ok" if fine else "note", version, "" if fine else "tested on 3.10 to 3.13: use one of these"
+    )
+
+
+def _packages() -> Iterator[Diagnosis]:
+    for name in PACKAGES:
+        try:
+            yield Diagnosis(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Diagnosis(name, "broken", "missing", f"pip install {name}")
+    try:
+        import torchaudio  # noqa: F401
+    except (ImportError, OSError) as error:
+        yield Diagnosis(
+            "torchaudio import", "broken", str(error).splitlines()[0],
+            "torch and torchaudio must come from the same source: pip install --force-reinstall torch torchaudio",
+        )  # fmt: skip
+
+
+def _devices() -> Iterator[Diagnosis]:
+    import torch
+
+    yield Diagnosis("cpu threads", "ok", f"{torch.get_num_threads()} of {os.cpu_count()}")
+    if torch.cuda.is_available():
+        yield Diagnosis("cuda", "ok", torch.cuda.get_device_name(0))
+    else:
+        yield Diagnosis("cuda", "note", "none: everything runs on the CPU")
+    mps = getattr(torch.backends, "mps", None)
+    if mps is not None and mps.is_available():
+        yield Diagnosis("mps", "ok", "available")
+
+
+def _audio() -> Iterator[Diagnosis]:
+    import io
+
+    import numpy as np
+    import soundfile
+
+    for form, subtype in (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)):
+        buffer = io.BytesIO()
+        name = f"audio: {subtype.title() if form == 'OGG' and subtype else form}"
+        try:
+            soundfile.write(buffer, np.zeros(16000, np.float32), 16000, format=form, subtype=subtype)
+            buffer.seek(0)
+            soundfile.read(buffer)
+            yield Diagnosis(name, "ok", f"libsndfile {soundfile.__libsndfile_version__}")
+        except (soundfile.LibsndfileError, ValueError) as error:
+            yield Diagnosis(name, "note", str(error), "files of this format cannot be read; convert them to FLAC")
+
+
+def _weights() -> Iterator[Diagnosis]:
+    import hear_delores
+    from hear_delores.checkpoint import weights_hash
+    from hear_delores.errors import DeloresError
+
+    try:
+        model = hear_delores.load_model()
+        yield Diagnosis("shipped weights", "ok", f"{model.info.get('method')}, sha256 {weights_hash(model)[:8]}")
+    except DeloresError as error:
+        yield Diagnosis("shipped weights", "broken", str(error), "reinstall hear-delores")
+
+
+def _space() -> Iterator[Diagnosis]:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    yield Diagnosis(
+        "free disk here", "ok" if free > 5 else "note", f"{free:.0f} GB", "" if free > 5 else "embeddings need room"
+    )

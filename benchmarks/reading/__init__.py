@@ -1,0 +1,1 @@
+"""What people read: made from result records alone, never from embeddings or models."""

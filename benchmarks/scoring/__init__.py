@@ -1,0 +1,1 @@
+"""How a model is measured: audio, embeddings on disk, metrics, event scoring and the shallow classifiers."""

@@ -1,0 +1,137 @@
+"""The hyper-parameters of heareval's shallow classifier and the order in which its grid is searched."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from hear_delores.errors import DeloresError, did_you_mean
+
+__all__ = ["GRIDS", "HeadConfig", "grid_configs", "postprocessing_configs"]
+
+GRID_SEED = 42  # heareval: seed_everything(42), then random.shuffle of the whole grid
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """One point of the grid, under heareval's names; ``hidden_norm``, ``optim`` and so on have one choice."""
+
+    batch_size: int = 1024
+    check_val_every_n_epoch: int = 3
+    dropout: float = 0.1
+    embedding_norm: str = "Identity"
+    hidden_dim: int = 1024
+    hidden_layers: int = 2
+    hidden_norm: str = "BatchNorm1d"
+    initialization: str = "xavier_uniform_"
+    lr: float = 1e-3
+    max_epochs: int = 500
+    norm_after_activation: bool = False
+    optim: str = "Adam"
+    patience: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_norm", "hidden_norm", "norm_after_activation", "optim"):
+            default = type(self).__dataclass_fields__[name].default
+            if getattr(self, name) != default:
+                raise DeloresError(
+                    f"head parameter {name}: only {default!r} is known, got {getattr(self, name)!r}"
+                )
+        if self.initialization not in ("xavier_uniform_", "xavier_normal_"):
+            raise DeloresError(
+                "head parameter initialization: expected xavier_uniform_ or xavier_normal_, "
+                f"got {self.initialization!r}"
+            )
+        for name, least in (("batch_size", 1), ("check_val_every_n_epoch", 1), ("hidden_dim", 1)):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
+                raise DeloresError(
+                    f"head parameter {name}: expected a whole number >= {least}, got {getattr(self, name)!r}"
+                )
+        if self.max_epochs < self.check_val_every_n_epoch:
+            raise DeloresError(
+                f"head parameter max_epochs: with {self.max_epochs} epochs and a validation every "
+                f"{self.check_val_every_n_epoch} there is never one; raise max_epochs"
+            )
+        if not 0 <= self.dropout < 1 or not self.lr > 0 or self.hidden_layers < 0 or self.patience < 1:
+            raise DeloresError(
+                "head parameters: expected 0 <= dropout < 1, lr > 0, hidden_layers >= 0, patience >= 1, got "
+                f"{self.dropout}, {self.lr}, {self.hidden_layers}, {self.patience}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """{parameter: value}, alphabetical."""
+        return asdict(self)
+
+
+_DEFAULT: dict[str, list[Any]] = {
+    "hidden_layers": [1, 2],
+    "hidden_dim": [1024],
+    "dropout": [0.1],
+    "lr": [3.2e-3, 1e-3, 3.2e-4, 1e-4],
+    "patience": [20],
+    "max_epochs": [500],
+    "check_val_every_n_epoch": [3],
+    "batch_size": [1024],
+    "initialization": ["xavier_uniform_", "xavier_normal_"],
+}
+GRIDS: dict[str, dict[str, list[Any]]] = {
+    "default": _DEFAULT,
+    "fast": {**_DEFAULT, "max_epochs": [10, 50], "check_val_every_n_epoch": [3, 10]},
+    "faster": {
+        **_DEFAULT,
+        "hidden_layers": [0, 1],
+        "hidden_dim": [64, 128],
+        "patience": [1, 3],
+        "max_epochs": [10],
+        "check_val_every_n_epoch": [1],
+    },
+}
+# sed_eval was too slow to validate more often; the published scores carry it.
+_BY_TASK: dict[str, dict[str, list[Any]]] = {"dcase2016_task2": {"check_val_every_n_epoch": [10]}}
+_POSTPROCESSING: dict[str, list[Any]] = {"median_filter_ms": [250], "min_duration": [125, 250]}
+
+
+def grid_configs(
+    metadata: Mapping[str, Any], grid: str = "default", grid_points: int = 8
+) -> list[HeadConfig]:
+    """The points that are searched, in heareval's order: the first ``grid_points`` of the shuffled grid.
+
+    The task's own ``evaluation_params.task_specific_param_grid`` takes precedence over the grid.
+    """
+    if grid not in GRIDS:
+        raise DeloresError(f"unknown grid {grid!r}. {did_you_mean(grid, GRIDS)}")
+    if grid_points < 1:
+        raise DeloresError(f"grid_points: expected 1 or more, got {grid_points}")
+    own = (metadata.get("evaluation_params") or {}).get("task_specific_param_grid", {})
+    values = {**GRIDS[grid], **_BY_TASK.get(str(metadata.get("task_name")), {}), **own}
+    known = [field.name for field in fields(HeadConfig)]
+    for name in values:
+        if name not in known:
+            raise DeloresError(
+                f"task_specific_param_grid: unknown parameter {name!r}. {did_you_mean(name, known)}"
+            )
+    points = _product(values)
+    random.Random(GRID_SEED).shuffle(points)
+    return [HeadConfig(**point) for point in points[:grid_points]]
+
+
+def postprocessing_configs(metadata: Mapping[str, Any]) -> list[dict[str, float]]:
+    """The ways from frames to events that every validation chooses from: the task's own, or heareval's."""
+    own = (metadata.get("evaluation_params") or {}).get("event_postprocessing_grid")
+    values = _POSTPROCESSING if own is None else own
+    known = ("median_filter_ms", "min_duration", "threshold")
+    for name in values:
+        if name not in known:
+            raise DeloresError(
+                f"event_postprocessing_grid: unknown parameter {name!r}. {did_you_mean(name, known)}"
+            )
+    return _product(values)
+
+
+def _product(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination, keys alphabetical, the last varying fastest (as scikit-learn's ParameterGrid)."""
+    names = sorted(values)
+    return [dict(zip(names, point, strict=True)) for point in itertools.product(*(values[n] for n in names))]

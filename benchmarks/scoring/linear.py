@@ -1,0 +1,187 @@
+"""Protocol ``linear``: one linear layer on frozen embeddings, chosen on validation, tested once."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from benchmarks.scoring.embeddings import EmbeddingsTask
+from benchmarks.scoring.metrics import find_metrics
+from benchmarks.scoring.rows import Rows
+from benchmarks.scoring.training import (
+    BestEpoch,
+    Fold,
+    Progress,
+    ProtocolRun,
+    TestedFold,
+    TrainedHead,
+    WorkFolder,
+    activate,
+    as_device,
+    cuda_devices,
+    derive_seed,
+    logit_loss,
+    predict,
+    snapshot,
+    test_once,
+)
+from hear_delores.errors import DeloresError
+
+__all__ = ["LinearHead", "LinearOptions", "run_linear", "standardisation"]
+
+
+@dataclass(frozen=True)
+class LinearOptions:
+    """Adam at ``lr`` over shuffled batches of ``batch_size`` rows for ``max_epochs`` epochs.
+
+    Every epoch is validated. ``patience``: stop after so many without a better one; None runs all.
+    """
+
+    lr: float = 1e-3
+    batch_size: int = 64
+    max_epochs: int = 100
+    patience: int | None = None
+    seed: int = 42
+    score_missing_files: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0 or min(self.batch_size, self.max_epochs, self.patience or 1) < 1:
+            raise DeloresError(
+                "linear protocol: expected lr > 0 and batch_size, max_epochs, patience >= 1, got "
+                f"{self.lr}, {self.batch_size}, {self.max_epochs}, {self.patience}"
+            )
+
+
+class LinearHead(nn.Module):
+    """Standardised embeddings (n, d) -> logits (n, n_labels); mean and scale (d,) are buffers."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, mean: torch.Tensor, scale: torch.Tensor, n_labels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(len(mean), n_labels)
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Logits (n, n_labels) float32."""
+        return self.linear((embeddings - self.mean) / self.scale)
+
+
+def standardisation(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (ddof 0) of each dimension over ``rows``, (d,) float32, in float64 sums.
+
+    A constant dimension gets the scale 1, so that it becomes 0 on the training rows.
+    """
+    size = rows.embeddings(0, 1).shape[1]
+    mean = torch.zeros(size, dtype=torch.float64)
+    for start, stop in rows.blocks():
+        mean += rows.embeddings(start, stop).double().sum(dim=0).cpu()
+    mean /= len(rows)
+    square = torch.zeros(size, dtype=torch.float64)
+    for start, stop in rows.blocks():
+        square += (rows.embeddings(start, stop).double().cpu() - mean).square().sum(dim=0)
+    scale = (square / len(rows)).sqrt()
+    # Below the resolution of float32 around the mean, a dimension is constant.
+    constant = scale <= 1e-6 * mean.abs()
+    return mean.float(), torch.where(constant, 1.0, scale).float()
+
+
+def run_linear(
+    task: EmbeddingsTask,
+    options: LinearOptions,
+    work: WorkFolder,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> ProtocolRun:
+    """Trains and tests one linear layer a fold; there is nothing to search but the epoch."""
+    metric = find_metrics(task.metadata["evaluation"], "event" if task.is_event else "scene")[0]
+    where = as_device(device)
+    n_folds = len(task.data_splits())
+    tested = []
+    for number in range(n_folds):
+        fold = Fold.of(task, number, where, options.score_missing_files)
+        key = f"fold-{number:02d}"
+        head = work.load(key)
+        if head is None:
+            with torch.random.fork_rng(cuda_devices(where)):
+                torch.manual_seed(derive_seed(options.seed, number))
+                head = _train(key, task, fold, options, metric.maximise)
+            work.save(head)
+        if progress is not None:
+            progress(number + 1, n_folds, f"{key}: {head.validation_score:.4f} at epoch {head.epoch}")
+        tested.append(_test(task, fold, head))
+    mode: Literal["max", "min"] = "max" if metric.maximise else "min"
+    by_loss = sum(math.isnan(item.head.validation_score) for item in tested)
+    notes = [f"validation: the primary score was NaN in {by_loss} folds, their epoch has the least loss"]
+    return ProtocolRun(tested, [], notes if by_loss else [], mode)
+
+
+def _train(key: str, task: EmbeddingsTask, fold: Fold, options: LinearOptions, maximise: bool) -> TrainedHead:
+    began = time.perf_counter()
+    mean, scale = standardisation(fold.train)
+    head = LinearHead(mean, scale, len(task.vocabulary)).to(fold.train.device)
+    optimizer = torch.optim.Adam(head.parameters(), lr=options.lr, fused=True)
+    patience = options.patience or options.max_epochs
+    # The second tracker serves where the primary score is NaN throughout: a class that no validation row
+    # has (ROC AUC), or no event predicted in any epoch (F-measure).
+    trackers = {
+        "score": BestEpoch(maximise, patience, stop_on_nan=False),
+        "loss": BestEpoch(False, options.max_epochs, stop_on_nan=False),
+    }
+    kept: dict[str, tuple[dict[str, torch.Tensor], dict[str, Any]]] = {}
+    trace: list[tuple[int, float]] = []
+    for epoch in range(options.max_epochs):
+        _train_epoch(head, optimizer, fold.train, options.batch_size, task.prediction_type)
+        logits = predict(head, fold.valid)
+        score, chosen = fold.validator.select(activate(logits, task.prediction_type))
+        loss = float(logit_loss(logits, fold.valid.targets, task.prediction_type))
+        trace.append((epoch, score))
+        for name, value in (("score", score), ("loss", loss)):
+            if trackers[name].update(epoch, value):
+                kept[name] = (snapshot(head), chosen)
+        # BestEpoch's ``stop`` also ends at an infinite score (a perfect d'); here that is no reason to.
+        if trackers["score"].waited >= patience:
+            break
+    used = "loss" if all(math.isnan(score) for _, score in trace) else "score"
+    return TrainedHead(
+        key=key,
+        epoch=trackers[used].epoch,
+        validation_score=trackers["score"].score if used == "score" else math.nan,
+        postprocessing=kept[used][1],
+        hyperparameters=_hyperparameters(options),
+        epochs_run=epoch + 1,
+        trace=trace,
+        seconds=time.perf_counter() - began,
+        state=kept[used][0],
+    )
+
+
+def _train_epoch(
+    head: LinearHead, optimizer: torch.optim.Optimizer, rows: Rows, batch_size: int, prediction_type: str
+) -> None:
+    """One pass over the rows in a new random order (torch's generator)."""
+    head.train()
+    for indices in torch.randperm(len(rows)).split(batch_size):
+        logits = head(rows.take(indices))
+        optimizer.zero_grad(set_to_none=True)
+        logit_loss(logits, rows.targets[indices.to(rows.device)], prediction_type).backward()
+        optimizer.step()
+
+
+def _hyperparameters(options: LinearOptions) -> dict[str, Any]:
+    kept = asdict(options)
+    return {name: kept[name] for name in ("lr", "batch_size", "max_epochs", "patience")}
+
+
+def _test(task: EmbeddingsTask, fold: Fold, trained: TrainedHead) -> TestedFold:
+    with torch.random.fork_rng(cuda_devices(fold.test.device)):  # building a layer draws random numbers
+        head = LinearHead(trained.state["mean"], trained.state["scale"], len(task.vocabulary))
+    return test_once(task, fold, trained, head.to(fold.test.device))

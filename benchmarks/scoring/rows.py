@@ -1,0 +1,67 @@
+"""The rows of one or more splits as tensors, in stored order: what a classifier trains on and predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from benchmarks.scoring.embeddings import EmbeddingsTask
+
+__all__ = ["Rows"]
+
+IN_MEMORY_BYTES = 1 << 30  # larger sets are read from the memory map batch by batch
+
+
+class Rows:
+    """Rows of some splits, one after another; held on ``device`` when small, else read when asked for.
+
+    ``targets`` is (n, n_labels) float32 on ``device``.
+    """
+
+    def __init__(
+        self,
+        task: EmbeddingsTask,
+        split_names: Sequence[str],
+        device: torch.device | str = "cpu",
+        in_memory_bytes: int = IN_MEMORY_BYTES,
+    ) -> None:
+        splits = [task.splits[name] for name in split_names]
+        self.device = torch.device(device)
+        self._parts = [split.embeddings for split in splits]
+        self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
+        self.targets = torch.from_numpy(np.concatenate([split.targets for split in splits])).to(self.device)
+        self._whole: torch.Tensor | None = None
+        if sum(part.nbytes for part in self._parts) <= in_memory_bytes:
+            self._whole = torch.from_numpy(np.concatenate(self._parts)).to(self.device)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def embeddings(self, start: int, stop: int) -> torch.Tensor:
+        """Rows ``start`` to ``stop`` in stored order: (stop - start, d) float32."""
+        if self._whole is not None:
+            return self._whole[start:stop]
+        pieces = [
+            part[max(start - first, 0) : max(stop - first, 0)]
+            for first, part in zip(self._starts[:-1], self._parts, strict=True)
+        ]
+        return torch.from_numpy(np.concatenate(pieces)).to(self.device)
+
+    def take(self, indices: torch.Tensor) -> torch.Tensor:
+        """Chosen rows: ``indices`` (m,) int64 on the CPU -> (m, d) float32."""
+        if self._whole is not None:
+            return self._whole[indices.to(self.device)]
+        rows = indices.numpy()
+        part_of = np.searchsorted(self._starts, rows, side="right") - 1
+        found = np.empty((len(rows), self._parts[0].shape[1]), dtype=np.float32)
+        for number, part in enumerate(self._parts):
+            here = part_of == number
+            found[here] = part[rows[here] - self._starts[number]]
+        return torch.from_numpy(found).to(self.device)
+
+    def blocks(self, size: int = 8192) -> Iterator[tuple[int, int]]:
+        """(start, stop) of consecutive blocks of at most ``size`` rows."""
+        for start in range(0, len(self), size):
+            yield start, min(start + size, len(self))

@@ -1,0 +1,299 @@
+"""A folder of audio and a ``labels.csv`` -> a HEAR task folder.
+
+Columns: ``file``, ``label``, optionally ``group`` (a speaker or source: it may not cross splits), and
+``split`` or ``fold`` (two names for one column). Its values are train/valid/test, or folds as ``fold00``,
+``fold01``, ... or integers. Files are relative to the CSV file, or to the folder ``audio`` beside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.metadata import TVT_SPLITS
+from benchmarks.tasks.writer import Clip, Progress, write_task_folder
+from hear_delores.errors import DeloresError, did_you_mean
+
+__all__ = ["LabelRow", "PrepareReport", "prepare", "read_labels"]
+
+_FOLD = re.compile(r"(?:fold[ _-]?)?(\d+)", re.IGNORECASE)
+MULTICLASS_METRICS = ("top1_acc", "mAP", "d_prime", "aucroc")
+MULTILABEL_METRICS = ("mAP", "d_prime", "aucroc")
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One line of a ``labels.csv``; ``split`` is already a HEAR split's name."""
+
+    line: int
+    file: str
+    labels: tuple[str, ...]
+    group: str
+    split: str
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What :func:`prepare` made.
+
+    Attributes:
+        task: the task folder, opened.
+        clips_by_split: number of clips of each split.
+        clips_by_label: number of clips of each label, in the order of the vocabulary.
+        skipped: "file: reason" of every file that was left out.
+        warnings: what is allowed but may surprise, one line each.
+    """
+
+    task: TaskFolder
+    clips_by_split: dict[str, int]
+    clips_by_label: dict[str, int]
+    skipped: list[str]
+    warnings: list[str]
+
+    @property
+    def path(self) -> Path:
+        """The task folder."""
+        return self.task.path
+
+    @property
+    def clips(self) -> int:
+        """Number of clips written."""
+        return sum(self.clips_by_split.values())
+
+    @property
+    def classes(self) -> int:
+        """Number of labels."""
+        return len(self.clips_by_label)
+
+    @property
+    def splits(self) -> int:
+        """Number of splits or folds."""
+        return len(self.clips_by_split)
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    name: str,
+    *,
+    audio_dir: str | Path | None = None,
+    sample_rate: int = 16000,
+    version: str = "1",
+    mode: str = "full",
+    multilabel: bool = False,
+    sample_duration_s: float | None = None,
+    metrics: tuple[str, ...] | None = None,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PrepareReport:
+    """Writes ``<out>/<name>-<version>-<mode>/`` from a ``labels.csv`` (or the folder that holds one).
+
+    Args:
+        source: the CSV, or the folder that holds it as ``labels.csv``.
+        out: the folder that the task folder is written into.
+        name: of the task: letters, digits, "_" and ".".
+        audio_dir: where the files are; by default beside the CSV, or in ``audio`` beside it.
+        sample_rate: of the audio that is written, in Hz.
+        multilabel: a ``label`` holds any number of labels separated by ";" (none when it is empty).
+        sample_duration_s: length to cut or zero-pad every clip to; None keeps each clip's own.
+        metrics: names, the primary one first; by default accuracy, or mAP for multilabel.
+        skip_bad: leave out missing and unusable audio files, and list them, instead of stopping.
+
+    Raises:
+        DeloresError: naming the line or file at fault; nothing is left behind.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.]+", name):
+        raise DeloresError(f"the task name {name!r} must be made of letters, digits, '_' and '.'")
+    table = Path(source) / "labels.csv" if Path(source).is_dir() else Path(source)
+    rows = read_labels(table, multilabel=multilabel)
+    splits = _split_order({row.split for row in rows})
+    folders = [Path(audio_dir)] if audio_dir is not None else [table.parent, table.parent / "audio"]
+    if not folders[0].is_dir():
+        raise DeloresError(f"{folders[0]}: no such folder of audio")
+    is_folds = splits[0] not in TVT_SPLITS
+    metadata: dict[str, Any] = {
+        "task_name": name,
+        "version": version,
+        "embedding_type": "scene",
+        "prediction_type": "multilabel" if multilabel else "multiclass",
+        "split_mode": "presplit_kfold" if is_folds else "trainvaltest",
+        "nfolds": len(splits) if is_folds else None,
+        "sample_duration": sample_duration_s,
+        "evaluation": list(metrics or (MULTILABEL_METRICS if multilabel else MULTICLASS_METRICS)),
+        "mode": mode,
+        "splits": splits,
+    }
+    skipped: list[str] = []
+    names = _target_names(rows)
+    by_clip = {names[row.file]: row.file for row in rows}
+    task = write_task_folder(
+        out,
+        metadata,
+        {split: _clips(rows, split, names, folders) for split in splits},
+        sample_rate,
+        overwrite=overwrite,
+        on_bad=(lambda split, clip, error: skipped.append(_skip_line(by_clip[clip.file], error))) if skip_bad else None,
+        progress=progress,
+        total=len(rows),
+    )
+    return _report(task, skipped)
+
+
+def read_labels(table: str | Path, *, multilabel: bool = False) -> list[LabelRow]:
+    """The checked lines of a ``labels.csv``, in their order.
+
+    Raises:
+        DeloresError: a missing column, an unknown split, a file that stands twice, a group that crosses
+            splits, an empty field.
+    """
+    table = Path(table)
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            columns = [column.strip() for column in reader.fieldnames or []]
+            reader.fieldnames = columns
+            lines = [(reader.line_num, {key: (value or "").strip() for key, value in row.items() if key in columns})
+                     for row in reader]  # fmt: skip
+    except FileNotFoundError:
+        raise DeloresError(f"{table}: no such file; expected a CSV with the columns file,label[,group],split") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DeloresError(f"{table}: cannot be read as CSV: {error}") from None
+    column = _check_columns(table, columns)
+    if not lines:
+        raise DeloresError(f"{table}: no clip is listed")
+    kinds = _split_values(table, [(line, row[column]) for line, row in lines])
+    rows = [_row(table, line, row, kinds[row[column]], multilabel) for line, row in lines]
+    _check_unique(table, rows)
+    _check_groups(table, rows)
+    return rows
+
+
+def _check_columns(table: Path, columns: list[str]) -> str:
+    for needed in ("file", "label"):
+        if needed not in columns:
+            raise DeloresError(f"{table}: the column {needed!r} is missing. {did_you_mean(needed, columns)}")
+    split_columns = [column for column in ("split", "fold") if column in columns]
+    if len(split_columns) != 1:
+        found = "both are there" if split_columns else f"the columns are {','.join(columns)}"
+        raise DeloresError(f"{table}: expected a column 'split' or 'fold', one of them; {found}")
+    return split_columns[0]
+
+
+def _split_values(table: Path, values: list[tuple[int, str]]) -> dict[str, str]:
+    """Each value of the split column -> the name of a HEAR split; folds are numbered from fold00."""
+    numbers: dict[str, int] = {}
+    for line, value in values:
+        if value in TVT_SPLITS:
+            continue
+        match = _FOLD.fullmatch(value)
+        if match is None:
+            raise DeloresError(
+                f"{table}: line {line}: unknown split {value!r}; expected train, valid, test, or folds as fold00 or 0"
+            )
+        numbers[value] = int(match[1])
+    named = [split for split in TVT_SPLITS if any(value == split for _, value in values)]
+    if numbers and named:
+        raise DeloresError(f"{table}: splits and folds are mixed: {named[0]!r} and {next(iter(numbers))!r}")
+    if named and len(named) < 3:
+        missing = next(split for split in TVT_SPLITS if split not in named)
+        raise DeloresError(f"{table}: no clip is in the split {missing!r}; train, valid and test are needed")
+    if numbers and len(set(numbers.values())) < 3:
+        raise DeloresError(f"{table}: at least 3 folds are needed (train, valid, test); got {len(set(numbers.values()))}")
+    ranks = {number: rank for rank, number in enumerate(sorted(set(numbers.values())))}
+    return {**{split: split for split in named}, **{value: f"fold{ranks[n]:02d}" for value, n in numbers.items()}}
+
+
+def _row(table: Path, line: int, row: dict[str, str], split: str, multilabel: bool) -> LabelRow:
+    if not row["file"]:
+        raise DeloresError(f"{table}: line {line}: the file is empty")
+    if multilabel:
+        labels = tuple(dict.fromkeys(part.strip() for part in row["label"].split(";") if part.strip()))
+    elif not row["label"]:
+        raise DeloresError(f"{table}: line {line}: the label of {row['file']} is empty")
+    elif ";" in row["label"]:
+        raise DeloresError(
+            f"{table}: line {line}: the label {row['label']!r} holds ';': for several labels per clip choose "
+            f"multilabel, else rename it"
+        )
+    else:
+        labels = (row["label"],)
+    return LabelRow(line, row["file"], labels, row.get("group", ""), split)
+
+
+def _check_unique(table: Path, rows: list[LabelRow]) -> None:
+    first: dict[str, int] = {}
+    for row in rows:
+        if row.file in first:
+            raise DeloresError(f"{table}: the file {row.file} stands twice, in lines {first[row.file]} and {row.line}")
+        first[row.file] = row.line
+
+
+def _check_groups(table: Path, rows: list[LabelRow]) -> None:
+    first: dict[str, LabelRow] = {}
+    for row in rows:
+        known = first.setdefault(row.group, row)
+        if row.group and known.split != row.split:
+            raise DeloresError(
+                f"{table}: the group {row.group!r} crosses splits: line {known.line} is in {known.split}, "
+                f"line {row.line} in {row.split}"
+            )
+
+
+def _split_order(splits: set[str]) -> list[str]:
+    return list(TVT_SPLITS) if splits == set(TVT_SPLITS) else sorted(splits)
+
+
+def _target_names(rows: list[LabelRow]) -> dict[str, str]:
+    """A plain, unique ``.wav`` name for every file; the old ending is kept where two would meet."""
+    flat = {row.file: "__".join(Path(row.file).parts).lstrip("/_.") or "clip" for row in rows}
+    stems = Counter(str(Path(name).with_suffix("")).casefold() for name in flat.values())
+    names = {}
+    for file, name in flat.items():
+        stem = str(Path(name).with_suffix(""))
+        names[file] = f"{stem if stems[stem.casefold()] == 1 else name}.wav"
+    taken: dict[str, str] = {}
+    for file, name in names.items():
+        if name.casefold() in taken:
+            raise DeloresError(f"the files {taken[name.casefold()]} and {file} would both become {name}; rename one")
+        taken[name.casefold()] = file
+    return names
+
+
+def _clips(rows: list[LabelRow], split: str, names: dict[str, str], folders: list[Path]) -> list[Clip]:
+    clips = []
+    for row in rows:
+        if row.split == split:
+            places = [folder / row.file for folder in folders]
+            clips.append(Clip(names[row.file], row.labels, next((p for p in places if p.is_file()), places[0])))
+    return clips
+
+
+def _skip_line(file: str, error: DeloresError) -> str:
+    return f"{file}: {str(error).rpartition(f'{Path(file).name}: ')[2]}"
+
+
+def _report(task: TaskFolder, skipped: list[str]) -> PrepareReport:
+    by_split: dict[str, Counter[str]] = defaultdict(Counter)
+    for split in task.splits:
+        for labels in task.labels(split).values():
+            by_split[split].update(labels)
+    total: Counter[str] = sum(by_split.values(), Counter())
+    warnings = [
+        f"the label {label!r} has no clip in {split}"
+        for label in task.vocabulary
+        for split in task.splits
+        if not by_split[split][label]
+    ]
+    return PrepareReport(
+        task=task,
+        clips_by_split={split: len(task.labels(split)) for split in task.splits},
+        clips_by_label={label: total[label] for label in task.vocabulary},
+        skipped=skipped,
+        warnings=warnings,
+    )

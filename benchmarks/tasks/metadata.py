@@ -1,0 +1,151 @@
+"""``task_metadata.json`` of a HEAR task, validated, and the train/valid/test splits that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hear_delores.errors import DeloresError, did_you_mean
+
+__all__ = [
+    "EVENT_METRICS",
+    "FOLD_MODES",
+    "SCENE_METRICS",
+    "TVT_SPLITS",
+    "EmbeddingType",
+    "PredictionType",
+    "SplitMode",
+    "TaskMetadata",
+    "check_metrics",
+    "check_splits",
+    "data_splits",
+    "explain",
+    "split_names",
+]
+
+#: The metrics of heareval 2021.1.3, by what they score.
+SCENE_METRICS = ("top1_acc", "pitch_acc", "chroma_acc", "mAP", "aucroc", "d_prime")
+EVENT_METRICS = (
+    "event_onset_200ms_fms",
+    "event_onset_50ms_fms",
+    "event_onset_offset_50ms_20perc_fms",
+    "segment_1s_er",
+)
+TVT_SPLITS = ("train", "valid", "test")
+FOLD_MODES = ("new_split_kfold", "presplit_kfold")
+
+EmbeddingType = Literal["scene", "event"]
+PredictionType = Literal["multiclass", "multilabel"]
+SplitMode = Literal["trainvaltest", "new_split_kfold", "presplit_kfold"]
+
+
+class TaskMetadata(BaseModel):
+    """The fields of ``task_metadata.json`` that embedding and scoring use; others are kept untouched."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    task_name: str = Field(min_length=1)
+    version: str = Field(min_length=1)
+    mode: str = Field(min_length=1)
+    embedding_type: EmbeddingType
+    prediction_type: PredictionType
+    split_mode: SplitMode
+    splits: list[str]
+    evaluation: list[str]
+    sample_duration: float | None = Field(default=None, gt=0)
+    nfolds: int | None = None
+    evaluation_params: dict[str, Any] = Field(default_factory=dict)
+    use_scoring_for_early_stopping: bool = True
+
+    @field_validator("evaluation_params", mode="before")
+    @classmethod
+    def _null_is_empty(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TaskMetadata:
+        check_metrics(self.evaluation, self.embedding_type)
+        check_splits(self.split_mode, self.splits, self.nfolds)
+        return self
+
+    @property
+    def folder_name(self) -> str:
+        """``<task_name>-<version>-<mode>``, the name of the task's folder everywhere."""
+        return f"{self.task_name}-{self.version}-{self.mode}"
+
+
+def check_metrics(evaluation: Sequence[str], embedding_type: str) -> None:
+    """Raises DeloresError unless every metric exists and fits scene or event predictions."""
+    fitting = EVENT_METRICS if embedding_type == "event" else SCENE_METRICS
+    if not evaluation:
+        raise DeloresError(f"'evaluation' names no metric; the first is the primary one. {did_you_mean('', fitting)}")
+    for name in evaluation:
+        if name not in SCENE_METRICS + EVENT_METRICS:
+            raise DeloresError(f"unknown metric {name!r}. {did_you_mean(name, SCENE_METRICS + EVENT_METRICS)}")
+        if name not in fitting:
+            raise DeloresError(
+                f"metric {name!r} does not score {embedding_type} predictions. {did_you_mean(name, fitting)}"
+            )
+
+
+def check_splits(split_mode: str, splits: Sequence[str], nfolds: int | None) -> None:
+    """Raises DeloresError unless the splits are those that ``split_mode`` needs, no more and no fewer."""
+    if len(set(splits)) != len(splits):
+        raise DeloresError(f"'splits' names a split twice: {', '.join(splits)}")
+    if split_mode == "trainvaltest":
+        if missing := [name for name in TVT_SPLITS if name not in splits]:
+            raise DeloresError(f"split_mode trainvaltest needs the splits train, valid, test; missing: {missing[0]}")
+        if extra := [name for name in splits if name not in TVT_SPLITS]:
+            raise DeloresError(
+                f"split_mode trainvaltest has the splits train, valid, test; extra splits would never be used: "
+                f"{', '.join(extra)}"
+            )
+        return
+    if len(splits) < 3:
+        raise DeloresError(f"split_mode {split_mode} needs at least 3 folds (train, valid, test); got {len(splits)}")
+    if nfolds is not None and nfolds != len(splits):
+        raise DeloresError(f"'nfolds' is {nfolds}, but 'splits' lists {len(splits)}: {', '.join(splits)}")
+
+
+def data_splits(split_mode: str, splits: Sequence[str]) -> list[dict[str, list[str]]]:
+    """The rounds of training and testing, each ``{"train": [...], "valid": [...], "test": [...]}``.
+
+    One round for trainvaltest. For k folds (sorted by name) round i tests fold i, validates on fold
+    i + 1 (cyclic) and trains on the others, as heareval's ``get_splits_from_metadata`` does.
+
+    >>> data_splits("presplit_kfold", ["fold01", "fold00", "fold02"])[2]
+    {'train': ['fold01'], 'valid': ['fold00'], 'test': ['fold02']}
+    """
+    if split_mode == "trainvaltest":
+        return [{name: [name] for name in TVT_SPLITS}]
+    folds = sorted(splits)
+    rounds = []
+    for index, test in enumerate(folds):
+        valid = folds[(index + 1) % len(folds)]
+        train = [fold for fold in folds if fold not in (test, valid)]
+        rounds.append({"train": train, "valid": [valid], "test": [test]})
+    return rounds
+
+
+def split_names(split_mode: str, nfolds: int | None) -> list[str]:
+    """The names of the splits that a task of this kind has: train, valid, test or fold00, fold01, ..."""
+    if split_mode == "trainvaltest":
+        return list(TVT_SPLITS)
+    return [f"fold{index:02d}" for index in range(nfolds or 0)]
+
+
+def explain(error: ValidationError, known: Sequence[str]) -> str:
+    """The first fault that pydantic found, in one line, with a suggestion where a key is unknown."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {where!r}. {did_you_mean(where, known)}"
+    if fault["type"] == "missing":
+        return f"the key {where!r} is missing"
+    message = " ".join(str(fault["msg"]).removeprefix("Value error, ").split())
+    if not where:
+        return message
+    got = repr(fault["input"])
+    return f"{where}: {message}; got {got if len(got) <= 60 else got[:57] + '...'}"

@@ -1,0 +1,199 @@
+"""The one writer of HEAR task folders: whole or absent, never half-written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from pydantic import ValidationError
+
+from benchmarks.scoring.audio import read_audio, resample
+from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE, TaskFolder, check_file_name, explain_metadata
+from benchmarks.tasks.metadata import TaskMetadata
+from hear_delores.errors import DeloresError
+
+__all__ = ["Clip", "Progress", "sorted_labels", "to_pcm16", "write_task_folder"]
+
+#: Called with the number of clips that are done and their total (0 when it is not known).
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip to write.
+
+    Attributes:
+        file: the name in the task folder, ending in ``.wav``.
+        labels: strings, or events ``{"label", "start", "end"}`` in milliseconds.
+        audio: (n_samples,) floats in [-1, 1], or the file to read them from.
+        sample_rate: of ``audio`` in Hz when it is an array.
+    """
+
+    file: str
+    labels: Sequence[Any]
+    audio: np.ndarray | Path
+    sample_rate: int = 16000
+
+
+def write_task_folder(
+    out_dir: str | Path,
+    metadata: Mapping[str, Any],
+    splits: Mapping[str, Iterable[Clip]],
+    sample_rate: int = 16000,
+    *,
+    vocabulary: Sequence[str] | None = None,
+    overwrite: bool = False,
+    on_bad: Callable[[str, Clip, DeloresError], None] | None = None,
+    progress: Progress | None = None,
+    total: int = 0,
+) -> TaskFolder:
+    """Writes ``<out_dir>/<task>-<version>-<mode>/`` and returns it, opened and checked.
+
+    It is built in a hidden folder beside and renamed when complete. Audio becomes mono 16-bit PCM WAV. A
+    ``sample_duration`` in the metadata cuts or zero-pads every clip to it; without one each clip keeps its
+    length, and the common length is stated if they all have the same (the official tools then batch).
+
+    Args:
+        out_dir: where the task folder goes.
+        metadata: ``task_metadata.json``; ``splits`` is filled in where it is missing.
+        splits: the clips of each split, taken one by one.
+        sample_rate: of the written audio, in Hz.
+        vocabulary: labels by index; by default all labels that occur, sorted.
+        overwrite: replace an existing folder of that name; otherwise it is an error.
+        on_bad: called with (split, clip, error) for a clip whose audio cannot be used, which is then left
+            out; without it the error is raised.
+        progress: called after each clip with the number done and ``total``.
+
+    Raises:
+        DeloresError: for anything that would make a faulty task folder; nothing is left behind.
+    """
+    content = {"splits": list(splits), "sample_duration": None, **metadata}
+    try:
+        info = TaskMetadata.model_validate(content)
+    except ValidationError as error:
+        raise DeloresError(f"{content.get('task_name', 'task')}: {explain_metadata(error)}") from None
+    if set(info.splits) != set(splits):
+        raise DeloresError(f"{info.folder_name}: clips came for the splits {sorted(splits)}, expected {info.splits}")
+    target = Path(out_dir) / info.folder_name
+    if target.exists() and not overwrite:
+        raise DeloresError(f"{target} exists; remove it, or choose to overwrite it")
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+    partial.mkdir(parents=True)
+    try:
+        written = _Writer(partial, info, sample_rate, on_bad, progress, total)
+        for split in info.splits:
+            written.write_split(split, splits[split])
+        written.finish(content, vocabulary)
+        TaskFolder.open(partial)
+        _replace(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return TaskFolder.open(target)
+
+
+class _Writer:
+    """Writes the files of one task folder and remembers what its metadata must say."""
+
+    def __init__(
+        self,
+        folder: Path,
+        info: TaskMetadata,
+        sample_rate: int,
+        on_bad: Callable[[str, Clip, DeloresError], None] | None,
+        progress: Progress | None,
+        total: int,
+    ) -> None:
+        self.folder, self.info, self.sample_rate = folder, info, sample_rate
+        self.on_bad, self.progress, self.total = on_bad, progress, total
+        self.labels: set[str] = set()
+        self.lengths: set[int] = set()
+        self.skipped: list[dict[str, str]] = []
+        self.done = 0
+
+    def write_split(self, split: str, clips: Iterable[Clip]) -> None:
+        directory = self.folder / str(self.sample_rate) / split
+        directory.mkdir(parents=True)
+        labels: dict[str, list[Any]] = {}
+        for clip in clips:
+            check_file_name(clip.file)
+            if clip.file in labels:
+                raise DeloresError(f"two clips of split {split!r} are called {clip.file}")
+            try:
+                audio = self._audio(clip)
+            except DeloresError as error:
+                if self.on_bad is None:
+                    raise
+                self.on_bad(split, clip, error)
+                self.skipped.append({"split": split, "file": clip.file})
+            else:
+                soundfile.write(directory / clip.file, to_pcm16(audio), self.sample_rate, "PCM_16", format="WAV")
+                labels[clip.file] = list(clip.labels)
+                self.lengths.add(len(audio))
+                self.labels.update(_label(item) for item in clip.labels)
+            self.done += 1
+            if self.progress is not None:
+                self.progress(self.done, self.total)
+        if not labels:
+            raise DeloresError(f"{self.info.folder_name}: no clip is left in split {split!r}")
+        _write_json(self.folder / f"{split}.json", labels)
+
+    def finish(self, content: dict[str, Any], vocabulary: Sequence[str] | None) -> None:
+        if self.info.sample_duration is None and len(self.lengths) == 1:
+            content["sample_duration"] = self.lengths.pop() / self.sample_rate
+        if self.skipped:
+            content["skipped_files"] = self.skipped
+        _write_json(self.folder / METADATA_FILE, content)
+        with open(self.folder / VOCABULARY_FILE, "w", encoding="utf-8", newline="") as stream:
+            rows = csv.writer(stream, lineterminator="\n")
+            rows.writerow(["idx", "label"])
+            rows.writerows(enumerate(sorted_labels(self.labels) if vocabulary is None else vocabulary))
+
+    def _audio(self, clip: Clip) -> np.ndarray:
+        if isinstance(clip.audio, Path):
+            audio, _ = read_audio(clip.audio, self.sample_rate)
+        else:
+            audio = np.asarray(clip.audio)
+            if audio.ndim != 1 or len(audio) == 0 or not np.isfinite(audio).all():
+                raise DeloresError(f"{clip.file}: expected finite samples (n,), n > 0; got {audio.shape}")
+            audio = resample(audio, clip.sample_rate, self.sample_rate)
+        if self.info.sample_duration is None:
+            return audio
+        length = round(self.info.sample_duration * self.sample_rate)
+        return np.pad(audio[:length], (0, max(0, length - len(audio))))
+
+
+def to_pcm16(audio: np.ndarray) -> np.ndarray:
+    """Samples in [-1, 1] as 16-bit integers: rounded to the nearest, clipped at full scale."""
+    return np.clip(np.rint(np.asarray(audio, dtype=np.float64) * 32768), -32768, 32767).astype(np.int16)
+
+
+def sorted_labels(labels: Iterable[str]) -> list[str]:
+    """Labels in the order of a vocabulary: numbers by value (chroma needs it), anything else by text."""
+    found = set(labels)
+    return sorted(found, key=int) if all(label.isdecimal() for label in found) else sorted(found)
+
+
+def _label(item: Any) -> str:
+    return str(item["label"] if isinstance(item, Mapping) else item)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _replace(new: Path, target: Path) -> None:
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
