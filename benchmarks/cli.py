@@ -9,16 +9,14 @@ import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hear_delores.errors import DeloresError
-
-# Each command imports what it needs itself: torch alone takes seconds, and `delores --help` needs nothing.
+# Each command imports what it needs itself: torch alone takes seconds, and `delores --help` needs nothing of it.
 
 app = typer.Typer(
     name="delores",
@@ -48,20 +46,16 @@ class Grid(str, Enum):
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, count it and list it.")
-]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, count it and list it.")]
 ModelPath = Annotated[
-    Optional[str], typer.Option("--model", "-m", help="Weights handed to load_model; none calls it without.")
+    str | None, typer.Option("--model", "-m", help="Weights handed to load_model; none calls it without.")
 ]
-BatchSeconds = Annotated[
-    Optional[float], typer.Option(help="Seconds of audio per batch: less takes less memory.")
-]
+BatchSeconds = Annotated[float | None, typer.Option(help="Seconds of audio per batch: less takes less memory.")]
 TasksDir = Annotated[Path, typer.Option(help="Folder that holds the task folders.")]
-Task = Annotated[Optional[list[str]], typer.Option("--task", "-t", help="Task or task folder name; repeat for more.")]
+Task = Annotated[list[str] | None, typer.Option("--task", "-t", help="Task or task folder name; repeat for more.")]
 GridOption = Annotated[Grid, typer.Option(help="heareval's grid of hyper-parameters (protocol hear).")]
 GridPoints = Annotated[int, typer.Option(min=1, help="How many points of the grid (protocol hear).")]
-Protocols = Annotated[Optional[list[Protocol]], typer.Option("--protocol", "-p", help="Repeat for more than one.")]
+Protocols = Annotated[list[Protocol] | None, typer.Option("--protocol", "-p", help="Repeat for more than one.")]
 Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, from --seed on.")]
 Seed = Annotated[int, typer.Option(help="First seed. heareval uses 42.")]
 MODEL_HELP = (
@@ -71,8 +65,8 @@ MODEL_HELP = (
 
 
 def console(quiet: bool = False, stderr: bool = False) -> Console:
-    """Where a command writes; a quiet one writes nowhere."""
-    return Console(quiet=quiet, stderr=stderr, highlight=False)
+    """Where a command writes; a quiet one writes nowhere. Lines of text are not broken: scripts read them too."""
+    return Console(quiet=quiet, stderr=stderr, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -105,7 +99,7 @@ def demo(
 
 @app.command()
 def tasks(
-    suite: Annotated[Optional[str], typer.Option(help="Only this suite.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Only this suite.")] = None,
     tasks_dir: Annotated[Path, typer.Option(help="Where task folders are looked for.")] = Path("tasks"),
     as_json: AsJson = False,
 ) -> None:
@@ -117,30 +111,35 @@ def tasks(
     if as_json:
         print_json([{**spec.model_dump(), "ready": ready[spec.folder_name]} for spec in specs])
         return
-    table = Table(pad_edge=False)
-    for heading in ("task", "kind", "split", "metric"):
-        table.add_column(heading)
-    for heading in ("classes", "clips"):
-        table.add_column(heading, justify="right")
-    for heading in ("source", "ready"):
-        table.add_column(heading)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("task", "kind", "split", "metric", "clips", "ready", "source"):
+        right = "right" if heading == "clips" else "left"
+        table.add_column(heading, justify=right, no_wrap=heading in ("task", "kind", "clips"), overflow="fold")
     for spec in specs:
-        split = f"{spec.nfolds}-fold" if spec.nfolds else "train/valid/test"
+        unit = "classes" if spec.prediction_type == "multiclass" else "labels"
         table.add_row(
-            spec.name, f"{spec.embedding_type}, {spec.prediction_type}", split, spec.evaluation[0], str(spec.classes),
-            f"{spec.clips:,}", spec.source, "yes" if ready[spec.folder_name] else "no",
-        )  # fmt: skip
+            spec.name,
+            f"{spec.embedding_type}, {spec.classes} {unit}",
+            f"{spec.nfolds}-fold" if spec.nfolds else "TVT",
+            spec.evaluation[0],
+            f"{spec.clips:,}",
+            "yes" if ready[spec.folder_name] else "no",
+            spec.source,
+        )
     console().print(table)
 
 
 @app.command()
 def prepare(
-    task: Annotated[str, typer.Argument(help="A task of the generated demo suite, `demo` for all of it, or the name that a task made of --source gets.")],
+    task: Annotated[
+        str,
+        typer.Argument(help="A generated task, `demo` for all of them, or a name for the task made of --source."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder that the task folder is written into.")] = Path("tasks"),
     source: Annotated[
-        Optional[Path], typer.Option(help="A CSV with columns file,label[,group],split|fold, beside its audio.")
+        Path | None, typer.Option(help="A CSV with columns file,label[,group],split|fold, beside its audio.")
     ] = None,
-    audio: Annotated[Optional[Path], typer.Option(help="Folder of the audio, if not beside the CSV.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="Folder of the audio, if not beside the CSV.")] = None,
     sample_rate: Annotated[int, typer.Option(help="Rate of the audio in the task folder.")] = 16000,
     multilabel: Annotated[bool, typer.Option("--multilabel", help="Labels are separated by ';'.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a task folder that is there.")] = False,
@@ -161,25 +160,25 @@ def prepare(
             )  # fmt: skip
         shown.print(f"{summary.path}: {summary.clips:,} clips, {summary.classes} classes, {summary.splits} splits")
         for note in summary.warnings:
-            shown.print(f"  note: {note}", markup=False)
+            shown.print(f"  note: {note}")
         for name in summary.skipped:
-            shown.print(f"  left out: {name}", markup=False)
+            shown.print(f"  left out: {name}")
         return
     names = [spec.name for spec in list_tasks("demo")] if task == "demo" else [find_task(task).name]
     with progress_bar(quiet, task) as report:
         paths = write_demo_tasks(out, names, sample_rate=sample_rate, progress=report)
     for path in paths:
-        shown.print(str(path), markup=False)
+        shown.print(str(path))
 
 
 @app.command()
 def validate(
     module: Annotated[str, typer.Argument(help="An importable module with the three HEAR functions.")],
     model: ModelPath = None,
-    device: Annotated[Optional[str], typer.Option(help="Device for a torch model.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device for a torch model.")] = None,
     long: Annotated[bool, typer.Option("--long", help="Also 20 minutes of audio.")] = False,
-    json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the outcome as JSON.")] = None,
-    junit: Annotated[Optional[Path], typer.Option(help="Write the outcome as JUnit XML.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the outcome as JSON.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the outcome as JUnit XML.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Check a model against the HEAR common API: what hear-validator checks, and what it misses."""
@@ -264,7 +263,9 @@ def score(
                 records.append(record)
                 if not as_json:
                     scores = ", ".join(f"{metric} {value:.4f}" for metric, value in record.scores.items())
-                    console(quiet).print(f"{record.model.label} on {record.task.name}, {name.value}, seed {number}: {scores}")
+                    console(quiet).print(
+                        f"{record.model.label} on {record.task.name}, {name.value}, seed {number}: {scores}"
+                    )
     if as_json:
         print_json([record.model_dump(exclude={"grid"}) for record in records])
 
@@ -272,7 +273,7 @@ def score(
 @app.command()
 def run(
     modules: Annotated[list[str], typer.Argument(help=MODEL_HELP)],
-    suite: Annotated[Optional[str], typer.Option(help="Tasks of this suite.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Tasks of this suite.")] = None,
     tasks_dir: TasksDir = Path("tasks"),
     task: Task = None,
     out: Annotated[Path, typer.Option(help="Embeddings, results and tables are written here.")] = Path("runs"),
@@ -302,17 +303,21 @@ def run(
         device=device,
         batch_seconds=batch_seconds,
         skip_bad=skip_bad,
-        say=lambda text: shown.print(text, markup=False),
+        say=lambda text: shown.print(text),
     )
     if summary.records:
         write_tables(summary.records, out, console())
     for name, clips in summary.skipped_clips.items():
         shown.print(f"{name}: {len(clips)} clips left out: {', '.join(clips)}")
     if summary.failures:
+        from hear_delores.errors import DeloresError
+
         errors = console(stderr=True)
         for failure in summary.failures:
-            errors.print(f"failed: {failure.model} {failure.task}: {failure.message}".replace("  ", " "), markup=False)
-        raise DeloresError(f"{len(summary.failures)} of the jobs failed (listed above); run the same command again to retry")
+            errors.print(f"failed: {failure.model} {failure.task}: {failure.message}".replace("  ", " "))
+        raise DeloresError(
+            f"{len(summary.failures)} of the jobs failed (listed above); run the same command again to retry"
+        )
 
 
 def write_tables(records: list[Any], out: Path, shown: Console) -> None:
@@ -331,14 +336,17 @@ def write_tables(records: list[Any], out: Path, shown: Console) -> None:
 @app.command()
 def tables(
     results: Annotated[list[Path], typer.Argument(help="Folders of result records.")],
-    out: Annotated[Optional[Path], typer.Option(help="Write the tables here; none prints them.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the tables here; none prints them.")] = None,
     formats: Annotated[str, typer.Option("--format", help="md, csv, or both with a comma.")] = "md",
     task: Task = None,
-    skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave out records that cannot be read.")] = False,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out records that cannot be read.")
+    ] = False,
 ) -> None:
     """Comparison tables of result records."""
     from benchmarks.reading.tables import comparison_tables, to_csv, to_markdown
     from benchmarks.results import load_records
+    from hear_delores.errors import DeloresError
     from hear_delores.files import atomic_path
 
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
@@ -347,7 +355,7 @@ def tables(
     if skip_damaged:
         records, damaged = load_records(results, skip_damaged=True)
         for message in damaged:
-            console(stderr=True).print(f"left out: {message}", markup=False)
+            console(stderr=True).print(f"left out: {message}")
     else:
         records = load_records(results)
     chosen = [record for record in records if not task or record.task.name in task]
@@ -399,7 +407,8 @@ def progress_bar(quiet: bool, title: str) -> Iterator[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(quiet, stderr=True), transient=True) as bar:
+    shown = console(quiet, stderr=True)
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         job = bar.add_task(title, total=None)
         yield lambda done, total, text="": bar.update(job, completed=done, total=total, description=text or title)
 
@@ -418,17 +427,23 @@ def main() -> None:
     """Runs the command line. An expected error is one line on standard error and exit code 1."""
     try:
         app()
-    except DeloresError as error:
-        sys.exit(_report(" ".join(str(error).split())))
-    except OSError as error:  # a full disk, a missing right: the path is in the message
-        sys.exit(_report(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")))
     except KeyboardInterrupt:
         sys.stderr.write("stopped; run the same command again to go on\n")
         sys.exit(130)
+    except Exception as error:
+        message = _expected(error)
+        if message is None or os.environ.get("DELORES_TRACEBACK"):
+            raise
+        sys.stderr.write(f"error: {message}\n")
+        sys.exit(1)
 
 
-def _report(message: str) -> int:
-    if os.environ.get("DELORES_TRACEBACK"):
-        raise  # noqa: PLE0704  (called from the except blocks of main)
-    sys.stderr.write(f"error: {message}\n")
-    return 1
+def _expected(error: Exception) -> str | None:
+    """The one line of an error that is the user's to mend; None for a defect of ours, which needs its traceback."""
+    from hear_delores.errors import DeloresError
+
+    if isinstance(error, DeloresError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError):  # a full disk, a missing right
+        return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+    return None

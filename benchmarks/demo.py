@@ -63,7 +63,7 @@ def run_demo(out: Path, shown: Console) -> None:
         out,
         protocols=("hear", "linear"),
         options={"hear": {"grid_points": GRID_POINTS}},
-        say=lambda text: shown.print(text, markup=False, style="dim"),
+        say=lambda text: shown.print(f"         {text}", style="dim"),
     )
     if summary.failures:
         failure = summary.failures[0]
@@ -74,4 +74,4 @@ def run_demo(out: Path, shown: Console) -> None:
 
 
 def _say(shown: Console, started: float, text: str) -> None:
-    shown.print(f"[bold]{time.perf_counter() - started:5.0f} s[/bold]  {text}")
+    shown.print(f"{time.perf_counter() - started:5.0f} s  {text}", style="bold")

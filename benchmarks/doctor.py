@@ -39,7 +39,10 @@ def _python() -> Iterator[Diagnosis]:
     version = platform.python_version()
     fine = (3, 10) <= sys.version_info[:2] <= (3, 13)
     yield Diagnosis(
-        "python", "ok" if fine else "note", version, "" if fine else "tested on 3.10 to 3.13: use one of these"
+        "python",
+        "ok" if fine else "note",
+        version,
+        "" if fine else "tested on 3.10 to 3.13: use one of these",
     )
 
 
@@ -77,7 +80,13 @@ def _audio() -> Iterator[Diagnosis]:
     import numpy as np
     import soundfile
 
-    for form, subtype in (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)):
+    for form, subtype in (
+        ("WAV", "PCM_16"),
+        ("FLAC", "PCM_16"),
+        ("OGG", "VORBIS"),
+        ("OGG", "OPUS"),
+        ("MP3", None),
+    ):
         buffer = io.BytesIO()
         name = f"audio: {subtype.title() if form == 'OGG' and subtype else form}"
         try:
@@ -104,5 +113,8 @@ def _weights() -> Iterator[Diagnosis]:
 def _space() -> Iterator[Diagnosis]:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     yield Diagnosis(
-        "free disk here", "ok" if free > 5 else "note", f"{free:.0f} GB", "" if free > 5 else "embeddings need room"
+        "free disk here",
+        "ok" if free > 5 else "note",
+        f"{free:.0f} GB",
+        "" if free > 5 else "embeddings need room",
     )

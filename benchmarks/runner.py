@@ -103,8 +103,9 @@ def run(
 ) -> RunSummary:
     """Embeds and scores every model on every task; what is already done is read, not done again.
 
-    ``options`` are keyed by protocol, e.g. {"hear": {"grid_points": 2}}. Embeddings are written to ``out/embeddings`` (heareval's layout), records to ``out/results``. A model or
-    task that fails is noted and the run goes on.
+    ``options`` are keyed by protocol, e.g. {"hear": {"grid_points": 2}}. Embeddings are written to
+    ``out/embeddings`` (heareval's layout), records to ``out/results``. A model or task that fails is noted and
+    the run goes on.
     """
     started = time.perf_counter()
     summary = RunSummary()
@@ -158,9 +159,10 @@ def _one_task(
             )
             summary.records.append(record)
             metric = record.task.primary_metric
+            when = ", from before" if embedded.cached else ""
             say(
-                f"  {task.name}: {metric} {record.scores[metric]:.4f} ({protocol}, embedded in {embedded.seconds:.1f} s,"
-                f" scored in {record.seconds['total']:.1f} s{', both from before' if embedded.cached else ''})"
+                f"  {task.name}: {metric} {record.scores[metric]:.4f} ({protocol}; embedded in"
+                f" {embedded.seconds:.1f} s{when}; scored in {record.seconds['total']:.1f} s)"
             )
 
 

@@ -50,15 +50,15 @@ def find_weights(name_or_path: str | os.PathLike[str] = "", folder: Path = WEIGH
         raise DeloresError(f"Expected a checkpoint's path or name, but got {type(name_or_path).__name__}.")
     name = os.fspath(name_or_path)
     path = Path(name).expanduser()
-    if name and path.exists():
+    if name and path.is_file():
         return path
-    if name and (path.parent != Path() or path.suffix or not (folder / "index.json").exists()):
-        raise DeloresError(f"Expected a checkpoint, but there is no file {name}: check the path.")
+    is_path = path.parent != Path() or path.suffix or path.exists()
+    if name and (is_path or not (folder / "index.json").exists()):
+        what = "it is a folder" if path.is_dir() else "there is no such file"
+        raise DeloresError(f"Expected a checkpoint at {name}, but {what}: check the path.")
     default, files = shipped_weights(folder)
-    if not name:
-        name = default
-    if name not in files:
+    if name and name not in files:
         raise DeloresError(
-            f"There is no file {name}, and no shipped weights of that name. {did_you_mean(name, files)}"
+            f"There is neither a file {name} nor shipped weights of that name. {did_you_mean(name, files)}"
         )
-    return files[name]
+    return files[name or default]

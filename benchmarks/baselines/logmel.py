@@ -34,7 +34,10 @@ class LogMelStatistics(nn.Module):
 
     def frames(self, audio: Tensor) -> Tensor:
         """Log-mel frames, centred on samples 0, hop, 2 hop ...: (n_sounds, n_mels, n_frames) float32."""
-        hop, margin = self.frontend_config.hop_length, -(-self.frontend_config.n_fft // self.frontend_config.hop_length)
+        hop, margin = (
+            self.frontend_config.hop_length,
+            -(-self.frontend_config.n_fft // self.frontend_config.hop_length),
+        )
         n_frames = 1 + audio.shape[1] // hop
         blocks = []
         for start in range(0, n_frames, BLOCK):
@@ -48,7 +51,9 @@ class LogMelStatistics(nn.Module):
 def load_model(model_file_path: str = "") -> LogMelStatistics:
     """The log-mel baseline. It has no weights: a path is refused."""
     if model_file_path:
-        raise DeloresError(f"the log-mel baseline has no weights, but a path was given: {model_file_path}; leave it out")
+        raise DeloresError(
+            f"the log-mel baseline has no weights, but a path was given: {model_file_path}; leave it out"
+        )
     return LogMelStatistics().eval()
 
 
@@ -77,7 +82,12 @@ def get_timestamp_embeddings(audio: Tensor, model: LogMelStatistics) -> tuple[Te
     """
     frames = model.frames(audio)
     # Beyond the ends there is nothing to average: count_include_pad leaves the padding out.
-    window = {"kernel_size": 2 * CONTEXT + 1, "stride": STRIDE, "padding": CONTEXT, "count_include_pad": False}
+    window = {
+        "kernel_size": 2 * CONTEXT + 1,
+        "stride": STRIDE,
+        "padding": CONTEXT,
+        "count_include_pad": False,
+    }
     centre = frames.mean(dim=2, keepdim=True)  # the variance of small differences, not of large numbers
     mean = F.avg_pool1d(frames - centre, **window)
     variance = F.avg_pool1d((frames - centre) ** 2, **window) - mean**2

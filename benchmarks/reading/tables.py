@@ -56,9 +56,7 @@ class ComparisonTable:
     def average(self, model: str) -> tuple[float | None, int]:
         """The mean over tasks whose score is better when higher, and over how many of them it is."""
         scores = [
-            self.cells[model, task].score
-            for task in self.tasks
-            if (model, task) in self.cells and self.maximise[task]
+            self.cells[model, task].score for task in self.tasks if (model, task) in self.cells and self.maximise[task]
         ]
         return (fmean(scores) if scores else None), len(scores)
 
@@ -171,7 +169,12 @@ def to_markdown(tables: Sequence[ComparisonTable]) -> str:
     parts = []
     for table in tables:
         heads = ["model", *(_heading(table, task) for task in table.tasks), "mean"]
-        lines = [f"### Protocol: {table.protocol}", "", _row(heads), _row(["---"] + ["---:"] * (len(heads) - 1))]
+        lines = [
+            f"### Protocol: {table.protocol}",
+            "",
+            _row(heads),
+            _row(["---"] + ["---:"] * (len(heads) - 1)),
+        ]
         for model in table.models:
             cells = []
             for task in table.tasks:

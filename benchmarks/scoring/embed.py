@@ -101,7 +101,7 @@ def embed_task(
 
 def _key(model: LoadedModel, task: TaskFolder) -> dict[str, Any]:
     """What the embeddings depend on. Anything different here, and they are made again."""
-    options = {name: value for name, value in sorted(model.spec.options.items())}
+    options = dict(sorted(model.spec.options.items()))
     return {
         "format_version": FORMAT_VERSION,
         "module": model.spec.module,
@@ -161,7 +161,9 @@ def _locked(work: Path) -> Iterator[None]:
 
 
 def _start_or_resume(work: Path, key: dict[str, Any]) -> None:
-    """Empties ``work`` unless it was begun with the same key."""
+    """Empties ``work`` unless it was begun with the same key; removes what a killed atomic write left."""
+    for left in (*work.glob(".*.tmp"), *work.glob(f"{PROGRESS_DIR}/.*.tmp")):
+        left.unlink()
     key_file = work / PROGRESS_DIR / "key.json"
     try:
         same = json.loads(key_file.read_text(encoding="utf-8")) == key
@@ -249,8 +251,7 @@ def _finish(
             "weights_hash": model.weights_hash,
             "sample_rate": model.sample_rate,
             "n_parameters": model.n_parameters,
-            "scene_embedding_size": model.scene_embedding_size,
-            "timestamp_embedding_size": model.timestamp_embedding_size,
+            "sizes": {"scene": model.scene_embedding_size, "timestamp": model.timestamp_embedding_size},
         },
         "task": {
             "name": task.folder_name,

@@ -135,7 +135,7 @@ def labels_at_timestamps(events: Iterable[dict[str, Any]], timestamps: Sequence[
 
 
 class _Journal:
-    """Which clips of a split have all their rows on disk: one JSON line per window, each written after them."""
+    """Which clips of a split have all their rows on disk: one JSON line per window, written after them."""
 
     def __init__(self, job: SplitJob) -> None:
         self.job = job
@@ -159,7 +159,7 @@ class _Journal:
         return sum(clip.rows for clip in self.clips)
 
     def cut_rows(self) -> None:
-        """Cuts off the rows that the journal does not know. Starts anew if rows that it knows are not there."""
+        """Cuts off the rows that the journal does not know; starts anew if rows that it knows are missing."""
         expected = 4 * self.job.dimensions * self.n_rows
         known = [clip.file for clip in self.clips] == list(self.job.files[: len(self.clips)])
         present = self.rows_file.stat().st_size if self.rows_file.exists() else 0
@@ -212,10 +212,8 @@ def _read_ahead(job: SplitJob, files: Sequence[str]) -> Iterator[np.ndarray]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _embed_window(
-    job: SplitJob, window: dict[str, np.ndarray]
-) -> list[tuple[np.ndarray, list[float] | None]]:
-    """Rows (n, dimensions) float32 and timestamps of each clip, computed in batches of clips of one length."""
+def _embed_window(job: SplitJob, window: dict[str, np.ndarray]) -> list[tuple[np.ndarray, list[float] | None]]:
+    """Rows (n, dimensions) float32 and timestamps of each clip, from batches of clips of one length."""
     by_length: dict[int, list[str]] = defaultdict(list)
     for file, audio in window.items():
         by_length[len(audio)].append(file)
@@ -240,8 +238,9 @@ def _embed_batch(
         embeddings, timestamps = job.model.timestamps(audio)
         return [(rows, times.tolist()) for rows, times in zip(embeddings, timestamps, strict=True)]
     except DeloresError as error:
-        clips = batch[0] if len(batch) == 1 else f"{batch[0]} and {len(batch) - 1} more"
-        raise DeloresError(f"{error} (task {job.task.folder_name}, {job.split}: {clips})") from error.__cause__
+        where = batch[0] if len(batch) == 1 else f"{batch[0]} and {len(batch) - 1} more"
+        where = f"task {job.task.folder_name}, {job.split}: {where}"
+        raise DeloresError(f"{error} ({where})") from error.__cause__
 
 
 def _write_labels(job: SplitJob, clips: Sequence[EmbeddedClip]) -> None:

@@ -248,8 +248,8 @@ class _SplitReader:
                     self._unknown_label(name, file, str(event["label"]))
                 if not 0 <= event["start"] <= event["end"]:
                     raise DeloresError(
-                        f"{self.folder / name}.json: {file}: event {event['label']!r} ends ({event['end']} ms) "
-                        f"before it starts ({event['start']} ms), or starts before 0"
+                        f"{self.folder / name}.json: {file}: event {event['label']!r} ends "
+                        f"({event['end']} ms) before it starts ({event['start']} ms), or starts before 0"
                     )
         return truth
 
@@ -297,7 +297,7 @@ class _SplitReader:
         return tuple(f"{name}[{row}]" for row in range(len(labels)))
 
     def _possible_orders(self) -> dict[str, list[list[str]]]:
-        """heareval's order of rows: one Random(0), split after split; skipped clips left out after or before."""
+        """heareval's order of rows: one Random(0), split after split; skipped clips left out."""
         orders: dict[str, list[list[str]]] = {}
         for skip_first in (False, True):
             prng = random.Random(0)

@@ -172,7 +172,8 @@ def _median_active(active: np.ndarray, width: int) -> np.ndarray:
     """(t, c) bool: where the median over ``width`` frames of the probabilities exceeds the threshold.
 
     Thresholding commutes with the median, so counting active frames in the window is enough. The
-    window of an even width, the rank taken (width // 2) and the mirrored ends are scipy's.
+    window of an even width, the rank taken (width // 2) and the mirrored ends are scipy's. (scipy 1.17
+    mirrors wrongly where the window is 8 times longer than the clip; that is not followed.)
     """
     if width <= 1:
         return active

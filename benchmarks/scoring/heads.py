@@ -30,10 +30,10 @@ from benchmarks.scoring.training import (
     as_device,
     cuda_devices,
     derive_seed,
+    evaluate_once,
     logit_loss,
     predict,
     snapshot,
-    test_once,
 )
 from hear_delores.errors import DeloresError
 
@@ -294,7 +294,7 @@ def _test(task: EmbeddingsTask, fold: Fold, trained: TrainedHead) -> TestedFold:
     device = fold.test.device
     with torch.random.fork_rng(cuda_devices(device)):  # building a head draws random numbers
         head = Head(HeadConfig(**trained.hyperparameters), task.embedding_size, len(task.vocabulary))
-    return test_once(task, fold, trained, head.to(device))
+    return evaluate_once(task, fold, trained, head.to(device))
 
 
 def _deviations(

@@ -25,10 +25,10 @@ from benchmarks.scoring.training import (
     as_device,
     cuda_devices,
     derive_seed,
+    evaluate_once,
     logit_loss,
     predict,
     snapshot,
-    test_once,
 )
 from hear_delores.errors import DeloresError
 
@@ -184,4 +184,4 @@ def _hyperparameters(options: LinearOptions) -> dict[str, Any]:
 def _test(task: EmbeddingsTask, fold: Fold, trained: TrainedHead) -> TestedFold:
     with torch.random.fork_rng(cuda_devices(fold.test.device)):  # building a layer draws random numbers
         head = LinearHead(trained.state["mean"], trained.state["scale"], len(task.vocabulary))
-    return test_once(task, fold, trained, head.to(fold.test.device))
+    return evaluate_once(task, fold, trained, head.to(fold.test.device))

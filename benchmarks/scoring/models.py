@@ -119,12 +119,15 @@ class LoadedModel:
 
     @property
     def folder_name(self) -> str:
-        """``<label>[-option=value...]-<first 8 digits of the weights' hash>``: two checkpoints never share it."""
+        """``<label>[-option=value...]-<first 8 digits of weights_hash>``: two checkpoints never share it."""
         options = "".join(f"-{slug(key)}={slug(str(value))}" for key, value in sorted(self.spec.options.items()))
         return f"{self.spec.label}{options}-{self.weights_hash[:8]}"
 
     def scene(self, audio: np.ndarray) -> np.ndarray:
-        """Scene embeddings (n_sounds, scene_embedding_size) float32 of ``audio`` (n_sounds, n_samples) float32.
+        """Scene embeddings of ``audio``: (n_sounds, scene_embedding_size) float32.
+
+        Args:
+            audio: (n_sounds, n_samples) float32 in [-1, 1], at :attr:`sample_rate`.
 
         Raises:
             DeloresError: the model fails, or returns another size or anything that is not finite.
@@ -134,7 +137,10 @@ class LoadedModel:
         return embeddings
 
     def timestamps(self, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Timestamp embeddings (n_sounds, n_frames, size) and timestamps (n_sounds, n_frames) in ms, both float32.
+        """Timestamp embeddings (n_sounds, n_frames, size) float32, and (n_sounds, n_frames) float32 in ms.
+
+        Args:
+            audio: (n_sounds, n_samples) float32 in [-1, 1], at :attr:`sample_rate`.
 
         Raises:
             DeloresError: the model fails, returns another size, anything not finite, or timestamps that
@@ -159,12 +165,14 @@ class LoadedModel:
     def _call(self, name: str, audio: np.ndarray) -> Any:
         try:
             if self.kind == "tensorflow":
-                return getattr(self.module, name)(sys.modules["tensorflow"].convert_to_tensor(audio), self.model)
+                tensor = sys.modules["tensorflow"].convert_to_tensor(audio)
+                return getattr(self.module, name)(tensor, self.model)
             with torch.no_grad():
                 return getattr(self.module, name)(torch.from_numpy(audio).to(self.device), self.model)
         except torch.OutOfMemoryError:
             seconds = audio.size / self.sample_rate
-            raise self._fault(f"{name} ran out of memory on {seconds:.0f} s of audio; use fewer batch seconds") from None
+            hint = f"{name} ran out of memory on {seconds:.0f} s of audio; use fewer batch seconds"
+            raise self._fault(hint) from None
         except Exception as error:  # foreign code may raise anything; the cause stays attached
             raise self._fault(f"{name} failed on audio {audio.shape}: {_one_line(error)}") from error
 
@@ -186,9 +194,7 @@ class LoadedModel:
     def _check_shape(self, name: str, array: np.ndarray, expected: tuple[int, ...]) -> None:
         if array.shape != expected:
             attribute = name.removeprefix("get_").removesuffix("_embeddings") + "_embedding_size"
-            raise self._fault(
-                f"{name} returned {array.shape}; expected {expected} ({attribute} is {expected[-1]})"
-            )
+            raise self._fault(f"{name} returned {array.shape}; expected {expected} ({attribute} is {expected[-1]})")
 
     def _fault(self, message: str) -> DeloresError:
         return DeloresError(f"model {self.spec.label}: {message}")
@@ -210,8 +216,9 @@ def load_model(spec: ModelSpec | str, device: str = "auto") -> LoadedModel:
         model = module.load_model(*([spec.path] if spec.path else []), **spec.options)
     except Exception as error:  # foreign code may raise anything; the cause stays attached
         raise DeloresError(f"model {spec.label}: load_model failed: {_one_line(error)}") from error
-    sizes = {name: _whole(spec, model, name) for name in
-             ("sample_rate", "scene_embedding_size", "timestamp_embedding_size")}  # fmt: skip
+    sizes = {
+        name: _whole(spec, model, name) for name in ("sample_rate", "scene_embedding_size", "timestamp_embedding_size")
+    }
     tensorflow = sys.modules.get("tensorflow")  # a TensorFlow model has imported it
     if isinstance(model, torch.nn.Module):
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -220,10 +227,10 @@ def load_model(spec: ModelSpec | str, device: str = "auto") -> LoadedModel:
         except (RuntimeError, AssertionError) as error:
             raise DeloresError(f"model {spec.label}: cannot use the device {chosen!r}: {_one_line(error)}") from None
         weights, count = _torch_hash(spec, model, sizes), sum(p.numel() for p in model.parameters())
-        return LoadedModel(spec, module, model, "torch", chosen, *sizes.values(), weights, count)
+        return LoadedModel(spec, module, model, "torch", chosen, weights_hash=weights, n_parameters=count, **sizes)
     if tensorflow is not None and isinstance(model, tensorflow.Module):
         weights, count = _tensorflow_hash(spec, model, sizes)
-        return LoadedModel(spec, module, model, "tensorflow", "auto", *sizes.values(), weights, count)
+        return LoadedModel(spec, module, model, "tensorflow", "auto", weights_hash=weights, n_parameters=count, **sizes)
     raise DeloresError(
         f"model {spec.label}: load_model returned {type(model).__name__}; expected a torch.nn.Module or a tf.Module"
     )
@@ -243,7 +250,7 @@ def timestamp_fault(times: np.ndarray, duration_ms: float) -> str:
         return f"timestamps begin at {first:g} ms; they must not be negative"
     # A model that covers under a hundredth of its audio in many frames counts in seconds.
     if hops.shape[1] >= 1 and last <= duration_ms / 100:
-        return f"the last timestamp is {last:g} for {duration_ms:g} ms of audio: timestamps must be in milliseconds"
+        return f"the last timestamp is {last:g} for {duration_ms:g} ms of audio: they must be in ms"
     if last > duration_ms * (1 + 1e-6) + 1e-3:  # float32 times of long audio are rounded
         return f"the last timestamp, {last:g} ms, is past the end of the audio, {duration_ms:g} ms"
     if hops.size and float(np.abs(hops - hops.mean()).max()) > 1.0:
@@ -278,10 +285,13 @@ def _import(spec: ModelSpec) -> ModuleType:
     except ModuleNotFoundError as error:
         # Either the module itself (or a package it lies in) is missing, or something that it needs.
         if error.name and f"{spec.module}.".startswith(f"{error.name}."):
-            raise DeloresError(f"model {spec.label}: no module named {error.name!r}; install it or check the name") from None
-        raise DeloresError(f"model {spec.label}: importing {spec.module} needs {error.name!r}; install it") from error
+            hint = f"no module named {error.name!r}; install it or check the name"
+            raise DeloresError(f"model {spec.label}: {hint}") from None
+        hint = f"importing {spec.module} needs {error.name!r}; install it"
+        raise DeloresError(f"model {spec.label}: {hint}") from error
     except Exception as error:  # a foreign module may raise anything while it is imported
-        raise DeloresError(f"model {spec.label}: importing {spec.module} failed: {_one_line(error)}") from error
+        hint = f"importing {spec.module} failed: {_one_line(error)}"
+        raise DeloresError(f"model {spec.label}: {hint}") from error
 
 
 def _whole(spec: ModelSpec, model: Any, name: str) -> int:
@@ -316,7 +326,7 @@ def _tensorflow_hash(spec: ModelSpec, model: Any, sizes: Mapping[str, int]) -> t
 
 
 def _start_hash(spec: ModelSpec, model: Any, sizes: Mapping[str, int]) -> Any:
-    """What a foreign model is known by besides its tensors: it may keep some of its file in plain attributes."""
+    """What a foreign model is known by besides its tensors: its file may also hold plain attributes."""
     digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}\0{dict(sizes)}\0".encode())
     path = Path(spec.path) if spec.path else None
     if path is not None and path.is_file():

@@ -34,9 +34,9 @@ __all__ = [
     "WorkFolder",
     "activate",
     "derive_seed",
+    "evaluate_once",
     "logit_loss",
     "predict",
-    "test_once",
 ]
 
 Progress = Callable[[int, int, str], None]
@@ -182,7 +182,7 @@ def activate(logits: torch.Tensor, prediction_type: str) -> np.ndarray:
     return probabilities.cpu().numpy()
 
 
-def test_once(task: EmbeddingsTask, fold: Fold, trained: TrainedHead, head: nn.Module) -> TestedFold:
+def evaluate_once(task: EmbeddingsTask, fold: Fold, trained: TrainedHead, head: nn.Module) -> TestedFold:
     """The one test of a fold, with the weights and the postprocessing of the best validation epoch.
 
     ``head`` is a module of the right shape; its weights are replaced.

@@ -22,7 +22,14 @@ from benchmarks.tasks.metadata import TaskMetadata
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import file_hash
 
-__all__ = ["METADATA_FILE", "VOCABULARY_FILE", "TaskFolder", "check_file_name", "read_json", "read_vocabulary"]
+__all__ = [
+    "METADATA_FILE",
+    "VOCABULARY_FILE",
+    "TaskFolder",
+    "check_file_name",
+    "read_json",
+    "read_vocabulary",
+]
 
 METADATA_FILE = "task_metadata.json"
 VOCABULARY_FILE = "labelvocabulary.csv"
@@ -169,7 +176,9 @@ class TaskFolder:
             for split in self.splits:
                 directory = self.path / str(rate) / split
                 if not directory.is_dir():
-                    raise DeloresError(f"{self.path}: the audio of split {split!r} is missing: no folder {rate}/{split}")
+                    raise DeloresError(
+                        f"{self.path}: the audio of split {split!r} is missing: no folder {rate}/{split}"
+                    )
                 missing = self._raw_labels[split].keys() - set(os.listdir(directory))
                 if missing:
                     raise DeloresError(
@@ -210,7 +219,9 @@ def read_vocabulary(path: Path) -> list[str]:
             raise DeloresError(f"{path}: expected each line as a new index and a label; got {dict(row)}")
         labels[int(row["idx"])] = row["label"]
     if not labels or sorted(labels) != list(range(len(labels))):
-        raise DeloresError(f"{path}: expected the indices 0 .. n-1; got {len(labels)} of them, {sorted(labels)[:3]} ...")
+        raise DeloresError(
+            f"{path}: expected the indices 0 .. n-1; got {len(labels)} of them, {sorted(labels)[:3]} ..."
+        )
     vocabulary = [labels[index] for index in range(len(labels))]
     if len(set(vocabulary)) != len(vocabulary):
         doubled = next(label for label in vocabulary if vocabulary.count(label) > 1)
@@ -303,7 +314,9 @@ def _check_files_once(folder: Path, raw_labels: dict[str, dict[str, list[Any]]])
     for split, labels in raw_labels.items():
         for file in labels:
             if file in seen:
-                raise DeloresError(f"{folder}: the file {file} stands in the splits {seen[file]} and {split}; rename one")
+                raise DeloresError(
+                    f"{folder}: the file {file} stands in the splits {seen[file]} and {split}; rename one"
+                )
             seen[file] = split
 
 

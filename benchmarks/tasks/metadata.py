@@ -99,7 +99,7 @@ def check_splits(split_mode: str, splits: Sequence[str], nfolds: int | None) -> 
             raise DeloresError(f"split_mode trainvaltest needs the splits train, valid, test; missing: {missing[0]}")
         if extra := [name for name in splits if name not in TVT_SPLITS]:
             raise DeloresError(
-                f"split_mode trainvaltest has the splits train, valid, test; extra splits would never be used: "
+                "split_mode trainvaltest has the splits train, valid, test; extra splits are never used: "
                 f"{', '.join(extra)}"
             )
         return

@@ -15,7 +15,13 @@ import soundfile
 from pydantic import ValidationError
 
 from benchmarks.scoring.audio import read_audio, resample
-from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE, TaskFolder, check_file_name, explain_metadata
+from benchmarks.tasks.folder import (
+    METADATA_FILE,
+    VOCABULARY_FILE,
+    TaskFolder,
+    check_file_name,
+    explain_metadata,
+)
 from benchmarks.tasks.metadata import TaskMetadata
 from hear_delores.errors import DeloresError
 

@@ -45,7 +45,10 @@ def import_side_effects(subject: Subject) -> Iterator[Finding]:
     """Importing a model must leave torch's default dtype, thread count, gradient mode and every random
     state as they were: other models and the classifier run in the same process."""
     ran = subprocess.run(
-        [sys.executable, "-c", _IMPORT_PROBE, subject.module_name], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", _IMPORT_PROBE, subject.module_name],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     _, _, found = ran.stderr.rpartition("PROBE")
     if ran.returncode or not found:
@@ -62,7 +65,11 @@ def finite(subject: Subject) -> Iterator[Finding]:
     rate = subject.model.sample_rate
     audio = subject.noise(2, rate)
     embeddings, times = subject.timestamps(audio)
-    for name, value in (("scene embeddings", subject.scene(audio)), ("timestamp embeddings", embeddings), ("timestamps", times)):
+    for name, value in (
+        ("scene embeddings", subject.scene(audio)),
+        ("timestamp embeddings", embeddings),
+        ("timestamps", times),
+    ):
         if not np.isfinite(value.values).all():
             yield fail(f"{name} of white noise hold NaN or infinity")
 
@@ -113,8 +120,8 @@ def timestamp_drift(subject: Subject) -> Iterator[Finding]:
     # Where a clip ends between two timestamps is chance: less than one hop more or less is no drift.
     if abs(missing_long - missing_short) > hop + 0.1 or missing_long < -0.1:
         yield fail(
-            f"the last timestamp is {missing_short:.4g} ms before the end of 4 s but {missing_long:.4g} ms before the end"
-            f" of {DRIFT_S} s (hop {hop:.6g} ms): timestamps drift"
+            f"the last timestamp is {missing_short:.4g} ms before the end of 4 s but {missing_long:.4g} ms before the"
+            f" end of {DRIFT_S} s (hop {hop:.6g} ms): timestamps drift"
         )
 
 
@@ -168,7 +175,9 @@ def lengths(subject: Subject) -> Iterator[Finding]:
     """Clips of 50 ms, 1 s and 30 s must be embedded, as float32 of the stated size: the benchmark has
     clips of 0.3 s and of 10 minutes."""
     for seconds in (0.05, 1.0, 30.0):
-        yield from _sound(subject, subject.noise(1, int(seconds * subject.model.sample_rate)), f"{seconds:g} s of noise")
+        yield from _sound(
+            subject, subject.noise(1, int(seconds * subject.model.sample_rate)), f"{seconds:g} s of noise"
+        )
 
 
 @check("single-sample", needs=("lengths",))
@@ -220,7 +229,10 @@ def _sound(subject: Subject, audio: np.ndarray, what: str) -> Iterator[Finding]:
     embeddings, times = subject.timestamps(audio)
     expected = {
         "scene": (subject.scene(audio), (len(audio), subject.model.scene_embedding_size)),
-        "timestamp": (embeddings, (len(audio), times.values.shape[-1], subject.model.timestamp_embedding_size)),
+        "timestamp": (
+            embeddings,
+            (len(audio), times.values.shape[-1], subject.model.timestamp_embedding_size),
+        ),
     }
     for name, (value, shape) in expected.items():
         yield from _fit(f"{name} embeddings of {what}", value, shape)

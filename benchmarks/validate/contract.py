@@ -105,7 +105,9 @@ def _timing(times: np.ndarray, length_ms: float) -> Iterator[Finding]:
     deviation = float(np.max(np.abs(intervals - mean)))
     first, last = float(np.min(times)), float(np.max(times))
     if deviation > 1:
-        yield fail(f"intervals between timestamps are not regular (one is {deviation:.3g} ms off the mean {mean:.3g} ms)")
+        yield fail(
+            f"intervals between timestamps are not regular (one is {deviation:.3g} ms off the mean {mean:.3g} ms)"
+        )
     if last > length_ms:
         yield fail(f"timestamps go past the end of the audio (last at {last:.6g} ms of {length_ms:.6g} ms)")
     if float(np.max(intervals)) > 50.0:

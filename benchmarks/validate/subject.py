@@ -72,7 +72,7 @@ class Subject:
 
 
 def kind_of(model: Any) -> str:
-    """"torch", "tensorflow", or "" for a model of neither framework."""
+    """ "torch", "tensorflow", or "" for a model of neither framework."""
     if isinstance(model, torch.nn.Module):
         return "torch"
     tensorflow = sys.modules.get("tensorflow")  # a TensorFlow model has imported it already

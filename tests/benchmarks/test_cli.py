@@ -61,7 +61,15 @@ def test_the_chain_step_by_step(delores: Delores, tasks: Path, checkpoint: Path,
 def test_run_does_it_all_and_a_second_run_does_nothing_again(
     delores: Delores, tasks: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    words = ["run", f"small=hear_delores@{checkpoint}", LOGMEL, "--tasks-dir", tasks, "--out", tmp_path / "run"]
+    words = [
+        "run",
+        f"small=hear_delores@{checkpoint}",
+        LOGMEL,
+        "--tasks-dir",
+        tasks,
+        "--out",
+        tmp_path / "run",
+    ]
     ran = delores(*words, *FAST)
     assert ran.code == 0, ran.err
     first = load_records([tmp_path / "run" / "results"])
@@ -113,7 +121,10 @@ def test_doctor_finds_this_machine_fit(delores: Delores) -> None:
 
 def test_help_needs_no_torch_and_wrong_usage_is_exit_2() -> None:
     ran = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "benchmarks", "--help"], capture_output=True, text=True, timeout=120
+        [sys.executable, "-X", "importtime", "-m", "benchmarks", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
     assert "demo" in ran.stdout
@@ -143,7 +154,10 @@ def test_a_wrong_task_name_gets_a_suggestion(delores: Delores, tasks: Path, tmp_
 
 def test_an_empty_manifest(delores: Delores, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("file\n")
-    refused(delores("pretrain", "--preset", "demo-s", "--data", tmp_path / "m.csv", "--out", tmp_path / "o"), "m.csv")
+    refused(
+        delores("pretrain", "--preset", "demo-s", "--data", tmp_path / "m.csv", "--out", tmp_path / "o"),
+        "m.csv",
+    )
     assert not (tmp_path / "o" / "checkpoint.safetensors").exists()
 
 
@@ -170,9 +184,7 @@ def test_bad_audio_is_named_and_can_be_skipped(delores: Delores, corpus: Path, t
     assert "clip05.wav" in ran.out
 
 
-def test_a_task_folder_without_a_split_or_with_an_unknown_label(
-    delores: Delores, tasks: Path, tmp_path: Path
-) -> None:
+def test_a_task_folder_without_a_split_or_with_an_unknown_label(delores: Delores, tasks: Path, tmp_path: Path) -> None:
     words = ("embed", LOGMEL, "--tasks-dir", tasks, "--embeddings-dir", tmp_path / "e")
     [folder] = tasks.glob("tones-*")
     labels = json.loads((folder / "valid.json").read_text())
@@ -201,7 +213,10 @@ def get_timestamp_embeddings(audio, model):
     [
         (MODEL.format(size=4).replace("load_model", "loading"), "load_model"),
         (MODEL.format(size=5), "(8, 5)|5"),
-        (MODEL.format(size=4).replace("torch.zeros(len(audio), 4)", "torch.full((len(audio), 4), float('nan'))"), "NaN"),
+        (
+            MODEL.format(size=4).replace("torch.zeros(len(audio), 4)", "torch.full((len(audio), 4), float('nan'))"),
+            "NaN",
+        ),
     ],
 )
 def test_faulty_models_are_refused_by_embed(
@@ -238,9 +253,7 @@ def test_bad_checkpoints_are_refused(delores: Delores, tasks: Path, checkpoint: 
     assert not (tmp_path / "e").exists()
 
 
-def test_a_damaged_record_is_named_and_skipped_only_when_asked(
-    delores: Delores, tasks: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_record_is_named_and_skipped_only_when_asked(delores: Delores, tasks: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert delores("run", LOGMEL, "--tasks-dir", tasks, "--out", out, "-p", "linear").code == 0
     damaged = out / "results" / "x" / "record.json"

@@ -50,6 +50,9 @@ def test_official_validator_rejects_a_faulty_model(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text("import torch\ndef load_model(path=''):\n    return torch.nn.Identity()\n")
     environment = {**os.environ, "PYTHONPATH": f"{STUBS}{os.pathsep}{tmp_path}"}
     ran = subprocess.run(
-        [sys.executable, "-m", "hearvalidator.validate", "faulty"], capture_output=True, text=True, env=environment
+        [sys.executable, "-m", "hearvalidator.validate", "faulty"],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert ran.returncode != 0

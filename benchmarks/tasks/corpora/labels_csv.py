@@ -88,6 +88,7 @@ def prepare(
     multilabel: bool = False,
     sample_duration_s: float | None = None,
     metrics: tuple[str, ...] | None = None,
+    shared_groups: bool = False,
     skip_bad: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -103,6 +104,8 @@ def prepare(
         multilabel: a ``label`` holds any number of labels separated by ";" (none when it is empty).
         sample_duration_s: length to cut or zero-pad every clip to; None keeps each clip's own.
         metrics: names, the primary one first; by default accuracy, or mAP for multilabel.
+        shared_groups: accept groups that cross splits, as some corpora's own splits do (a speaker in
+            training and test). Scores then say less; the task's metadata and a warning state it.
         skip_bad: leave out missing and unusable audio files, and list them, instead of stopping.
 
     Raises:
@@ -111,7 +114,7 @@ def prepare(
     if not re.fullmatch(r"[A-Za-z0-9_.]+", name):
         raise DeloresError(f"the task name {name!r} must be made of letters, digits, '_' and '.'")
     table = Path(source) / "labels.csv" if Path(source).is_dir() else Path(source)
-    rows = read_labels(table, multilabel=multilabel)
+    rows = read_labels(table, multilabel=multilabel, shared_groups=shared_groups)
     splits = _split_order({row.split for row in rows})
     folders = [Path(audio_dir)] if audio_dir is not None else [table.parent, table.parent / "audio"]
     if not folders[0].is_dir():
@@ -129,23 +132,30 @@ def prepare(
         "mode": mode,
         "splits": splits,
     }
+    crossing = _crossing_groups(rows)
+    if crossing:
+        metadata["groups_crossing_splits"] = len(crossing)
     skipped: list[str] = []
     names = _target_names(rows)
     by_clip = {names[row.file]: row.file for row in rows}
+
+    def note_bad(split: str, clip: Clip, error: DeloresError) -> None:
+        skipped.append(_skip_line(by_clip[clip.file], error))
+
     task = write_task_folder(
         out,
         metadata,
         {split: _clips(rows, split, names, folders) for split in splits},
         sample_rate,
         overwrite=overwrite,
-        on_bad=(lambda split, clip, error: skipped.append(_skip_line(by_clip[clip.file], error))) if skip_bad else None,
+        on_bad=note_bad if skip_bad else None,
         progress=progress,
         total=len(rows),
     )
-    return _report(task, skipped)
+    return _report(task, skipped, len(crossing))
 
 
-def read_labels(table: str | Path, *, multilabel: bool = False) -> list[LabelRow]:
+def read_labels(table: str | Path, *, multilabel: bool = False, shared_groups: bool = False) -> list[LabelRow]:
     """The checked lines of a ``labels.csv``, in their order.
 
     Raises:
@@ -158,8 +168,10 @@ def read_labels(table: str | Path, *, multilabel: bool = False) -> list[LabelRow
             reader = csv.DictReader(stream, skipinitialspace=True)
             columns = [column.strip() for column in reader.fieldnames or []]
             reader.fieldnames = columns
-            lines = [(reader.line_num, {key: (value or "").strip() for key, value in row.items() if key in columns})
-                     for row in reader]  # fmt: skip
+            lines = []
+            for row in reader:
+                fields = {key: (value or "").strip() for key, value in row.items() if key in columns}
+                lines.append((reader.line_num, fields))
     except FileNotFoundError:
         raise DeloresError(f"{table}: no such file; expected a CSV with the columns file,label[,group],split") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -170,7 +182,8 @@ def read_labels(table: str | Path, *, multilabel: bool = False) -> list[LabelRow
     kinds = _split_values(table, [(line, row[column]) for line, row in lines])
     rows = [_row(table, line, row, kinds[row[column]], multilabel) for line, row in lines]
     _check_unique(table, rows)
-    _check_groups(table, rows)
+    if not shared_groups:
+        _check_groups(table, rows)
     return rows
 
 
@@ -204,9 +217,14 @@ def _split_values(table: Path, values: list[tuple[int, str]]) -> dict[str, str]:
         missing = next(split for split in TVT_SPLITS if split not in named)
         raise DeloresError(f"{table}: no clip is in the split {missing!r}; train, valid and test are needed")
     if numbers and len(set(numbers.values())) < 3:
-        raise DeloresError(f"{table}: at least 3 folds are needed (train, valid, test); got {len(set(numbers.values()))}")
+        raise DeloresError(
+            f"{table}: at least 3 folds are needed (train, valid, test); got {len(set(numbers.values()))}"
+        )
     ranks = {number: rank for rank, number in enumerate(sorted(set(numbers.values())))}
-    return {**{split: split for split in named}, **{value: f"fold{ranks[n]:02d}" for value, n in numbers.items()}}
+    return {
+        **{split: split for split in named},
+        **{value: f"fold{ranks[n]:02d}" for value, n in numbers.items()},
+    }
 
 
 def _row(table: Path, line: int, row: dict[str, str], split: str, multilabel: bool) -> LabelRow:
@@ -235,14 +253,22 @@ def _check_unique(table: Path, rows: list[LabelRow]) -> None:
 
 
 def _check_groups(table: Path, rows: list[LabelRow]) -> None:
+    for group, (first, other) in _crossing_groups(rows).items():
+        raise DeloresError(
+            f"{table}: the group {group!r} crosses splits: line {first.line} is in {first.split}, "
+            f"line {other.line} in {other.split}; mend them, or allow shared_groups by name"
+        )
+
+
+def _crossing_groups(rows: list[LabelRow]) -> dict[str, tuple[LabelRow, LabelRow]]:
+    """Each group that stands in more than one split, with a line of two of them."""
     first: dict[str, LabelRow] = {}
+    crossing: dict[str, tuple[LabelRow, LabelRow]] = {}
     for row in rows:
         known = first.setdefault(row.group, row)
         if row.group and known.split != row.split:
-            raise DeloresError(
-                f"{table}: the group {row.group!r} crosses splits: line {known.line} is in {known.split}, "
-                f"line {row.line} in {row.split}"
-            )
+            crossing.setdefault(row.group, (known, row))
+    return crossing
 
 
 def _split_order(splits: set[str]) -> list[str]:
@@ -278,7 +304,7 @@ def _skip_line(file: str, error: DeloresError) -> str:
     return f"{file}: {str(error).rpartition(f'{Path(file).name}: ')[2]}"
 
 
-def _report(task: TaskFolder, skipped: list[str]) -> PrepareReport:
+def _report(task: TaskFolder, skipped: list[str], crossing: int) -> PrepareReport:
     by_split: dict[str, Counter[str]] = defaultdict(Counter)
     for split in task.splits:
         for labels in task.labels(split).values():
@@ -290,6 +316,8 @@ def _report(task: TaskFolder, skipped: list[str]) -> PrepareReport:
         for split in task.splits
         if not by_split[split][label]
     ]
+    if crossing:
+        warnings.insert(0, f"{crossing} group(s) cross splits: test clips are not from unseen groups")
     return PrepareReport(
         task=task,
         clips_by_split={split: len(task.labels(split)) for split in task.splits},

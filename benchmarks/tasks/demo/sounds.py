@@ -90,11 +90,13 @@ INSTRUMENTS: dict[str, Instrument] = {
 
 
 def note(instrument: str, frequency: float, seconds: float, draw: Draw) -> np.ndarray:
-    """A note of ``frequency`` Hz, (n_samples,) float64, RMS 1; each draw is another specimen of the timbre."""
+    """A note of ``frequency`` Hz, (n_samples,) float64, RMS 1; each draw is another specimen."""
     timbre = INSTRUMENTS[instrument]
     count = round(seconds * RATE)
     time = np.arange(count) / RATE
-    waver = timbre.vibrato * draw.uniform(0.3, 1.5) * np.sin(2 * np.pi * (draw.uniform(4.5, 6.5) * time + draw.uniform()))
+    waver = (
+        timbre.vibrato * draw.uniform(0.3, 1.5) * np.sin(2 * np.pi * (draw.uniform(4.5, 6.5) * time + draw.uniform()))
+    )
     phase = 2 * np.pi * frequency * (time + np.cumsum(waver) / RATE)
     partials = np.arange(1, max(2, min(28, int(NYQUIST / frequency)) + 1))
     tilt = draw.uniform(-0.5, 0.5)  # specimens of one timbre differ in brightness, and timbres overlap
@@ -136,7 +138,9 @@ def _steady(seconds: float, draw: Draw) -> np.ndarray:
 
 def _tremolo(seconds: float, draw: Draw) -> np.ndarray:
     time = np.arange(round(seconds * RATE)) / RATE
-    return _steady(seconds, draw) * (0.55 + 0.45 * np.sin(2 * np.pi * (draw.uniform(7.0, 12.0) * time + draw.uniform())))
+    return _steady(seconds, draw) * (
+        0.55 + 0.45 * np.sin(2 * np.pi * (draw.uniform(7.0, 12.0) * time + draw.uniform()))
+    )
 
 
 def _hiss(seconds: float, draw: Draw) -> np.ndarray:

@@ -15,7 +15,17 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from benchmarks.tasks.demo.sounds import GESTURES, INSTRUMENTS, RATE, Draw, Recording, decibels, gesture, note, record
+from benchmarks.tasks.demo.sounds import (
+    GESTURES,
+    INSTRUMENTS,
+    RATE,
+    Draw,
+    Recording,
+    decibels,
+    gesture,
+    note,
+    record,
+)
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.registry import TaskSpec, find_task, list_tasks
 from benchmarks.tasks.writer import Clip, Progress, to_pcm16, write_task_folder
@@ -25,7 +35,7 @@ __all__ = ["write_demo_pool", "write_demo_tasks"]
 
 CLOSE = Recording((14, 30), (-1.0, 0.0), (0.02, 0.15), (0.02, 0.3), (-2, 2), (-24, -10))
 HALL = Recording((8, 20), (-2.0, -1.0), (0.15, 0.4), (0.2, 0.8), (-4, 0), (-32, -16))
-STREET = Recording((2, 12), (-2.0, 0.0), (0.1, 0.5), (0.1, 1.0), (-5, 3), (-36, -14))
+STREET = Recording((6, 18), (-2.0, 0.0), (0.1, 0.5), (0.1, 0.8), (-4, 2), (-36, -14))
 ANY = Recording((2, 30), (-2.0, 0.0), (0.02, 0.5), (0.02, 1.0), (-5, 3), (-36, -10))
 RECORDINGS = {"train": CLOSE, "valid": HALL, "test": STREET}
 

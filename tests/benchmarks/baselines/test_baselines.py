@@ -48,7 +48,10 @@ def test_logmel_timestamp_embedding_is_the_local_mean_and_deviation() -> None:
     for index in (0, 1, 7, 25):
         around = expected[:, max(0, 4 * index - 10) : 4 * index + 11]
         np.testing.assert_allclose(
-            embeddings[0, index], np.concatenate([around.mean(1), around.std(1)]), atol=1e-3, err_msg=str(index)
+            embeddings[0, index],
+            np.concatenate([around.mean(1), around.std(1)]),
+            atol=1e-3,
+            err_msg=str(index),
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import validate
 
-GOOD = '''
+GOOD = """
 import torch
 
 class Model(torch.nn.Module):
@@ -46,7 +46,7 @@ def get_timestamp_embeddings(audio, model):
     with torch.no_grad():
         frames = model.frames(audio)
         return frames, times(audio, frames)
-'''
+"""
 
 
 def replaced(*pairs: tuple[str, str]) -> str:
@@ -65,10 +65,22 @@ SCENE_LINE = "return model.frames(audio).mean(1)"
 GALLERY = {
     "does not import": ("raise RuntimeError('no such luck')\n" + GOOD, "import", "fail"),
     "no load_model": (replaced(("def load_model", "def load_modell")), "functions", "fail"),
-    "no timestamp function": (replaced(("def get_timestamp_embeddings", "def get_timestamps")), "functions", "fail"),
-    "load_model raises": (replaced(("return Model().eval()", "raise OSError('weights not found')")), "load", "fail"),
+    "no timestamp function": (
+        replaced(("def get_timestamp_embeddings", "def get_timestamps")),
+        "functions",
+        "fail",
+    ),
+    "load_model raises": (
+        replaced(("return Model().eval()", "raise OSError('weights not found')")),
+        "load",
+        "fail",
+    ),
     "not a module": (replaced(("return Model().eval()", "return object()")), "load", "fail"),
-    "sample rate not allowed": (replaced(("sample_rate = 16000", "sample_rate = 8000")), "sample-rate", "fail"),
+    "sample rate not allowed": (
+        replaced(("sample_rate = 16000", "sample_rate = 8000")),
+        "sample-rate",
+        "fail",
+    ),
     "no sample rate": (replaced(("sample_rate = 16000", "rate = 16000")), "sample-rate", "fail"),
     "size is a float": (
         replaced(("scene_embedding_size = 4\n", "scene_embedding_size = 4.0\n")),
@@ -85,7 +97,11 @@ GALLERY = {
         "scene-embeddings",
         "fail",
     ),
-    "scene embeddings are float64": (replaced((SCENE_LINE, SCENE_LINE + ".double()")), "scene-embeddings", "fail"),
+    "scene embeddings are float64": (
+        replaced((SCENE_LINE, SCENE_LINE + ".double()")),
+        "scene-embeddings",
+        "fail",
+    ),
     "timestamp embeddings are float64": (
         replaced((TIMES_LINE, "return frames.double(), times(audio, frames)")),
         "timestamp-embeddings",
@@ -101,13 +117,21 @@ GALLERY = {
         "timestamps",
         "fail",
     ),
-    "past the end": (replaced((TIMES_LINE, "return frames, times(audio, frames) + 60")), "timestamps", "fail"),
+    "past the end": (
+        replaced((TIMES_LINE, "return frames, times(audio, frames) + 60")),
+        "timestamps",
+        "fail",
+    ),
     "late start": (
         replaced(("return frames, times(audio, frames)", "return frames[:, 3:], times(audio, frames)[:, 3:]")),
         "timestamps",
         "warn",
     ),
-    "early end": (replaced((TIMES_LINE, "return frames[:, :-4], times(audio, frames)[:, :-4]")), "timestamps", "warn"),
+    "early end": (
+        replaced((TIMES_LINE, "return frames[:, :-4], times(audio, frames)[:, :-4]")),
+        "timestamps",
+        "warn",
+    ),
     "sparse": (
         replaced(("hop = 640", "hop = 960"), ("hop_ms=40.0", "hop_ms=60.0")),
         "timestamps",
@@ -119,7 +143,11 @@ GALLERY = {
         "timestamp-dtype",
         "warn",
     ),
-    "negative timestamp": (replaced((TIMES_LINE, "return frames, times(audio, frames) - 10")), "timestamp-order", "fail"),
+    "negative timestamp": (
+        replaced((TIMES_LINE, "return frames, times(audio, frames) - 10")),
+        "timestamp-order",
+        "fail",
+    ),
     "drift of a rounded hop": (replaced(("hop_ms=40.0", "hop_ms=39.96")), "timestamp-drift", "fail"),
     "NaN": (
         replaced((SCENE_LINE, "x = model.frames(audio).mean(1); x[0, 0] = float('nan'); return x")),
@@ -169,7 +197,11 @@ GALLERY = {
         "import-side-effects",
         "fail",
     ),
-    "import seeds": (replaced(("class Model", "torch.manual_seed(0)\nclass Model")), "import-side-effects", "fail"),
+    "import seeds": (
+        replaced(("class Model", "torch.manual_seed(0)\nclass Model")),
+        "import-side-effects",
+        "fail",
+    ),
     "import sets threads": (
         replaced(("class Model", "torch.set_num_threads(torch.get_num_threads() + 1)\nclass Model")),
         "import-side-effects",

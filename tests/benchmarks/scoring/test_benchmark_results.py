@@ -1,0 +1,162 @@
+"""Result records: saved, found again, damaged ones named."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.results import (
+    FoldPredictions,
+    FoldResult,
+    ModelInfo,
+    ProtocolInfo,
+    ResultRecord,
+    TaskInfo,
+    load_predictions,
+    load_record,
+    load_records,
+    record_folder,
+    save_record,
+)
+from hear_delores.errors import DeloresError
+
+
+def record_of(label="small S", **changes) -> ResultRecord:
+    values = {
+        "fingerprint": "f" * 64,
+        "embeddings_hash": "e" * 64,
+        "model": ModelInfo(
+            label=label, module="hear_delores", weights_hash="0123456789abcdef", options={"a": 1}
+        ),
+        "task": TaskInfo(
+            name="toy",
+            version="v1",
+            mode="full",
+            revision="r",
+            embedding_type="scene",
+            prediction_type="multiclass",
+            primary_metric="top1_acc",
+            metrics=["top1_acc", "d_prime"],
+            maximise=True,
+            n_clips=9,
+        ),
+        "protocol": ProtocolInfo(name="hear", options={"grid": "fast"}, variant="fast"),
+        "seed": 7,
+        "scores": {"top1_acc": 0.1 + 0.2, "d_prime": math.inf, "aucroc": math.nan},
+        "folds": [
+            FoldResult(
+                test_split="test",
+                scores={"top1_acc": 0.5},
+                loss=1.0,
+                validation_score=-math.inf,
+                epoch=2,
+                epochs_run=3,
+                hyperparameters={"lr": 1e-3},
+                n_train_rows=4,
+                n_test_rows=2,
+                seconds=0.1,
+            )
+        ],
+        "device": "cpu",
+        "versions": {"torch": "2"},
+        "created": "2024-01-01T00:00:00+00:00",
+    }
+    return ResultRecord(**{**values, **changes})
+
+
+def test_round_trip_keeps_every_bit_nan_and_infinity_included(tmp_path):
+    record = record_of()
+    folder = save_record(record, tmp_path)
+    assert folder == tmp_path / "small_S-01234567" / "toy-v1-full" / "hear-fast-seed7"
+    assert folder == record_folder(tmp_path, record)
+    again = load_record(folder)
+    assert again.folder == record.folder == folder
+    assert again.scores["top1_acc"] == 0.1 + 0.2
+    assert again.scores["d_prime"] == math.inf
+    assert math.isnan(again.scores["aucroc"])
+    assert again.folds[0].validation_score == -math.inf
+    assert again.primary_score == again.scores["top1_acc"]
+    clean = {"scores": {"top1_acc": 0.5}}
+    assert (
+        record_of(**clean).model_dump()
+        == ResultRecord.model_validate(record_of(**clean).model_dump()).model_dump()
+    )
+
+
+def test_two_models_of_one_label_do_not_collide(tmp_path):
+    other = ModelInfo(label="small S", module="hear_delores", weights_hash="ffff0000ffff")
+    assert record_folder(tmp_path, record_of()) != record_folder(tmp_path, record_of(model=other))
+    foreign = ModelInfo(label="x", module="x")  # no weights hash: the embeddings' own
+    assert record_folder(tmp_path, record_of(model=foreign)).parts[-3] == "x-eeeeeeee"
+    hidden = ModelInfo(label="../..", module="x", weights_hash="abcdefgh")
+    assert record_folder(tmp_path, record_of(model=hidden)).parts[-3] == "_-abcdefgh"
+
+
+def test_predictions_round_trip(tmp_path):
+    rng = np.random.default_rng(0)
+    fold = FoldPredictions(
+        prediction=rng.random((3, 2)).astype(np.float32),
+        target=np.eye(3, 2, dtype=np.float32),
+        files=np.array(["a.wav", "ä.wav", "c.wav"]),
+        timestamps_ms=np.array([0.0, 0.1, 0.2]),
+        event_files=np.array(["a.wav"]),
+        predicted_events=np.zeros((0, 4)),
+        target_events=np.ones((1, 4)),
+    )
+    plain = FoldPredictions(fold.prediction, fold.target, fold.files)
+    folder = save_record(record_of(), tmp_path, {"fold00": fold, "fold01": plain}, {"official": math.nan})
+    found = load_predictions(folder)
+    assert list(found) == ["fold00", "fold01"]
+    for name, value in vars(fold).items():
+        np.testing.assert_array_equal(getattr(found["fold00"], name), value)
+    assert found["fold01"].timestamps_ms is None
+    assert json.loads((folder / "test.predicted-scores.json").read_text()).keys() == {"official"}
+    (folder / "predictions.npz").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(DeloresError, match=r"predictions\.npz: damaged predictions"):
+        load_predictions(folder)
+    (folder / "predictions.npz").unlink()
+    with pytest.raises(DeloresError, match=r"predictions\.npz: missing"):
+        load_predictions(folder)
+
+
+def test_records_are_found_recursively_each_once_and_damaged_ones_named(tmp_path):
+    folders = [save_record(record_of(label), tmp_path / "r") for label in ("one", "two", "three")]
+    found = load_records([tmp_path / "r", folders[0], str(tmp_path / "r")])
+    assert [record.model.label for record in found] == ["one", "three", "two"]
+    assert len(load_records(tmp_path / "r")) == 3
+    spoilt = folders[1] / "record.json"
+    spoilt.write_text(spoilt.read_text()[:100])
+    with pytest.raises(DeloresError, match=r"two-01234567.*record\.json: damaged result record"):
+        load_records([tmp_path / "r"])
+    records, damaged = load_records([tmp_path / "r"], skip_damaged=True)
+    assert [record.model.label for record in records] == ["one", "three"]
+    assert len(damaged) == 1
+    assert str(spoilt) in damaged[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 99}, "expected a result record of format 1, got 99"),
+        ({"seed": "many"}, r"damaged result record \(seed: "),
+        ({"new_key": 1}, r"damaged result record \(new_key: "),
+        ({"folds": [{"epoch": 1}]}, r"damaged result record \(folds\.0\.test_split: "),
+    ],
+)
+def test_damaged_records(tmp_path, change, message):
+    file = save_record(record_of(), tmp_path) / "record.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(DeloresError, match=message) as error:
+        load_record(file.parent)
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(DeloresError, match="no such result record"):
+        load_record(tmp_path)
+    with pytest.raises(DeloresError, match="no such folder of results"):
+        load_records([tmp_path / "x"])
+    assert load_records([tmp_path]) == []
