@@ -15,7 +15,7 @@ from typing import Literal
 __all__ = ["Diagnosis", "diagnose"]
 
 PACKAGES = (
-    "torch", "torchaudio", "numpy", "safetensors", "scipy", "soundfile", "soxr", "scikit-learn", "pandas", "pydantic",
+    "torch", "numpy", "safetensors", "scipy", "soundfile", "soxr", "scikit-learn", "pandas", "pydantic",
     "PyYAML", "typer", "rich",
 )  # fmt: skip
 
@@ -52,13 +52,6 @@ def _packages() -> Iterator[Diagnosis]:
             yield Diagnosis(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             yield Diagnosis(name, "broken", "missing", f"pip install {name}")
-    try:
-        import torchaudio  # noqa: F401
-    except (ImportError, OSError) as error:
-        yield Diagnosis(
-            "torchaudio import", "broken", str(error).splitlines()[0],
-            "torch and torchaudio must come from the same source: pip install --force-reinstall torch torchaudio",
-        )  # fmt: skip
 
 
 def _devices() -> Iterator[Diagnosis]:

@@ -235,9 +235,7 @@ def load_record(path: str | Path) -> ResultRecord:
         raise DeloresError(f"{file}: damaged result record ({error}); delete it and score again") from None
     found = values.get("format_version") if isinstance(values, dict) else None
     if found != FORMAT_VERSION:
-        raise DeloresError(
-            f"{file}: expected a result record of format {FORMAT_VERSION}, got {found!r}; score again"
-        )
+        raise DeloresError(f"{file}: expected a result record of format {FORMAT_VERSION}, got {found!r}; score again")
     try:
         record = ResultRecord.model_validate(values)
     except ValidationError as error:
@@ -249,9 +247,7 @@ def load_record(path: str | Path) -> ResultRecord:
 
 
 @overload
-def load_records(
-    paths: Iterable[str | Path], *, skip_damaged: Literal[False] = False
-) -> list[ResultRecord]: ...
+def load_records(paths: Iterable[str | Path], *, skip_damaged: Literal[False] = False) -> list[ResultRecord]: ...
 
 
 @overload
@@ -273,9 +269,7 @@ def load_records(
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
         root = Path(path)
         if not root.exists():
-            raise DeloresError(
-                f"{root}: no such folder of results; make one with 'delores score' or 'delores run'"
-            )
+            raise DeloresError(f"{root}: no such folder of results; make one with 'delores score' or 'delores run'")
         found = sorted(root.rglob(RECORD_FILE)) if root.is_dir() else [root]
         files.update(dict.fromkeys(file.resolve() for file in found))
     records, damaged = [], []

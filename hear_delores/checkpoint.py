@@ -36,9 +36,7 @@ INFO: dict[str, Any] = {"method": "", "config": {}, "data": {}, "step": 0, "metr
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def save_checkpoint(
-    path: str | os.PathLike[str], model: HearModel, *, dtype: torch.dtype = torch.float32
-) -> None:
+def save_checkpoint(path: str | os.PathLike[str], model: HearModel, *, dtype: torch.dtype = torch.float32) -> None:
     """Writes ``model`` to ``path``: the whole file, or on any failure nothing.
 
     Args:
@@ -95,9 +93,7 @@ def load_checkpoint(
         encoder_config, state, settings = read_foreign(path, frontend, mean, std)
         return _assemble(path, encoder_config, state, settings)
     if frontend is not None or mean is not None or std is not None:
-        raise DeloresError(
-            f"{path} holds its own front-end and statistics: leave `frontend`, `mean` and `std` out."
-        )
+        raise DeloresError(f"{path} holds its own front-end and statistics: leave `frontend`, `mean` and `std` out.")
     header, tensors = _read(path)
     try:
         encoder_config = EncoderConfig.from_dict(header["encoder"])
@@ -207,15 +203,11 @@ def _parse_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         )
     missing = sorted({"encoder", "frontend", "normalization", "scene"} - header.keys())
     if missing:
-        raise DeloresError(
-            f"The header of {path} lacks {', '.join(missing)}: the file is damaged, copy it again."
-        )
+        raise DeloresError(f"The header of {path} lacks {', '.join(missing)}: the file is damaged, copy it again.")
     return header
 
 
-def _assemble(
-    path: Path, config: EncoderConfig, state: dict[str, Tensor], header: Mapping[str, Any]
-) -> HearModel:
+def _assemble(path: Path, config: EncoderConfig, state: dict[str, Tensor], header: Mapping[str, Any]) -> HearModel:
     """The model of checked tensors and settings. Built on the meta device: no random weights are drawn."""
     with torch.device("meta"):
         encoder = AudioNTT(config)
@@ -250,9 +242,7 @@ def _check_tensors(path: Path, expected: Mapping[str, torch.Size], state: Mappin
             f"{path}: expected {len(expected)} encoder tensors, but {_some(missing)} is missing: {hint}."
         )
     if extra:
-        raise DeloresError(
-            f"{path}: expected {len(expected)} encoder tensors, but got {_some(extra)} besides: {hint}."
-        )
+        raise DeloresError(f"{path}: expected {len(expected)} encoder tensors, but got {_some(extra)} besides: {hint}.")
     for name, shape in expected.items():
         value = state[name]
         if value.shape != shape or value.dtype not in (*DTYPES, torch.float64):

@@ -43,9 +43,7 @@ class EncoderConfig:
             settings.require_integer(owner, name, getattr(self, name))
         settings.require_number(owner, "dropout", self.dropout, 0.0)
         if self.n_mels % POOL:
-            raise DeloresError(
-                f"{owner}: expected `n_mels` to be a multiple of {POOL}, but got {self.n_mels}."
-            )
+            raise DeloresError(f"{owner}: expected `n_mels` to be a multiple of {POOL}, but got {self.n_mels}.")
         if self.dropout >= 1:
             raise DeloresError(f"{owner}: expected `dropout` to be below 1, but got {self.dropout!r}.")
 
@@ -164,9 +162,7 @@ class AudioNTT(nn.Module):
 
     def head(self, last_map: Tensor, *, frozen: bool = False) -> Tensor:
         """(B, T, D) frame embeddings of the last block's output (B, channels, n_mels / 8, T)."""
-        x = last_map.permute(0, 3, 2, 1).flatten(
-            2
-        )  # (B, T, mel rows * channels): the order of published weights
+        x = last_map.permute(0, 3, 2, 1).flatten(2)  # (B, T, mel rows * channels): the order of published weights
         if not frozen:
             return self.fc(x)
         for layer in (self.fc[0], self.fc[3]):

@@ -51,9 +51,7 @@ class ForeignFormat:
         names = {"fc.0": "fc.0", "fc.3": "fc.3"}
         for layer in range(LAYERS):
             for index, ours in enumerate(("conv", "norm")):
-                foreign = (
-                    f"features_{layer + 1}.{index}" if self.numbered else f"features.{4 * layer + index}"
-                )
+                foreign = f"features_{layer + 1}.{index}" if self.numbered else f"features.{4 * layer + index}"
                 names[foreign] = f"blocks.{layer}.{ours}"
         return names
 
@@ -129,13 +127,10 @@ def _load(path: Path) -> Any:
                 f"{path} holds objects other than tensors, which could run code: save its state dict alone "
                 "(torch.save(model.state_dict(), ...)) with the program that made it."
             ) from None
-        raise DeloresError(
-            f"Expected a checkpoint at {path}, but it is damaged or of an unknown format."
-        ) from None
+        raise DeloresError(f"Expected a checkpoint at {path}, but it is damaged or of an unknown format.") from None
     except Exception:  # a damaged file makes torch.load raise nearly anything
         raise DeloresError(
-            f"Expected a checkpoint at {path}, but it is damaged, truncated or of an unknown format: "
-            "copy it again."
+            f"Expected a checkpoint at {path}, but it is damaged, truncated or of an unknown format: copy it again."
         ) from None
 
 
@@ -166,8 +161,7 @@ def _rename(path: Path, form: ForeignFormat, tensors: Mapping[str, Any]) -> dict
             continue
         if module not in modules or not isinstance(value, Tensor):
             raise DeloresError(
-                f"{path}: expected a {form.name} encoder, but got {name} besides: "
-                "it is of another architecture."
+                f"{path}: expected a {form.name} encoder, but got {name} besides: it is of another architecture."
             )
         state[f"{modules[module]}.{kind}"] = value
     return state
@@ -177,9 +171,7 @@ def _infer_config(path: Path, state: Mapping[str, Tensor]) -> EncoderConfig:
     """The sizes that the tensors' shapes say; dropout is in no state dict and does not matter any more."""
     for name, ndim in (("blocks.0.conv.weight", 4), ("fc.0.weight", 2)):
         if name not in state or state[name].ndim != ndim:
-            raise DeloresError(
-                f"{path}: expected the encoder tensor {name} with {ndim} dimensions: it is damaged."
-            )
+            raise DeloresError(f"{path}: expected the encoder tensor {name} with {ndim} dimensions: it is damaged.")
     channels = max(1, state["blocks.0.conv.weight"].shape[0])
     embedding_size, inputs = state["fc.0.weight"].shape
     return EncoderConfig(n_mels=inputs // channels * POOL, channels=channels, embedding_size=embedding_size)
@@ -193,11 +185,7 @@ def _read_beside(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise DeloresError(
-            f"Expected JSON with mean, std and perhaps frontend in {beside}: mend the file."
-        ) from None
+        raise DeloresError(f"Expected JSON with mean, std and perhaps frontend in {beside}: mend the file.") from None
     if not isinstance(values, dict) or not values.keys() <= {"mean", "std", "frontend"}:
-        raise DeloresError(
-            f"Expected an object with mean, std and perhaps frontend in {beside}: mend the file."
-        )
+        raise DeloresError(f"Expected an object with mean, std and perhaps frontend in {beside}: mend the file.")
     return values

@@ -60,8 +60,7 @@ class FrontendConfig:
         settings.require_number(owner, "eps", self.eps, 0.0, above=True)
         if self.n_fft % 2 or self.win_length > self.n_fft:
             raise DeloresError(
-                f"{owner}: expected an even `n_fft` of at least `win_length` = {self.win_length}, "
-                f"but got {self.n_fft}."
+                f"{owner}: expected an even `n_fft` of at least `win_length` = {self.win_length}, but got {self.n_fft}."
             )
         if self.n_mels % 8:
             raise DeloresError(f"{owner}: expected `n_mels` to be a multiple of 8, but got {self.n_mels}.")
@@ -71,13 +70,9 @@ class FrontendConfig:
                 f"but got {self.f_max:g}."
             )
         if self.mel_scale not in MEL_SCALES:
-            raise DeloresError(
-                f"{owner}: expected `mel_scale` to be one of {MEL_SCALES}, but got {self.mel_scale!r}."
-            )
+            raise DeloresError(f"{owner}: expected `mel_scale` to be one of {MEL_SCALES}, but got {self.mel_scale!r}.")
         if self.mel_norm not in MEL_NORMS:
-            raise DeloresError(
-                f"{owner}: expected `mel_norm` to be one of {MEL_NORMS}, but got {self.mel_norm!r}."
-            )
+            raise DeloresError(f"{owner}: expected `mel_norm` to be one of {MEL_NORMS}, but got {self.mel_norm!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""

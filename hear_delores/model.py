@@ -89,9 +89,10 @@ class HearModel(nn.Module):
     def scene_embeddings(self, audio: Tensor) -> Tensor:
         """One embedding per clip, (n_sounds, scene_embedding_size) float32 on the model's device.
 
-        The clip's mel frames, extended by silence to a whole multiple of 8, go through the encoder; the parts
-        named in ``scene`` are statistics over all of its output frames. Computed in eval mode and without
-        gradients, whatever mode the model is in; that mode is left as it is.
+        The clip's mel frames, extended to a whole multiple of 8 by zeros (after normalisation: what stands around
+        a clip in the convolutions and in random resize crop), go through the encoder; the parts named in ``scene``
+        are statistics over all of its output frames. Computed in eval mode and without gradients, whatever mode
+        the model is in; that mode is left as it is.
 
         Args:
             audio: (n_sounds, n_samples) floating point in [-1, 1], at ``sample_rate``, n_samples >= 1.
@@ -100,11 +101,8 @@ class HearModel(nn.Module):
             DeloresError: ``audio`` has another shape or type, holds NaN or infinity, or is far too loud.
         """
         check_audio(audio)
-        n_mel_frames = 1 + audio.shape[1] // self.frontend.config.hop_length
-        n_frames = -(-n_mel_frames // POOL)
-        output = audio.new_empty(
-            (len(audio), self.scene_embedding_size), dtype=torch.float32, device=self._device
-        )
+        n_frames = -(-_mel_frames(audio, self.frontend.config) // POOL)
+        output = audio.new_empty((len(audio), self.scene_embedding_size), dtype=torch.float32, device=self._device)
         sources = {scene_source(part) for part in self.scene}
         with self._float32():
             for clips in self._groups(len(audio), n_frames, POOL):
@@ -158,16 +156,16 @@ class HearModel(nn.Module):
         """Adds the output frames first .. stop - 1 of a clip of n_frames to the statistics of each source."""
         before = min(first, MARGIN[0])
         after = min(n_frames - stop, MARGIN[1])
-        mel = self._features(audio, POOL * (first - before), POOL * (stop + after), 0)
+        begin, end = POOL * (first - before), POOL * (stop + after)
+        mel = self._features(audio, begin, end, 0)
+        mel[..., max(0, _mel_frames(audio, self.frontend.config) - begin) :] = 0
         maps = self.encoder.maps(mel, frozen=True)
         for source, running in statistics.items():
-            layer = SOURCES.index(source)
+            layer = SOURCES.index(source)  # 0 for frames, which are made of the last map
             scale = 1 if layer == 0 else POOL >> layer  # columns of the map per output frame
             kept = maps[layer - 1][..., scale * before : scale * (before + stop - first)]
             # (B, C, F, T) -> (B, T, C * F), the order of EncoderOutput.layers
-            running.update(
-                self.encoder.head(kept, frozen=True) if layer == 0 else kept.flatten(1, 2).transpose(1, 2)
-            )
+            running.update(self.encoder.head(kept, frozen=True) if layer == 0 else kept.flatten(1, 2).transpose(1, 2))
 
     def _features(self, audio: Tensor, first: int, stop: int, shift: int) -> Tensor:
         """Normalised log-mel (n, 1, n_mels, stop - first); frame i is centred on sample hop * i - shift.
@@ -225,6 +223,10 @@ def timestamps(n_samples: int, config: FrontendConfig) -> tuple[Tensor, int]:
     return times.to(torch.float32), shift
 
 
+def _mel_frames(audio: Tensor, config: FrontendConfig) -> int:
+    return 1 + audio.shape[1] // config.hop_length
+
+
 def check_audio(audio: Tensor) -> None:
     """Raises DeloresError unless ``audio`` is a finite (n_sounds, n_samples >= 1) floating-point tensor."""
     shape = "Expected audio as a torch tensor of shape (n_sounds, n_samples), floating point in [-1, 1]"
@@ -235,9 +237,7 @@ def check_audio(audio: Tensor) -> None:
     if audio.ndim != 2:
         raise DeloresError(f"{shape}, but got shape {tuple(audio.shape)}: use audio[None] for one mono clip.")
     if not audio.is_floating_point():
-        raise DeloresError(
-            f"{shape}, but got {audio.dtype}: divide by the full scale, e.g. audio / 32768 for int16."
-        )
+        raise DeloresError(f"{shape}, but got {audio.dtype}: divide by the full scale, e.g. audio / 32768 for int16.")
     if audio.shape[1] < 1:
         raise DeloresError(f"{shape}, but got clips without a sample: leave them out.")
     if len(audio) == 0:
@@ -245,6 +245,4 @@ def check_audio(audio: Tensor) -> None:
     low, high = audio.aminmax()
     # Not `peak > LOUDEST`: a comparison with NaN is false.
     if not max(abs(low.item()), abs(high.item())) <= LOUDEST or low.item() != low.item():
-        raise DeloresError(
-            f"{shape}, but got values from {low.item():g} to {high.item():g}: mend or rescale the clip."
-        )
+        raise DeloresError(f"{shape}, but got values from {low.item():g} to {high.item():g}: mend or rescale the clip.")

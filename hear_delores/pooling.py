@@ -25,9 +25,7 @@ def check_scene(scene: Sequence[str]) -> tuple[str, ...]:
         DeloresError: it is empty, a bare string, or names an unknown part.
     """
     if isinstance(scene, str) or not isinstance(scene, Sequence) or not scene:
-        raise DeloresError(
-            f"Expected `scene` to be a list of part names such as ['pooled'], but got {scene!r}."
-        )
+        raise DeloresError(f"Expected `scene` to be a list of part names such as ['pooled'], but got {scene!r}.")
     for part in scene:
         if part not in SCENE_PARTS:
             raise DeloresError(f"Unknown scene part {part!r}. {did_you_mean(str(part), SCENE_PARTS)}")

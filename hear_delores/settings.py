@@ -21,9 +21,7 @@ def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
         DeloresError: ``values`` is no mapping, or has a key that ``cls`` does not know.
     """
     if not isinstance(values, Mapping):
-        raise DeloresError(
-            f"Expected the settings of {cls.__name__} as a mapping, but got {type(values).__name__}."
-        )
+        raise DeloresError(f"Expected the settings of {cls.__name__} as a mapping, but got {type(values).__name__}.")
     known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for key in values:
         if key not in known:
@@ -37,9 +35,7 @@ def require_integer(owner: str, name: str, value: Any, minimum: int = 1) -> None
         raise DeloresError(f"{owner}: expected `{name}` to be an integer >= {minimum}, but got {value!r}.")
 
 
-def require_number(
-    owner: str, name: str, value: Any, minimum: float = -math.inf, above: bool = False
-) -> None:
+def require_number(owner: str, name: str, value: Any, minimum: float = -math.inf, above: bool = False) -> None:
     """Raises DeloresError unless ``value`` is a finite number >= ``minimum`` (``above``: > ``minimum``)."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not number or value < minimum or (above and value == minimum):

@@ -26,13 +26,9 @@ def shipped_weights(folder: Path = WEIGHTS) -> tuple[str, dict[str, Path]]:
         content = json.loads(index.read_text(encoding="utf-8"))
         default, files = content["default"], {str(k): folder / str(v) for k, v in content["weights"].items()}
     except FileNotFoundError:
-        raise DeloresError(
-            f"Expected shipped weights, but there is no {index}: pass a checkpoint's path."
-        ) from None
+        raise DeloresError(f"Expected shipped weights, but there is no {index}: pass a checkpoint's path.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise DeloresError(
-            f"Expected an index of the shipped weights in {index}: install the package again."
-        ) from None
+        raise DeloresError(f"Expected an index of the shipped weights in {index}: install the package again.") from None
     if default not in files:
         raise DeloresError(
             f"Expected the default weights {default!r} to be listed in {index}: install the package again."

@@ -47,7 +47,7 @@ class EmbeddingsTask:
 
     ``metadata`` is the task's ``task_metadata.json``, ``vocabulary`` its labels by index, ``info`` the
     ``embedding-info.json`` of ``delores embed`` ({} for a folder of heareval's), ``content_hash`` a
-    SHA-256 over everything a score depends on.
+    SHA-256 over everything a score depends on, ``truth_hash`` one over the task alone, the same for every model.
     """
 
     path: Path
@@ -56,6 +56,7 @@ class EmbeddingsTask:
     splits: dict[str, Split]
     info: dict[str, Any]
     content_hash: str
+    truth_hash: str
 
     @classmethod
     def open(cls, path: str | Path) -> EmbeddingsTask:
@@ -81,7 +82,9 @@ class EmbeddingsTask:
             raise DeloresError(
                 f"{folder}: expected one embedding size in all splits, got {sizes}; embed the task again"
             )
-        return cls(folder, metadata, vocabulary, splits, info, digest.hexdigest())
+        truth = [metadata, vocabulary, {name: _read_json(folder / f"{name}.json", dict) for name in names}]
+        truth_hash = hashlib.sha256(json.dumps(truth, sort_keys=True).encode()).hexdigest()
+        return cls(folder, metadata, vocabulary, splits, info, digest.hexdigest(), truth_hash)
 
     @property
     def folder_name(self) -> str:
@@ -122,14 +125,11 @@ def data_splits(metadata: Mapping[str, Any]) -> list[dict[str, list[str]]]:
         return [{"train": ["train"], "valid": ["valid"], "test": ["test"]}]
     if mode not in ("new_split_kfold", "presplit_kfold"):
         raise DeloresError(
-            "task_metadata.json: expected split_mode trainvaltest, new_split_kfold or presplit_kfold, "
-            f"got {mode!r}"
+            f"task_metadata.json: expected split_mode trainvaltest, new_split_kfold or presplit_kfold, got {mode!r}"
         )
     folds = sorted(names)
     if len(set(folds)) != len(folds) or len(folds) < 3:
-        raise DeloresError(
-            f"task_metadata.json: k-fold scoring needs three or more different folds, got {names}"
-        )
+        raise DeloresError(f"task_metadata.json: k-fold scoring needs three or more different folds, got {names}")
     parts = []
     for i, test in enumerate(folds):
         valid = folds[(i + 1) % len(folds)]
@@ -203,9 +203,7 @@ class _SplitReader:
             )
         return np.memmap(file, dtype=np.float32, mode="r", shape=(shape[0], shape[1]))
 
-    def _check_finite(
-        self, name: str, embeddings: np.ndarray, files: tuple[str, ...], file_index: np.ndarray
-    ) -> None:
+    def _check_finite(self, name: str, embeddings: np.ndarray, files: tuple[str, ...], file_index: np.ndarray) -> None:
         """Raises for the first row with a NaN or infinity, naming its clip; hashes the rows on the way."""
         for start in range(0, len(embeddings), BLOCK_ROWS):
             block = np.ascontiguousarray(embeddings[start : start + BLOCK_ROWS])
@@ -241,8 +239,7 @@ class _SplitReader:
             for event in items:
                 if not isinstance(event, dict) or not {"label", "start", "end"} <= set(event):
                     raise DeloresError(
-                        f"{self.folder / name}.json: {file}: expected events with label, start and end, "
-                        f"got {event!r}"
+                        f"{self.folder / name}.json: {file}: expected events with label, start and end, got {event!r}"
                     )
                 if str(event["label"]) not in known:
                     self._unknown_label(name, file, str(event["label"]))
@@ -324,9 +321,7 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it wants {module}.{name}, but only lists of labels are allowed")
 
     def persistent_load(self, pid: Any) -> NoReturn:
-        raise pickle.UnpicklingError(
-            "it wants an object from elsewhere, but only lists of labels are allowed"
-        )
+        raise pickle.UnpicklingError("it wants an object from elsewhere, but only lists of labels are allowed")
 
 
 def _read_labels(path: Path) -> list[list[Any]]:
@@ -343,9 +338,7 @@ def _read_labels(path: Path) -> list[list[Any]]:
         isinstance(row, list) and all(label is None or isinstance(label, (str, int, float)) for label in row)
         for row in labels
     ):
-        raise DeloresError(
-            f"{path}: expected a list with a list of labels for each row; embed the task again"
-        )
+        raise DeloresError(f"{path}: expected a list with a list of labels for each row; embed the task again")
     return labels
 
 
@@ -365,9 +358,7 @@ def _check_metadata(folder: Path, metadata: dict[str, Any]) -> None:
     needed = ("task_name", "version", "mode", "embedding_type", "prediction_type", "split_mode", "splits")
     missing = [key for key in (*needed, "evaluation") if key not in metadata]
     if missing:
-        raise DeloresError(
-            f"{folder}/task_metadata.json: expected {', '.join(missing)}; prepare the task again"
-        )
+        raise DeloresError(f"{folder}/task_metadata.json: expected {', '.join(missing)}; prepare the task again")
     for key, known in (
         ("embedding_type", ("scene", "event")),
         ("prediction_type", ("multiclass", "multilabel")),
@@ -389,11 +380,7 @@ def _read_vocabulary(path: Path) -> tuple[str, ...]:
     except (KeyError, TypeError, ValueError):
         raise DeloresError(f"{path}: expected the columns idx (a number) and label") from None
     labels = tuple(label for _, label in pairs)
-    if (
-        not pairs
-        or [number for number, _ in pairs] != list(range(len(pairs)))
-        or len(set(labels)) != len(labels)
-    ):
+    if not pairs or [number for number, _ in pairs] != list(range(len(pairs))) or len(set(labels)) != len(labels):
         raise DeloresError(f"{path}: expected idx 0, 1, 2, ... once each, and no label twice")
     return labels
 

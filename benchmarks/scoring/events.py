@@ -49,15 +49,12 @@ class EventTable:
                 label = str(event["label"])
                 if label not in index:
                     raise DeloresError(
-                        f"{file}: event label {label!r} is not in the vocabulary. "
-                        f"{did_you_mean(label, labels)}"
+                        f"{file}: event label {label!r} is not in the vocabulary. {did_you_mean(label, labels)}"
                     )
                 rows.append((number, index[label], float(event["start"]), float(event["end"])))
         columns = np.array(rows, dtype=np.float64).reshape(-1, 4)
         file_label = columns[:, :2].astype(np.int64)
-        return cls(
-            tuple(events), tuple(labels), file_label[:, 0], file_label[:, 1], columns[:, 2], columns[:, 3]
-        )
+        return cls(tuple(events), tuple(labels), file_label[:, 0], file_label[:, 1], columns[:, 2], columns[:, 3])
 
     def to_events(self) -> dict[str, list[dict[str, Any]]]:
         """{file: [{"label", "start", "end"}]}, every file present, events in the table's order."""
@@ -118,9 +115,7 @@ class FrameIndex:
             kept = np.nonzero(end_ms - start_ms >= min_duration)[0]
             kept = kept[np.argsort(start_ms[kept], kind="stable")]
             parts.append((np.full(len(kept), number), label[kept], start_ms[kept], end_ms[kept]))
-        columns = (
-            [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 4
-        )
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 4
         return EventTable(
             self.files,
             tuple(labels),
@@ -201,9 +196,7 @@ def _common_files(
 ) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     """Number of scored files; file of each predicted and of each kept target event; which are kept."""
     if predicted.labels != target.labels:
-        raise DeloresError(
-            "predicted and target events must have one vocabulary in one order: pass the task's"
-        )
+        raise DeloresError("predicted and target events must have one vocabulary in one order: pass the task's")
     index = {file: i for i, file in enumerate(predicted.files)}
     if score_missing_files:
         for file in target.files:
@@ -239,9 +232,7 @@ def event_based_scores(
     ref = _sorted_groups(
         ref_file * n_labels + target.label[kept], target.start_ms[kept] / 1000.0, target.end_ms[kept] / 1000.0
     )
-    est = _sorted_groups(
-        est_file * n_labels + predicted.label, predicted.start_ms / 1000.0, predicted.end_ms / 1000.0
-    )
+    est = _sorted_groups(est_file * n_labels + predicted.label, predicted.start_ms / 1000.0, predicted.end_ms / 1000.0)
     if evaluate_offset:
         hits = _match_on_offset(ref, est, t_collar, percentage_of_length)
     else:
@@ -344,9 +335,7 @@ def segment_based_scores(
     return {"error_rate": sum(parts.values()), **parts}
 
 
-def _roll(
-    events: tuple[np.ndarray, ...], base: np.ndarray, n_labels: int, time_resolution: float
-) -> np.ndarray:
+def _roll(events: tuple[np.ndarray, ...], base: np.ndarray, n_labels: int, time_resolution: float) -> np.ndarray:
     """(segments of all files, n_labels) bool: where an event is active."""
     file, label, onset, offset = events
     first = np.floor(onset / time_resolution).astype(np.int64)

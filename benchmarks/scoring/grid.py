@@ -37,9 +37,7 @@ class HeadConfig:
         for name in ("embedding_norm", "hidden_norm", "norm_after_activation", "optim"):
             default = type(self).__dataclass_fields__[name].default
             if getattr(self, name) != default:
-                raise DeloresError(
-                    f"head parameter {name}: only {default!r} is known, got {getattr(self, name)!r}"
-                )
+                raise DeloresError(f"head parameter {name}: only {default!r} is known, got {getattr(self, name)!r}")
         if self.initialization not in ("xavier_uniform_", "xavier_normal_"):
             raise DeloresError(
                 "head parameter initialization: expected xavier_uniform_ or xavier_normal_, "
@@ -94,9 +92,7 @@ _BY_TASK: dict[str, dict[str, list[Any]]] = {"dcase2016_task2": {"check_val_ever
 _POSTPROCESSING: dict[str, list[Any]] = {"median_filter_ms": [250], "min_duration": [125, 250]}
 
 
-def grid_configs(
-    metadata: Mapping[str, Any], grid: str = "default", grid_points: int = 8
-) -> list[HeadConfig]:
+def grid_configs(metadata: Mapping[str, Any], grid: str = "default", grid_points: int = 8) -> list[HeadConfig]:
     """The points that are searched, in heareval's order: the first ``grid_points`` of the shuffled grid.
 
     The task's own ``evaluation_params.task_specific_param_grid`` takes precedence over the grid.
@@ -110,9 +106,7 @@ def grid_configs(
     known = [field.name for field in fields(HeadConfig)]
     for name in values:
         if name not in known:
-            raise DeloresError(
-                f"task_specific_param_grid: unknown parameter {name!r}. {did_you_mean(name, known)}"
-            )
+            raise DeloresError(f"task_specific_param_grid: unknown parameter {name!r}. {did_you_mean(name, known)}")
     points = _product(values)
     random.Random(GRID_SEED).shuffle(points)
     return [HeadConfig(**point) for point in points[:grid_points]]
@@ -125,9 +119,7 @@ def postprocessing_configs(metadata: Mapping[str, Any]) -> list[dict[str, float]
     known = ("median_filter_ms", "min_duration", "threshold")
     for name in values:
         if name not in known:
-            raise DeloresError(
-                f"event_postprocessing_grid: unknown parameter {name!r}. {did_you_mean(name, known)}"
-            )
+            raise DeloresError(f"event_postprocessing_grid: unknown parameter {name!r}. {did_you_mean(name, known)}")
     return _product(values)
 
 

@@ -224,11 +224,7 @@ def run_hear(
     where = as_device(device)
     n_folds = len(task.data_splits())
     first = Fold.of(task, 0, where, options.score_missing_files)
-    if (
-        isinstance(first.validator, EventEvaluator)
-        and not use_score
-        and len(first.validator.postprocessings) > 1
-    ):
+    if isinstance(first.validator, EventEvaluator) and not use_score and len(first.validator.postprocessings) > 1:
         raise DeloresError(
             "task_metadata.json: without use_scoring_for_early_stopping the event_postprocessing_grid must "
             f"hold one combination, got {len(first.validator.postprocessings)}"

@@ -34,8 +34,7 @@ __all__ = [
 def _check(prediction: np.ndarray, target: np.ndarray) -> None:
     if prediction.ndim != 2 or prediction.shape != target.shape or len(target) == 0:
         raise DeloresError(
-            "expected prediction and target of one shape (n > 0, n_labels), "
-            f"got {prediction.shape} and {target.shape}"
+            f"expected prediction and target of one shape (n > 0, n_labels), got {prediction.shape} and {target.shape}"
         )
 
 
@@ -185,8 +184,6 @@ def find_metrics(names: Sequence[str], kind: str) -> list[Metric]:
         if name not in METRICS:
             raise DeloresError(f"unknown metric {name!r}. {did_you_mean(name, METRICS)}")
         if METRICS[name].kind != kind:
-            raise DeloresError(
-                f"metric {name!r} is for {METRICS[name].kind} tasks, but this is a {kind} task"
-            )
+            raise DeloresError(f"metric {name!r} is for {METRICS[name].kind} tasks, but this is a {kind} task")
         found.append(METRICS[name])
     return found

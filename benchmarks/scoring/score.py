@@ -132,9 +132,7 @@ def _identical(folder: Path, fingerprint: str) -> ResultRecord | None:
     return record if record.fingerprint == fingerprint else None
 
 
-def _draft(
-    task: EmbeddingsTask, protocol: str, settings: HearOptions | LinearOptions, device: str
-) -> ResultRecord:
+def _draft(task: EmbeddingsTask, protocol: str, settings: HearOptions | LinearOptions, device: str) -> ResultRecord:
     """The record as far as it is known before training."""
     chosen = asdict(settings)
     defaults = asdict(type(settings)())
@@ -187,8 +185,8 @@ def _task_info(task: EmbeddingsTask) -> TaskInfo:
         name=str(task.metadata["task_name"]),
         version=str(task.metadata["version"]),
         mode=str(task.metadata["mode"]),
-        # A heareval folder has no revision of the audio: the labels and embeddings stand in.
-        revision=str(revision or f"embeddings:{task.content_hash}"),
+        # A heareval folder says nothing of the audio: a hash of its metadata and labels stands in.
+        revision=str(revision or task.truth_hash),
         embedding_type="event" if task.is_event else "scene",
         prediction_type="multiclass" if task.prediction_type == "multiclass" else "multilabel",
         primary_metric=primary.name,

@@ -61,9 +61,7 @@ class Fold:
     tester: SceneEvaluator | EventEvaluator
 
     @classmethod
-    def of(
-        cls, task: EmbeddingsTask, number: int, device: torch.device | str, score_missing_files: bool
-    ) -> Fold:
+    def of(cls, task: EmbeddingsTask, number: int, device: torch.device | str, score_missing_files: bool) -> Fold:
         """Fold ``number`` of ``task.data_splits()``."""
         names = task.data_splits()[number]
         rows = {role: Rows(task, names[role], device) for role in ("train", "valid", "test")}
@@ -236,9 +234,7 @@ class WorkFolder:
                 kept = json.loads(stream.metadata()["head"])
                 state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise DeloresError(
-                f"{self.path / key}.safetensors: damaged ({error}); delete {self.path}"
-            ) from None
+            raise DeloresError(f"{self.path / key}.safetensors: damaged ({error}); delete {self.path}") from None
         kept["trace"] = [(epoch, score) for epoch, score in kept["trace"]]
         return TrainedHead(**kept, state=state)
 

@@ -98,9 +98,7 @@ def test_half_precision_storage(model: HearModel, path: Path, tmp_path: Path, dt
     loaded = load_checkpoint(half)
     assert all(value.dtype in (torch.float32, torch.int64) for value in loaded.state_dict().values())
     audio = 0.1 * torch.randn(1, 9000)
-    torch.testing.assert_close(
-        loaded.scene_embeddings(audio), model.scene_embeddings(audio), rtol=0.05, atol=0.05
-    )
+    torch.testing.assert_close(loaded.scene_embeddings(audio), model.scene_embeddings(audio), rtol=0.05, atol=0.05)
     assert weights_hash(loaded) == weights_hash(load_checkpoint(half)) != weights_hash(model)
 
 
@@ -200,9 +198,7 @@ class TestSaving:
 
     def test_place_that_cannot_be_written(self, model: HearModel, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        assert "Cannot write" in error_of(
-            lambda: save_checkpoint(tmp_path / "file" / "model.safetensors", model)
-        )
+        assert "Cannot write" in error_of(lambda: save_checkpoint(tmp_path / "file" / "model.safetensors", model))
 
 
 class TestBadFiles:
@@ -223,9 +219,7 @@ class TestBadFiles:
         path.write_bytes(path.read_bytes() + b"\0\0\0\0")
         assert "damaged" in error_of(lambda: load_checkpoint(path))
 
-    @pytest.mark.parametrize(
-        "content", [b"hello world, this is no checkpoint", b"RIFF\0\0\0\0WAVEfmt ", b"\x80\x02"]
-    )
+    @pytest.mark.parametrize("content", [b"hello world, this is no checkpoint", b"RIFF\0\0\0\0WAVEfmt ", b"\x80\x02"])
     def test_something_else(self, path: Path, content: bytes) -> None:
         path.write_bytes(content)
         assert "unknown format" in error_of(lambda: load_checkpoint(path))

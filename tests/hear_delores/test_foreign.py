@@ -60,9 +60,7 @@ class Published:
         self.content: dict[str, dict[str, Any]] = {
             "BYOL-A": plain,
             "DeLoRes": {"epoch": 3, "state_dict": {**under("module.", plain)}, "optimizer": {}},
-            "LAPE DeLoRes-M": {
-                "state_dict": {**under("encoder_q.encoder.", split), **head, **other, **queue}
-            },
+            "LAPE DeLoRes-M": {"state_dict": {**under("encoder_q.encoder.", split), **head, **other, **queue}},
             "LAPE DeLoRes-S": {
                 "state_dict": {**under("encoder.encoder.", split), **projector},
                 "global_step": 7,

@@ -43,10 +43,7 @@ def test_common_api(checkpoint: Path) -> None:
     model = hear_delores.load_model(str(checkpoint))
     assert isinstance(model, torch.nn.Module)
     assert (model.sample_rate, model.scene_embedding_size, model.timestamp_embedding_size) == (16000, 24, 24)
-    assert all(
-        type(v) is int
-        for v in (model.sample_rate, model.scene_embedding_size, model.timestamp_embedding_size)
-    )
+    assert all(type(v) is int for v in (model.sample_rate, model.scene_embedding_size, model.timestamp_embedding_size))
     audio = 0.1 * torch.randn(2, 17120)
     scene = hear_delores.get_scene_embeddings(audio, model)
     embeddings, times = hear_delores.get_timestamp_embeddings(audio, model)

@@ -39,9 +39,8 @@ def whole_scene(model: HearModel, audio: Tensor) -> dict[str, Tensor]:
     """Every scene part of one clip at a time, computed in one piece from the definition, in float64."""
     hop = model.frontend.config.hop_length
     n_frames = -(-(1 + audio.shape[1] // hop) // 8)
-    audio = F.pad(audio, (0, max(0, hop * (8 * n_frames - 1) - audio.shape[1])))
-    mel = LogMel(model.frontend.config)(audio)[..., : 8 * n_frames]
-    x = (mel.double() - MEAN) / STD
+    mel = LogMel(model.frontend.config)(audio).double()
+    x = F.pad((mel - MEAN) / STD, (0, 8 * n_frames - mel.shape[-1]))
     encoder = AudioNTT(model.encoder.config).double().eval()
     encoder.load_state_dict(model.encoder.state_dict())
     maps = encoder.maps(x[:, None])
@@ -158,9 +157,7 @@ def test_a_clip_does_not_depend_on_its_batch(chunk_frames: int | None) -> None:
     audio[4] = 0
     scene, (frames, _) = model.scene_embeddings(audio), model.timestamp_embeddings(audio)
     for i in range(len(audio)):
-        torch.testing.assert_close(
-            model.scene_embeddings(audio[i : i + 1])[0], scene[i], rtol=1e-5, atol=1e-5
-        )
+        torch.testing.assert_close(model.scene_embeddings(audio[i : i + 1])[0], scene[i], rtol=1e-5, atol=1e-5)
         alone, _ = model.timestamp_embeddings(audio[i : i + 1])
         torch.testing.assert_close(alone[0], frames[i], rtol=1e-5, atol=1e-5)
     order = torch.tensor([6, 3, 0, 5, 1, 4, 2])
@@ -185,9 +182,7 @@ class TestTimestamps:
 
     def test_no_drift_in_20_minutes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         model = small_model()
-        monkeypatch.setattr(
-            model.encoder, "maps", lambda x, **_: [torch.zeros(len(x), 8, 8, x.shape[3] // 4 - 1)]
-        )
+        monkeypatch.setattr(model.encoder, "maps", lambda x, **_: [torch.zeros(len(x), 8, 8, x.shape[3] // 4 - 1)])
         n_samples = 16000 * 1200
         _, times = model.timestamp_embeddings(torch.zeros(1, n_samples))
         assert times.shape == (1, 30001)
@@ -249,9 +244,7 @@ class TestCentring:
         offsets = []
         for position in range(12000, 20000, 373):
             audio = background.clone()
-            audio[0, position - 40 : position + 41] += (
-                0.5 * noise(1, 81, seed=position)[0] * torch.hann_window(81)
-            )
+            audio[0, position - 40 : position + 41] += 0.5 * noise(1, 81, seed=position)[0] * torch.hann_window(81)
             moved = (model.timestamp_embeddings(audio)[0] - quiet)[0].norm(dim=1)
             time = 1000 * position / 16000
             nearest = int((times[0] - time).abs().argmin())
@@ -373,9 +366,7 @@ def test_running_statistics_merge_exactly(sizes: list[int], offset: float) -> No
         running.update(piece)
     tolerance = {"rtol": 1e-5, "atol": 1e-3 if abs(offset) > 1 else 1e-5}
     assert torch.equal(running.part("frames_max"), values.amax(1))
-    torch.testing.assert_close(
-        running.part("frames_mean"), values.double().mean(1).float(), rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(running.part("frames_mean"), values.double().mean(1).float(), rtol=1e-5, atol=1e-5)
     expected = values.double().std(1, correction=0).float()
     torch.testing.assert_close(running.part("frames_std"), expected, **tolerance)
 

@@ -44,9 +44,7 @@ def check_mixup(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
         a = float(alpha[b])
         for f in range(4):
             for t in range(5):
-                expected = math.log(
-                    (1 - a) * math.exp(float(x[b, f, t])) + a * math.exp(float(past[b, f, t]))
-                )
+                expected = math.log((1 - a) * math.exp(float(x[b, f, t])) + a * math.exp(float(past[b, f, t])))
                 assert math.isclose(mixed[b][f][t], expected, rel_tol=1e-5, abs_tol=1e-6)
 
 
@@ -135,9 +133,7 @@ def brute_resize(crop: np.ndarray, height: int, width: int) -> np.ndarray:
 def on_canvas(x: Tensor, config: AugmentConfig) -> Tensor:
     """Each input in the centre of its zero canvas, float64."""
     _, height, width = x.shape
-    canvas = torch.zeros(
-        len(x), int(config.canvas_freq * height), int(config.canvas_time * width), dtype=torch.float64
-    )
+    canvas = torch.zeros(len(x), int(config.canvas_freq * height), int(config.canvas_time * width), dtype=torch.float64)
     top, left = (canvas.shape[1] - height) // 2, (canvas.shape[2] - width) // 2
     canvas[:, top : top + height, left : left + width] = x
     return canvas
@@ -164,9 +160,7 @@ def test_crop_is_interpolation_clip_by_clip() -> None:
 
 
 def from_zero(x: Tensor, p: CropParameters, config: AugmentConfig) -> Tensor:
-    return apply_resize_crop(
-        x, p._replace(top=torch.zeros_like(p.top), left=torch.zeros_like(p.left)), config
-    )
+    return apply_resize_crop(x, p._replace(top=torch.zeros_like(p.top), left=torch.zeros_like(p.left)), config)
 
 
 def not_centred(x: Tensor, p: CropParameters, config: AugmentConfig) -> Tensor:

@@ -87,9 +87,7 @@ def test_names_that_look_like_exponents_stay_names(tmp_path: Path) -> None:
 
 
 def test_overrides_reach_every_depth_and_leave_the_rest() -> None:
-    config = load_config(
-        "delores-s-small", ["seed=7", "optimizer.lr=0.5", "frontend.mel_scale=htk", "steps=null"]
-    )
+    config = load_config("delores-s-small", ["seed=7", "optimizer.lr=0.5", "frontend.mel_scale=htk", "steps=null"])
     assert (config.seed, config.optimizer.lr, config.frontend.mel_scale, config.steps) == (
         7,
         0.5,

@@ -50,9 +50,7 @@ def test_every_format_gives_the_same_sound(
     assert bad == []
     expected = tone(1.0) * (channels + 1) / 2 / channels  # the mean of the channels
     inner = slice(1000, 15000)
-    assert np.abs(samples[inner] / 32768 - expected[inner]).max() < (
-        0.1 if suffix in ("ogg", "opus") else 0.012
-    )
+    assert np.abs(samples[inner] / 32768 - expected[inner]).max() < (0.1 if suffix in ("ogg", "opus") else 0.012)
 
 
 def test_samples_are_soxr_of_the_mean_channel_rounded_and_clipped(tmp_path: Path) -> None:

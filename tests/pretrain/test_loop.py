@@ -147,9 +147,7 @@ def test_dying_before_the_first_save_and_resuming_begins_anew(
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
-def test_a_half_written_log_line_is_dropped_on_resuming(
-    clips: Path, tmp_path: Path, tiny_s: PretrainConfig
-) -> None:
+def test_a_half_written_log_line_is_dropped_on_resuming(clips: Path, tmp_path: Path, tiny_s: PretrainConfig) -> None:
     out = tmp_path / "a"
     train(tiny_s, clips, out)
     before = log_lines(out)
@@ -211,9 +209,7 @@ def test_the_seed_changes_everything_and_the_callers_generator_nothing(
     assert log_lines(tmp_path / "c")[1:] != log_lines(tmp_path / "a")[1:]
 
 
-def test_log_follows_the_schedule_over_the_whole_run(
-    clips: Path, tmp_path: Path, tiny_s: PretrainConfig
-) -> None:
+def test_log_follows_the_schedule_over_the_whole_run(clips: Path, tmp_path: Path, tiny_s: PretrainConfig) -> None:
     """13 clips in batches of 8 are epochs of 1.6 steps: fed the step inside the epoch, it would not decay."""
     schedule = tiny_s.schedule.model_copy(update={"warmup": 0.3})
     config = tiny_s.model_copy(update={"log_every": 1, "schedule": schedule})
@@ -228,9 +224,7 @@ def test_log_follows_the_schedule_over_the_whole_run(
     assert lines[-1]["lr"] < 0.2 * config.optimizer.lr
 
 
-def test_the_checkpoint_and_the_folder_tell_the_whole_run(
-    clips: Path, tmp_path: Path, tiny_m: PretrainConfig
-) -> None:
+def test_the_checkpoint_and_the_folder_tell_the_whole_run(clips: Path, tmp_path: Path, tiny_m: PretrainConfig) -> None:
     path = train(tiny_m, clips, tmp_path / "run")
     assert path == tmp_path / "run" / "checkpoint.safetensors"
     assert sorted(p.name for p in path.parent.iterdir()) == [
@@ -300,9 +294,7 @@ def test_a_damaged_training_state_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_training_state_with_code_in_it_is_not_run(
-    clips: Path, tmp_path: Path, tiny_s: PretrainConfig
-) -> None:
+def test_a_training_state_with_code_in_it_is_not_run(clips: Path, tmp_path: Path, tiny_s: PretrainConfig) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "sprung",))
@@ -385,9 +377,7 @@ def test_bfloat16_and_memory_format_give_nearly_the_same_run(
     assert losses["bfloat16", True] == pytest.approx(exact, rel=0.1)
 
 
-def test_automatic_precision_is_decided_and_stored(
-    clips: Path, tmp_path: Path, tiny_s: PretrainConfig
-) -> None:
+def test_automatic_precision_is_decided_and_stored(clips: Path, tmp_path: Path, tiny_s: PretrainConfig) -> None:
     train(tiny_s.model_copy(update={"precision": "auto"}), clips, tmp_path / "a")
     stored = yaml.safe_load((tmp_path / "a/config.yaml").read_text())
     assert stored["precision"] in ("float32", "bfloat16")

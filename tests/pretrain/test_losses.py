@@ -108,9 +108,7 @@ def test_losses_stay_in_float32_under_autocast() -> None:
 
 
 def unit_rows(*shape: int, seed: int) -> Tensor:
-    return torch.nn.functional.normalize(
-        torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=1
-    )
+    return torch.nn.functional.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
 def brute_info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> float:
@@ -147,9 +145,7 @@ BROKEN_INFO_NCE = {
     "no temperature": lambda q, k, queue, t: info_nce(q, k, queue, 1.0).loss,
     "positive not in the denominator": without_positive,
     "the key of another clip": lambda q, k, queue, t: info_nce(q, k.roll(1, 0), queue, t).loss,
-    "the batch's keys among the negatives": lambda q, k, queue, t: (
-        info_nce(q, k, torch.cat([queue, k]), t).loss
-    ),
+    "the batch's keys among the negatives": lambda q, k, queue, t: info_nce(q, k, torch.cat([queue, k]), t).loss,
 }
 
 

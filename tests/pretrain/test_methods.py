@@ -61,9 +61,7 @@ def test_paper_projector() -> None:
     assert [type(layer).__name__ for layer in released] == kinds
 
 
-def test_s_is_barlow_twins_of_the_projected_pooled_embeddings(
-    method_s: DeLoResS, tiny_s: PretrainConfig
-) -> None:
+def test_s_is_barlow_twins_of_the_projected_pooled_embeddings(method_s: DeLoResS, tiny_s: PretrainConfig) -> None:
     view1, view2 = views()
     loss, metrics = method_s.training_step(view1, view2)
     z = []
@@ -140,9 +138,7 @@ def test_queue_is_a_fifo_also_when_the_batch_does_not_divide_it(method_m: DeLoRe
     check_queue(method_m, batch)
 
 
-def test_the_check_rejects_a_pointer_that_stands_still(
-    method_m: DeLoResM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_check_rejects_a_pointer_that_stands_still(method_m: DeLoResM, monkeypatch: pytest.MonkeyPatch) -> None:
     enqueue = DeLoResM.enqueue
 
     def broken(self: DeLoResM, keys: Tensor) -> None:

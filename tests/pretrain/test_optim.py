@@ -28,9 +28,7 @@ def gradients(model: nn.Module, step: int) -> list[torch.Tensor]:
     return [torch.randn(p.shape, generator=generator) for p in model.parameters()]
 
 
-def published_lars(
-    model: nn.Module, lr_at: Callable[[int], tuple[float, float]], steps: int
-) -> list[np.ndarray]:
+def published_lars(model: nn.Module, lr_at: Callable[[int], tuple[float, float]], steps: int) -> list[np.ndarray]:
     """You, Gitman and Ginsburg 2017, algorithm 1, for weights; momentum SGD for biases and norms; float64.
 
     The local rate is eta |w| / |g + beta w| as Barlow Twins takes it, and the global rate is applied after

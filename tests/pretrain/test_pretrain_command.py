@@ -74,7 +74,5 @@ def test_bad_input_is_one_line_and_exit_code_1(
     assert not (tmp_path / "a").exists()
 
 
-def test_wrong_usage_is_exit_code_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_usage_is_exit_code_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--preset", "demo-s"], monkeypatch) == 2

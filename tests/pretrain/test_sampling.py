@@ -37,9 +37,7 @@ def test_every_clip_comes_once_per_epoch_in_a_new_order(counting: Corpus) -> Non
     assert len({tuple(order) for order in orders.values()}) > 4
     again = Sampler(counting, 100, batch_size=3, seed=5)
     assert again.indices(9) == sampler.indices(9)
-    assert [Sampler(counting, 100, 3, seed=6).indices(s) for s in range(3)] != [
-        sampler.indices(s) for s in range(3)
-    ]
+    assert [Sampler(counting, 100, 3, seed=6).indices(s) for s in range(3)] != [sampler.indices(s) for s in range(3)]
 
 
 def check_crops(sampler: Sampler) -> None:

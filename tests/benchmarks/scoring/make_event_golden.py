@@ -57,9 +57,7 @@ def score_cases() -> list[dict[str, Any]]:
         found = {file: shifted(rng, events, step) for file, events in truth.items()}
         cases.append({"name": f"random-{number}", "target": truth, "predicted": found})
     dense = {"f.wav": random_events(rng, 60, 25.0)}
-    cases.append(
-        {"name": "dense", "target": dense, "predicted": {"f.wav": shifted(rng, dense["f.wav"], 25.0)}}
-    )
+    cases.append({"name": "dense", "target": dense, "predicted": {"f.wav": shifted(rng, dense["f.wav"], 25.0)}})
     one = {"a.wav": [{"label": "dog", "start": 1000.0, "end": 2000.0}], "b.wav": []}
     late = {"a.wav": [{"label": "dog", "start": 1200.0, "end": 2200.0}], "b.wav": []}
     later = {"a.wav": [{"label": "dog", "start": 1200.1, "end": 2000.0}], "b.wav": []}
@@ -99,9 +97,7 @@ def sed_eval_scores(case: dict[str, Any], files: list[str]) -> dict[str, dict[st
     scorers = {
         METRICS[0]: event(LABELS, evaluate_onset=True, evaluate_offset=False, t_collar=0.2),
         METRICS[1]: event(LABELS, evaluate_onset=True, evaluate_offset=False, t_collar=0.05),
-        METRICS[2]: event(
-            LABELS, evaluate_onset=True, evaluate_offset=True, t_collar=0.05, percentage_of_length=0.2
-        ),
+        METRICS[2]: event(LABELS, evaluate_onset=True, evaluate_offset=True, t_collar=0.05, percentage_of_length=0.2),
         METRICS[3]: sed_eval.sound_event.SegmentBasedMetrics(LABELS, time_resolution=1.0),
     }
     found = {}

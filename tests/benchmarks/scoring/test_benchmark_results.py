@@ -28,9 +28,7 @@ def record_of(label="small S", **changes) -> ResultRecord:
     values = {
         "fingerprint": "f" * 64,
         "embeddings_hash": "e" * 64,
-        "model": ModelInfo(
-            label=label, module="hear_delores", weights_hash="0123456789abcdef", options={"a": 1}
-        ),
+        "model": ModelInfo(label=label, module="hear_delores", weights_hash="0123456789abcdef", options={"a": 1}),
         "task": TaskInfo(
             name="toy",
             version="v1",
@@ -73,6 +71,7 @@ def test_round_trip_keeps_every_bit_nan_and_infinity_included(tmp_path):
     assert folder == tmp_path / "small_S-01234567" / "toy-v1-full" / "hear-fast-seed7"
     assert folder == record_folder(tmp_path, record)
     again = load_record(folder)
+    assert again.protocol.title == "hear (fast)"
     assert again.folder == record.folder == folder
     assert again.scores["top1_acc"] == 0.1 + 0.2
     assert again.scores["d_prime"] == math.inf
@@ -80,10 +79,7 @@ def test_round_trip_keeps_every_bit_nan_and_infinity_included(tmp_path):
     assert again.folds[0].validation_score == -math.inf
     assert again.primary_score == again.scores["top1_acc"]
     clean = {"scores": {"top1_acc": 0.5}}
-    assert (
-        record_of(**clean).model_dump()
-        == ResultRecord.model_validate(record_of(**clean).model_dump()).model_dump()
-    )
+    assert record_of(**clean).model_dump() == ResultRecord.model_validate(record_of(**clean).model_dump()).model_dump()
 
 
 def test_two_models_of_one_label_do_not_collide(tmp_path):

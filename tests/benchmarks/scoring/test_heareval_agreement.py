@@ -15,12 +15,14 @@ import torch
 from embeddings_folders import write_events, write_scene
 from torch import nn
 
+from benchmarks.scoring import heads
 from benchmarks.scoring.embeddings import EmbeddingsTask
 from benchmarks.scoring.grid import HeadConfig
 from benchmarks.scoring.heads import Head, HeadJob, train_head
 from benchmarks.scoring.metrics import METRICS
 from benchmarks.scoring.training import BestEpoch, Fold, evaluate_once
 
+ADAM = torch.optim.Adam
 pytestmark = pytest.mark.official
 
 SMALL = HeadConfig(
@@ -56,7 +58,7 @@ def official(kit, monkeypatch, folder, config: HeadConfig, state: dict[str, torc
         "hidden_norm": nn.BatchNorm1d,
         "embedding_norm": nn.Identity,
         "initialization": nn.init.xavier_normal_,
-        "optim": torch.optim.Adam,
+        "optim": ADAM,
     }
     common = {
         "embedding_path": folder,
@@ -67,7 +69,7 @@ def official(kit, monkeypatch, folder, config: HeadConfig, state: dict[str, torc
         "in_memory": True,
     }
     point = kit.task_predictions_train(
-        embedding_size=json.loads((folder / "train.embedding-dimensions.json").read_text())[1],
+        embedding_size=EmbeddingsTask.open(folder).embedding_size,
         scores=[kit.available_scores[name](label_to_idx=index) for name in metadata["evaluation"]],
         conf=conf,
         use_scoring_for_early_stopping=metadata.get("use_scoring_for_early_stopping", True),
@@ -106,9 +108,7 @@ def write_single_metric_events(folder):
 
 CASES = {
     "scene": lambda f: write_scene(f, sizes=150, noise=2.0),
-    "multilabel": lambda f: write_scene(
-        f, sizes=150, multilabel=True, noise=2.0, evaluation=("mAP", "aucroc")
-    ),
+    "multilabel": lambda f: write_scene(f, sizes=150, multilabel=True, noise=2.0, evaluation=("mAP", "aucroc")),
     "folds": lambda f: write_scene(f, sizes=90, folds=4, noise=2.0),
     "loss": lambda f: write_scene(f, sizes=150, noise=2.0, use_scoring_for_early_stopping=False),
     "events": write_single_metric_events,
@@ -118,17 +118,18 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_training_from_the_same_weights_gives_the_same_result(kit, monkeypatch, tmp_path, case):
     folder = CASES[case](tmp_path / "m" / "t")
+    # Fused Adam rounds differently, and Adam blows rounding up (a bias before BatchNorm has no gradient
+    # but rounding), so that probabilities differ by 1e-3 after 30 epochs. With heareval's they are equal.
+    monkeypatch.setattr(heads.torch.optim, "Adam", lambda parameters, lr, **_: ADAM(parameters, lr=lr))
     trained, tested = ours(folder, SMALL)
     point, scores = official(kit, monkeypatch, folder, SMALL, first_weights(folder, SMALL))
     assert trained.epoch == point.epoch
-    assert trained.validation_score == pytest.approx(point.validation_score, abs=1e-5)
+    assert trained.validation_score == pytest.approx(point.validation_score, abs=1e-6)
     assert tuple(trained.postprocessing.items()) == tuple(point.postprocessing)
     for name, value in tested.scores.items():
-        assert value == pytest.approx(scores[f"test_{name}"], abs=1e-5), name
-    assert tested.loss == pytest.approx(scores["test_loss"], abs=1e-5)
-    np.testing.assert_allclose(
-        tested.probabilities, point.predictor.test_predictions["prediction"].numpy(), atol=1e-4
-    )
+        assert value == pytest.approx(scores[f"test_{name}"], abs=1e-6), name
+    assert tested.loss == pytest.approx(scores["test_loss"], abs=1e-6)
+    np.testing.assert_allclose(tested.probabilities, point.predictor.test_predictions["prediction"].numpy(), atol=1e-6)
 
 
 def test_an_event_task_without_predicted_events_stops_at_its_first_validation(kit, monkeypatch, tmp_path):

@@ -100,6 +100,15 @@ def test_the_content_hash_sees_everything_a_score_depends_on(scene):
     assert len({first, second, EmbeddingsTask.open(scene).content_hash}) == 3
 
 
+def test_the_truth_hash_is_the_task_s_and_not_the_model_s(scene, tmp_path):
+    other = EmbeddingsTask.open(write_scene(tmp_path / "other" / "toy", sizes=12, dim=5))
+    task = EmbeddingsTask.open(scene)
+    assert other.truth_hash == task.truth_hash
+    assert other.content_hash != task.content_hash
+    edit_json(scene / "test.json", lambda truth: truth.update({"test_0000.wav": ["b"]}))
+    assert EmbeddingsTask.open(scene).truth_hash != task.truth_hash
+
+
 def test_rows_from_memory_and_from_the_map_are_the_same(tmp_path):
     task = EmbeddingsTask.open(write_scene(tmp_path / "m" / "t", folds=3, sizes=10))
     names = ["fold02", "fold00", "fold01"]
@@ -138,9 +147,7 @@ class Code:
 def test_a_nan_embedding_names_the_clip(scene, events):
     name = EmbeddingsTask.open(scene).splits["valid"].files[4]
     poison(scene / "valid.embeddings.npy", 4, 8, np.nan)
-    with pytest.raises(
-        DeloresError, match=rf"the embedding of {name} \(split 'valid', row 4\) is NaN or infinite"
-    ):
+    with pytest.raises(DeloresError, match=rf"the embedding of {name} \(split 'valid', row 4\) is NaN or infinite"):
         EmbeddingsTask.open(scene)
     poison(events / "test.embeddings.npy", 170, 6, np.inf)
     name = json.loads((events / "test.filename-timestamps.json").read_text())[170][0].rsplit("/", 1)[1]

@@ -27,9 +27,7 @@ def assert_equals_golden(case):
     """All event metrics of a golden case, all files scored and heareval's way, to 1e-12."""
     for which, missing in (("every", True), ("predicted", False)):
         for name, expected in case["scores"][which].items():
-            found = METRICS[name].function(
-                table(case["predicted"]), table(case["target"]), score_missing_files=missing
-            )
+            found = METRICS[name].function(table(case["predicted"]), table(case["target"]), score_missing_files=missing)
             for part, value in expected.items():
                 assert found[part] == pytest.approx(value, abs=1e-12, rel=1e-12, nan_ok=True), (name, part)
 
@@ -123,9 +121,7 @@ def best_matching(ref, est, fits):
     best = 0
     for choice in itertools.product([None, *range(len(est))], repeat=len(ref)):
         used = [j for j in choice if j is not None]
-        if len(set(used)) == len(used) and all(
-            j is None or fits(ref[i], est[j]) for i, j in enumerate(choice)
-        ):
+        if len(set(used)) == len(used) and all(j is None or fits(ref[i], est[j]) for i, j in enumerate(choice)):
             best = max(best, len(used))
     return best
 
@@ -139,9 +135,7 @@ def test_matching_is_optimal(seed, evaluate_offset):
         starts = rng.integers(0, 12, count) * 100.0
         return [
             {"label": LABELS[k], "start": float(a), "end": float(a + d)}
-            for a, d, k in zip(
-                starts, rng.integers(1, 9, count) * 50.0, rng.integers(0, 2, count), strict=True
-            )
+            for a, d, k in zip(starts, rng.integers(1, 9, count) * 50.0, rng.integers(0, 2, count), strict=True)
         ]
 
     ref, est = some(5), some(5)
@@ -187,9 +181,7 @@ def test_events_equal_a_scalar_version_at_any_filter_width(width):
         probabilities = rng.random((frames, 3)).astype(np.float32)
         probabilities[rng.random((frames, 3)) < 0.1] = 0.5
         times = rng.permutation(np.arange(frames) * 50.0)
-        found = events_from_frames(
-            probabilities, times, LABELS, median_filter_ms=50.0 * width, min_duration=40
-        )
+        found = events_from_frames(probabilities, times, LABELS, median_filter_ms=50.0 * width, min_duration=40)
         assert found == brute_force_events(probabilities, times, 50.0 * width, 40)
 
 

@@ -40,9 +40,7 @@ def short(config: HeadConfig) -> tuple[int, float, str]:
 
 def test_the_eight_default_points_in_order():
     assert [short(config) for config in grid_configs({})] == DEFAULT_EIGHT
-    assert all(
-        (c.patience, c.max_epochs, c.check_val_every_n_epoch) == (20, 500, 3) for c in grid_configs({})
-    )
+    assert all((c.patience, c.max_epochs, c.check_val_every_n_epoch) == (20, 500, 3) for c in grid_configs({}))
     assert all((c.batch_size, c.hidden_dim, c.dropout) == (1024, 1024, 0.1) for c in grid_configs({}))
 
 
@@ -89,9 +87,7 @@ def test_the_postprocessing_grid():
         {"median_filter_ms": 250, "min_duration": 250},
     ]
     own = {"event_postprocessing_grid": {"min_duration": [50], "median_filter_ms": [150]}}
-    assert postprocessing_configs({"evaluation_params": own}) == [
-        {"median_filter_ms": 150, "min_duration": 50}
-    ]
+    assert postprocessing_configs({"evaluation_params": own}) == [{"median_filter_ms": 150, "min_duration": 50}]
 
 
 @pytest.mark.parametrize(
@@ -104,9 +100,7 @@ def test_the_postprocessing_grid():
             "unknown parameter 'learning'",
         ),
         (
-            lambda: postprocessing_configs(
-                {"evaluation_params": {"event_postprocessing_grid": {"median": [1]}}}
-            ),
+            lambda: postprocessing_configs({"evaluation_params": {"event_postprocessing_grid": {"median": [1]}}}),
             "unknown parameter 'median'",
         ),
         (lambda: HeadConfig(optim="SGD"), "only 'Adam' is known"),

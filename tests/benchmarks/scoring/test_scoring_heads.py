@@ -158,9 +158,7 @@ def test_the_best_epoch_is_restored_for_the_test(scene):
     again, _ = job.fold.validator.select(predict(head, job.fold.valid).softmax(1).numpy())
     assert np.float32(again) == np.float32(trained.validation_score)
     assert trained.validation_score == pytest.approx(max(score for _, score in trained.trace))
-    assert trained.epoch == min(
-        e for e, score in trained.trace if np.float32(score) == trained.validation_score
-    )
+    assert trained.epoch == min(e for e, score in trained.trace if np.float32(score) == trained.validation_score)
 
 
 # --- epochs: Lightning's numbering, patience, best epoch
@@ -264,12 +262,8 @@ def test_a_last_batch_of_one_row(tmp_path):
 
 def test_the_merged_batch_is_named_in_the_result(tmp_path):
     own = {"task_specific_param_grid": {"batch_size": [16]}}
-    folder = write_scene(
-        tmp_path / "m" / "t", sizes={"train": 33, "valid": 9, "test": 9}, evaluation_params=own
-    )
-    run = run_hear(
-        EmbeddingsTask.open(folder), HearOptions(grid="faster", grid_points=2), WorkFolder(None, "")
-    )
+    folder = write_scene(tmp_path / "m" / "t", sizes={"train": 33, "valid": 9, "test": 9}, evaluation_params=own)
+    run = run_hear(EmbeddingsTask.open(folder), HearOptions(grid="faster", grid_points=2), WorkFolder(None, ""))
     assert [text.split(":")[0] for text in run.deviations] == ["single_row_batch=merge"]
 
 
@@ -305,9 +299,7 @@ def test_the_fold_scheme_and_that_shuffled_folds_are_noticed():
 def test_bad_folds():
     with pytest.raises(DeloresError, match="three or more different folds"):
         data_splits({"split_mode": "new_split_kfold", "splits": ["fold00", "fold01"]})
-    with pytest.raises(
-        DeloresError, match="expected split_mode trainvaltest, new_split_kfold or presplit_kfold"
-    ):
+    with pytest.raises(DeloresError, match="expected split_mode trainvaltest, new_split_kfold or presplit_kfold"):
         data_splits({"split_mode": "random", "splits": ["a"]})
     with pytest.raises(DeloresError, match="expected the splits train, valid and test"):
         data_splits({"split_mode": "trainvaltest", "splits": ["train", "test"]})
@@ -347,9 +339,7 @@ def test_train_rows_of_a_fold_are_its_training_splits_in_order(tmp_path):
 def test_aggregation_is_mean_and_sample_deviation():
     mean, deviation = aggregate([{"a": 0.5, "b": 1.0}, {"a": 0.7, "b": NAN}, {"a": 0.9, "b": 3.0}])
     assert mean == pytest.approx({"a": 0.7, "b": 2.0})
-    assert deviation == pytest.approx(
-        {"a": 0.2, "b": math.sqrt(2.0)}
-    )  # ddof 1; NaN folds left out, as pandas
+    assert deviation == pytest.approx({"a": 0.2, "b": math.sqrt(2.0)})  # ddof 1; NaN folds left out, as pandas
     assert aggregate([{"a": 0.5}]) == ({"a": 0.5}, {})
     mean, deviation = aggregate([{"a": INF}, {"a": 1.0}])
     assert mean["a"] == INF
@@ -370,9 +360,7 @@ def test_postprocessing_is_chosen_at_each_validation(tmp_path):
     clean, _ = validator.select(target)
     assert clean > 0.9
     all_scores = {
-        least: validator.scores(blips, {"median_filter_ms": 0, "min_duration": least})[
-            "event_onset_200ms_fms"
-        ]
+        least: validator.scores(blips, {"median_filter_ms": 0, "min_duration": least})["event_onset_200ms_fms"]
         for least in (0, 300, 5000)
     }
     score, chosen = validator.select(blips)
@@ -411,9 +399,7 @@ def test_loss_selection_needs_one_postprocessing(tmp_path):
         run_hear(task, HearOptions(grid="faster"), WorkFolder(None, ""))
     own = {"event_postprocessing_grid": {"median_filter_ms": [150], "min_duration": [50]}}
     folder = write_events(tmp_path / "m" / "t2", use_scoring_for_early_stopping=False, evaluation_params=own)
-    run = run_hear(
-        EmbeddingsTask.open(folder), HearOptions(grid="faster", grid_points=2), WorkFolder(None, "")
-    )
+    run = run_hear(EmbeddingsTask.open(folder), HearOptions(grid="faster", grid_points=2), WorkFolder(None, ""))
     assert run.folds[0].head.postprocessing == {"median_filter_ms": 150, "min_duration": 50}
 
 

@@ -16,9 +16,7 @@ from benchmarks.scoring.metrics import METRICS, find_metrics
 from hear_delores.errors import DeloresError
 
 
-def data(
-    seed: int, n: int, classes: int, levels: int | None, multilabel: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def data(seed: int, n: int, classes: int, levels: int | None, multilabel: bool) -> tuple[np.ndarray, np.ndarray]:
     """Predictions float32 (with ties when there are few ``levels``) and 0/1 targets."""
     rng = np.random.default_rng(seed)
     if multilabel:

@@ -237,9 +237,7 @@ def test_finished_heads_of_other_settings_are_not_used(tmp_path, monkeypatch):
     assert [path.name for path in work.glob("*.safetensors")] == ["grid-00.safetensors"]
     monkeypatch.setattr(module, "SCORING_VERSION", 99)
     trained: list[str] = []
-    score_embeddings(
-        folder, results_dir=tmp_path / "r", progress=lambda a, b, text: trained.append(text), **QUICK
-    )
+    score_embeddings(folder, results_dir=tmp_path / "r", progress=lambda a, b, text: trained.append(text), **QUICK)
     assert len(trained) == 3
     with pytest.raises(KeyboardInterrupt):
         score_embeddings(folder, results_dir=tmp_path / "r", progress=stop, seed=3, **QUICK)

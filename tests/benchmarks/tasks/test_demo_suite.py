@@ -28,7 +28,8 @@ def files(folder: Path) -> list[str]:
 
 
 def test_twice_is_the_same_to_the_byte(suite: dict[str, TaskFolder], tmp_path: Path) -> None:
-    again = write_demo_tasks(tmp_path, ["demo_events", "demo_mixture"])
+    again = write_demo_tasks(tmp_path)
+    assert len(again) == len(suite) == 4
     for path in again:
         first = suite[TaskFolder.open(path).name].path
         assert files(path) == files(first)
@@ -122,11 +123,9 @@ def test_an_event_is_where_its_label_says(suite: dict[str, TaskFolder]) -> None:
     assert np.median(ratios) > 10
 
 
-@pytest.mark.parametrize("instrument", sorted(INSTRUMENTS))
+@pytest.mark.parametrize("instrument", sorted(set(INSTRUMENTS) - {"bell"}))  # a bell is inharmonic
 def test_a_note_has_its_pitch(instrument: str) -> None:
-    # The autocorrelation of an instrument that is harmonic peaks at its period (bells are not).
-    if instrument == "bell":
-        pytest.skip("a bell is inharmonic by design")
+    # The autocorrelation of a harmonic sound peaks at its period.
     for frequency in (180.0, 330.0):
         sound = note(instrument, frequency, 0.5, Draw("note", instrument, frequency))
         assert abs(np.sqrt(np.mean(sound**2)) - 1) < 1e-9

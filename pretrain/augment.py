@@ -1,0 +1,223 @@
+"""The two augmentations of DeLoRes on a whole batch: log-mixup-exp with a memory, and random resize crop.
+
+Drawing the random parameters (``sample_*``) is apart from applying them (``apply_*``), so that each can be
+tested, and repeated, alone. Both were introduced by BYOL-A (Niizumi et al. 2021) and are used unchanged.
+
+They act on *normalised* log-mel inputs x' = (x - mean) / std, as the published results did: "silence", the
+zeros of the virtual canvas, is then the mean of the pre-training set. ``AugmentConfig.mixup_domain`` can move
+the mixing before the normalisation, where exp(x) is a power; the crop stays after it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pretrain.config import AugmentConfig
+
+__all__ = [
+    "Augmenter",
+    "CropParameters",
+    "MixupMemory",
+    "MixupParameters",
+    "apply_mixup",
+    "apply_resize_crop",
+    "bicubic_weights",
+    "sample_crop_parameters",
+    "sample_mixup_parameters",
+]
+
+CUBIC_A = -0.75  # the constant of torch.nn.functional.interpolate(mode="bicubic")
+
+
+class MixupParameters(NamedTuple):
+    """Per clip: the share ``alpha`` (B,) float32 of a past input, and its place in the memory, (B,) int64."""
+
+    alpha: Tensor
+    place: Tensor
+
+
+class CropParameters(NamedTuple):
+    """Per clip, (B,) int64 each: the crop's first row and column on the canvas, its height and width."""
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+
+
+class MixupMemory(nn.Module):
+    """A ring of the last ``size`` inputs, first in, first out. Its buffers belong to the training state."""
+
+    ring: Tensor
+    count: Tensor
+    pointer: Tensor
+
+    def __init__(self, size: int, n_mels: int, n_frames: int) -> None:
+        super().__init__()
+        self.register_buffer("ring", torch.zeros(size, n_mels, n_frames))
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+
+    def __len__(self) -> int:
+        return int(self.count)
+
+    def push(self, x: Tensor) -> None:
+        """Appends the batch ``x`` (B, n_mels, n_frames); the oldest inputs fall out."""
+        size = len(self.ring)
+        x = x.detach()[-size:]
+        places = (int(self.pointer) + torch.arange(len(x), device=self.ring.device)) % size
+        self.ring[places] = x.to(self.ring)
+        self.pointer.copy_((self.pointer + len(x)) % size)
+        self.count.copy_((self.count + len(x)).clamp(max=size))
+
+
+def sample_mixup_parameters(generator: torch.Generator, batch: int, count: int, ratio: float) -> MixupParameters:
+    """Draws alpha = ratio * u, u ~ U(0, 1), and a uniform one of ``count`` >= 1 filled places, per clip."""
+    alpha = ratio * torch.rand(batch, generator=generator)
+    return MixupParameters(alpha, torch.randint(count, (batch,), generator=generator))
+
+
+def apply_mixup(x: Tensor, past: Tensor, alpha: Tensor) -> Tensor:
+    """log((1 - alpha) exp(x) + alpha exp(past)), per clip, without overflow.
+
+    Args:
+        x, past: (B, n_mels, n_frames) float32.
+        alpha: (B,) float32 in [0, 1); 0 leaves a clip as it is.
+    """
+    alpha = alpha.to(x)[:, None, None]
+    return torch.logaddexp(x + torch.log1p(-alpha), past + torch.log(alpha))
+
+
+def sample_crop_parameters(
+    generator: torch.Generator, batch: int, n_mels: int, n_frames: int, config: AugmentConfig
+) -> CropParameters:
+    """Draws a crop per clip: its size first, then a uniform place among those where it fits on the canvas.
+
+    Height int(n_mels * U(crop_freq)), width int(n_frames * U(crop_time)), both at least 1 and at most the
+    canvas, which is int(canvas_freq * n_mels) x int(canvas_time * n_frames).
+    """
+    canvas_height, canvas_width = _canvas(n_mels, n_frames, config)
+    height = _uniform_size(generator, batch, n_mels, config.crop_freq, canvas_height)
+    width = _uniform_size(generator, batch, n_frames, config.crop_time, canvas_width)
+    top = _uniform_place(generator, canvas_height - height)
+    left = _uniform_place(generator, canvas_width - width)
+    return CropParameters(top, left, height, width)
+
+
+def _canvas(n_mels: int, n_frames: int, config: AugmentConfig) -> tuple[int, int]:
+    return int(config.canvas_freq * n_mels), int(config.canvas_time * n_frames)
+
+
+def _uniform_size(
+    generator: torch.Generator, batch: int, size: int, scale: tuple[float, float], largest: int
+) -> Tensor:
+    low, high = scale
+    factor = low + (high - low) * torch.rand(batch, generator=generator, dtype=torch.float64)
+    return (factor * size).long().clamp(1, largest)
+
+
+def _uniform_place(generator: torch.Generator, room: Tensor) -> Tensor:
+    """A uniform integer in 0 .. room, both included, for each clip's ``room`` (B,)."""
+    u = torch.rand(len(room), generator=generator, dtype=torch.float64)
+    return torch.minimum((u * (room + 1)).long(), room)
+
+
+def apply_resize_crop(x: Tensor, parameters: CropParameters, config: AugmentConfig) -> Tensor:
+    """Each clip's crop of the virtual canvas, resized to the clip's own shape by bicubic interpolation.
+
+    The canvas is zero but for the input in its centre. Interpolation is separable, so each clip takes two
+    small matrix products, rows @ x @ columns^T, where the matrices hold the cubic weights of the pixels that
+    lie on the input. Equal to ``interpolate(crop, mode="bicubic", align_corners=True)`` clip by clip.
+
+    Args:
+        x: (B, n_mels, n_frames) float32.
+
+    Returns:
+        (B, n_mels, n_frames) float32.
+    """
+    _, n_mels, n_frames = x.shape
+    canvas_height, canvas_width = _canvas(n_mels, n_frames, config)
+    top, left, height, width = (p.to(x.device) for p in parameters)
+    rows = bicubic_weights(top - (canvas_height - n_mels) // 2, height, n_mels)
+    columns = bicubic_weights(left - (canvas_width - n_frames) // 2, width, n_frames)
+    return torch.bmm(torch.bmm(rows, x.float()), columns.mT)
+
+
+def bicubic_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
+    """Matrices that resize the crop [start, start + length) of a zero-extended line to the line's ``size``.
+
+    Args:
+        start: (B,) int64, counted on the line itself: negative starts lie before its first pixel.
+        length: (B,) int64, at least 1.
+
+    Returns:
+        (B, size, size) float32: entry (b, o, i) is the weight of pixel i of the line in output o.
+    """
+    batch, device = len(start), start.device
+    outputs = torch.arange(size, device=device, dtype=torch.float64)
+    # align_corners: the first and last output lie on the first and last pixel of the crop
+    position = outputs * ((length - 1).double() / max(size - 1, 1))[:, None]  # (B, size), within the crop
+    base = position.floor()
+    taps = _cubic(position - base)  # (B, size, 4)
+    matrix = torch.zeros(batch, size, size, device=device)
+    for tap in range(4):
+        # pixels beyond the crop's border repeat its last one; those beyond the line are the canvas's zeros
+        pixel = (base.long() + tap - 1).clamp(min=0).minimum(length[:, None] - 1) + start[:, None]
+        on_line = (pixel >= 0) & (pixel < size)
+        weight = torch.where(on_line, taps[..., tap], 0.0).float()
+        matrix.scatter_add_(2, pixel.clamp(0, size - 1)[..., None], weight[..., None])
+    return matrix
+
+
+def _cubic(t: Tensor) -> Tensor:
+    """Keys' cubic convolution weights (..., 4) of the pixels at -1, 0, 1, 2 for a position t in [0, 1)."""
+    a = CUBIC_A
+
+    def near(s: Tensor) -> Tensor:  # |s| <= 1
+        return ((a + 2) * s - (a + 3)) * s * s + 1
+
+    def far(s: Tensor) -> Tensor:  # 1 < |s| < 2
+        return ((a * s - 5 * a) * s + 8 * a) * s - 4 * a
+
+    return torch.stack([far(t + 1), near(t), near(1 - t), far(2 - t)], dim=-1)
+
+
+class Augmenter(nn.Module):
+    """Two random views of a batch of log-mel inputs; its memory is part of the training state.
+
+    Both views of a batch mix with inputs of *earlier* batches, in unaugmented form; the batch enters the
+    memory once, after both. The very first batch has no past and is not mixed.
+    """
+
+    def __init__(self, config: AugmentConfig, n_mels: int, n_frames: int, mean: float, std: float) -> None:
+        super().__init__()
+        self.config, self.mean, self.std = config, mean, std
+        self.memory = MixupMemory(config.mixup_memory, n_mels, n_frames) if config.mixup else None
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """(x - mean) / std with the statistics of the pre-training set."""
+        return (x - self.mean) / self.std
+
+    def forward(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Two views (B, n_mels, n_frames) float32, normalised, of log-mel inputs ``x`` of that shape."""
+        before = self.config.mixup_domain == "log_mel"
+        x = x if before else self.normalise(x)
+        views = [self._view(x, generator) for _ in range(2)]
+        if self.memory is not None:
+            self.memory.push(x)
+        return views[0], views[1]
+
+    def _view(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        mixed = x
+        if self.memory is not None and len(self.memory):
+            drawn = sample_mixup_parameters(generator, len(x), len(self.memory), self.config.mixup_ratio)
+            mixed = apply_mixup(x, self.memory.ring[drawn.place.to(x.device)], drawn.alpha)
+        if self.config.mixup_domain == "log_mel":
+            mixed = self.normalise(mixed)
+        if not self.config.crop:
+            return mixed
+        crop = sample_crop_parameters(generator, len(x), x.shape[1], x.shape[2], self.config)
+        return apply_resize_crop(mixed, crop, self.config)

@@ -1,0 +1,295 @@
+"""The configuration of a pre-training run: one frozen, validated tree, presets that hold only what differs.
+
+The defaults are DeLoRes-S as the paper (Ghosh et al. 2022, arXiv 2203.13628) states it. A preset is a YAML
+file under ``presets/``; a user's own file may begin with ``base: <preset>`` and hold the difference alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from hear_delores.encoder import EncoderConfig
+from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.frontend import FrontendConfig
+
+__all__ = [
+    "AugmentConfig",
+    "DataConfig",
+    "LossConfig",
+    "MocoConfig",
+    "OptimizerConfig",
+    "PretrainConfig",
+    "ProjectorConfig",
+    "ScheduleConfig",
+    "config_to_dict",
+    "config_to_yaml",
+    "list_presets",
+    "load_config",
+]
+
+PRESETS = Path(__file__).parent / "presets"
+POOLINGS = 3  # AudioNTT halves time three times
+
+
+class Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AugmentConfig(Section):
+    """How the two views of a crop are made."""
+
+    mixup: bool = True
+    mixup_ratio: float = Field(default=0.4, ge=0, lt=1)  # share of the past input: ratio * u, u ~ U(0, 1)
+    mixup_memory: int = Field(default=2048, ge=1)  # past inputs kept, first in, first out
+    # "normalized": log((1 - a) exp(x) + a exp(z)) of normalised inputs, as every published result was made;
+    # "log_mel": of the log-mel itself, where exp(x) is a power
+    mixup_domain: Literal["normalized", "log_mel"] = "normalized"
+    crop: bool = True
+    canvas_freq: float = Field(default=1.0, ge=1)  # the virtual canvas, in heights and widths of the input
+    canvas_time: float = Field(default=1.5, ge=1)
+    crop_freq: tuple[float, float] = (0.6, 1.5)  # clipped to the canvas
+    crop_time: tuple[float, float] = (0.6, 1.5)
+
+    @pydantic.field_validator("crop_freq", "crop_time")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError(f"expected [low, high] with 0 < low <= high, got {list(value)}")
+        return value
+
+
+class ProjectorConfig(Section):
+    """Dropout, then linears without bias of these output widths, BatchNorm and ReLU between them."""
+
+    widths: tuple[int, ...] = Field(default=(8192, 8192), min_length=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+
+
+class LossConfig(Section):
+    """scale * (sum_i (1 - C_ii)^2 + lambd * sum_{i != j} C_ij^2); DeLoRes-M: one such term per layer."""
+
+    lambd: float = Field(default=0.0051, ge=0)
+    scale: float = Field(default=1.0, gt=0)
+
+
+class MocoConfig(Section):
+    """The contrastive half of DeLoRes-M (MoCo v1); DeLoRes-S does not use it."""
+
+    dim: int = Field(default=128, ge=1)
+    queue: int = Field(default=65536, ge=1)
+    momentum: float = Field(default=0.999, ge=0, le=1)
+    temperature: float = Field(default=0.07, gt=0)
+
+
+class OptimizerConfig(Section):
+    """Biases and norms (all of one dimension): no weight decay, no LARS adaptation, rate ``lr_bias``."""
+
+    kind: Literal["lars", "sgd", "adamw"] = "lars"
+    lr: float = Field(default=0.2, gt=0)
+    lr_bias: float | None = Field(default=0.0048, gt=0)  # null: the same as lr
+    scale_lr: bool = True  # both rates are for a batch of 256 and grow with it
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # beta_1 of adamw
+    weight_decay: float = Field(default=1e-6, ge=0)
+    eta: float = Field(default=1e-3, gt=0)  # the trust coefficient of lars
+
+
+class ScheduleConfig(Section):
+    kind: Literal["cosine", "constant"] = "cosine"
+    warmup: float = Field(default=0.1, ge=0, le=1)  # share of all steps: 10 of 100 epochs
+    final: float = Field(default=1e-3, ge=0, le=1)  # the cosine ends at this multiple of the base rate
+
+
+class DataConfig(Section):
+    threads: int = Field(default=2, ge=0)  # background decoding; 0 decodes in the training thread
+    prefetch: int = Field(default=4, ge=1)  # batches made ahead
+    cache_mb: int = Field(default=1024, ge=0)  # decoded audio kept in memory, 16 bit
+    piece_s: float = Field(default=30.0, gt=0)  # longer recordings count as several clips
+    statistics_clips: int = Field(default=4096, ge=1)  # crops that mean and std are measured on
+    splits: tuple[str, ...] | None = None  # of a task folder; null: train, or all folds
+
+
+class PretrainConfig(Section):
+    """Everything that decides the result of a run, and a few things that decide its speed alone."""
+
+    method: Literal["delores-s", "delores-m"] = "delores-s"
+    frontend: FrontendConfig = FrontendConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    segment_s: float = Field(default=0.95, gt=0)
+    augment: AugmentConfig = AugmentConfig()
+    projector: ProjectorConfig = ProjectorConfig()
+    loss: LossConfig = LossConfig()
+    moco: MocoConfig = MocoConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    data: DataConfig = DataConfig()
+    batch_size: int = Field(default=1024, ge=2)
+    epochs: float = Field(default=100, gt=0)
+    steps: int | None = Field(default=None, ge=1)  # when given, it takes the place of epochs
+    seed: int = Field(default=0, ge=0)
+    scene: tuple[str, ...] = ("pooled",)  # what the checkpoint's scene embedding is made of
+    # "auto": bfloat16 autocast where the device multiplies bfloat16 natively, float32 elsewhere
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    channels_last: bool = True
+    device: str = "auto"
+    log_every: int = Field(default=10, ge=1)  # steps per line of log.jsonl
+    save_every: int = Field(default=200, ge=1)  # steps between training states
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> PretrainConfig:
+        if self.encoder.n_mels != self.frontend.n_mels:
+            raise ValueError(
+                f"encoder.n_mels is {self.encoder.n_mels} and frontend.n_mels {self.frontend.n_mels}: set both alike"
+            )
+        if self.segment_frames < 2**POOLINGS:
+            raise ValueError(f"segment_s of {self.segment_s} s is too short: expected at least 8 mel frames")
+        return self
+
+    @property
+    def segment_samples(self) -> int:
+        return round(self.segment_s * self.frontend.sample_rate)
+
+    @property
+    def segment_frames(self) -> int:
+        return 1 + self.segment_samples // self.frontend.hop_length
+
+    def total_steps(self, n_clips: int) -> int:
+        """Steps of the whole run over a corpus of ``n_clips``."""
+        return self.steps or max(1, math.ceil(self.epochs * n_clips / self.batch_size))
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads ``5e-5`` as the float it is in YAML 1.2 (and not as YAML 1.1's string)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def list_presets() -> list[str]:
+    """The names of the presets that come with the package, sorted."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_config(preset: str | Path, overrides: Iterable[str] = ()) -> PretrainConfig:
+    """The validated configuration of a preset or a YAML file, with ``key.sub=value`` overrides applied.
+
+    Raises:
+        DeloresError: unknown preset or key (with a suggestion), or a value that does not fit.
+    """
+    values = _read(_find(preset))
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        if not sign or not key:
+            raise DeloresError(f"expected an override of the form key.sub=value, got {override!r}")
+        _set(values, key.strip().split("."), _parse(text, f"the value of {key}"))
+    return _build(values)
+
+
+def config_to_dict(config: PretrainConfig) -> dict[str, Any]:
+    """The configuration as plain dicts, lists, numbers and strings; feeding it back gives the same one."""
+    return config.model_dump(mode="json")
+
+
+def config_to_yaml(config: PretrainConfig) -> str:
+    """The resolved configuration as YAML that :func:`load_config` reads."""
+    return yaml.safe_dump(config_to_dict(config), sort_keys=False, default_flow_style=None, width=110)
+
+
+def _find(preset: str | Path) -> Path:
+    text = str(preset)
+    if text.endswith((".yaml", ".yml")) or "/" in text:
+        path = Path(preset)
+        if not path.is_file():
+            raise DeloresError(f"there is no configuration file {path}: give a YAML file or a preset's name")
+        return path
+    if text not in list_presets():
+        raise DeloresError(f"there is no preset {text!r}. {did_you_mean(text, list_presets())}")
+    return PRESETS / f"{text}.yaml"
+
+
+def _read(path: Path, depth: int = 0) -> dict[str, Any]:
+    """The values of a file over those of its ``base``, if it names one."""
+    values = _parse(path.read_text(encoding="utf-8"), str(path)) or {}
+    if not isinstance(values, dict):
+        raise DeloresError(f"{path}: expected keys and values, got {type(values).__name__}")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if depth > 8:
+        raise DeloresError(f"{path}: its base configurations form a circle")
+    return _merge(_read(_find(str(base)), depth + 1), values)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise DeloresError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _set(values: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise DeloresError(f"{'.'.join(keys)}: {key} is a value, not a section")
+    values[keys[-1]] = value
+
+
+def _build(values: dict[str, Any]) -> PretrainConfig:
+    _check_keys(values, PretrainConfig, "")
+    try:
+        return PretrainConfig(**values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        # A check of the whole tree (no place) names its keys itself, and its input is the whole tree.
+        got = f", got {first['input']!r}" if where and not isinstance(first["input"], dict) else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise DeloresError(f"configuration{' ' + where if where else ''}: {message}{got}") from None
+
+
+def _check_keys(values: Mapping[str, Any], section: Any, prefix: str) -> None:
+    """Raises at the first key that ``section`` (a pydantic model or a dataclass) does not have."""
+    for key, value in values.items():
+        inner = _sections(section).get(str(key), _MISSING)
+        if inner is _MISSING:
+            hint = did_you_mean(str(key), _sections(section))
+            raise DeloresError(f"unknown configuration key {prefix + str(key)!r}. {hint}")
+        if inner is None:
+            continue
+        if not isinstance(value, Mapping):
+            raise DeloresError(f"configuration {prefix}{key}: expected a section of keys, got {value!r}")
+        _check_keys(value, inner, f"{prefix}{key}.")
+
+
+_MISSING = object()
+
+
+def _sections(section: Any) -> dict[str, Any]:
+    """Key -> the class of the section below it, or None for a plain value."""
+    if dataclasses.is_dataclass(section):
+        return dict.fromkeys(field.name for field in dataclasses.fields(section))
+    found: dict[str, Any] = {}
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        nested = isinstance(kind, type) and (issubclass(kind, Section) or dataclasses.is_dataclass(kind))
+        found[name] = kind if nested else None
+    return found

@@ -1,0 +1,303 @@
+"""A corpus of unlabelled audio, scanned, checked and cached: a folder, a CSV manifest or a task folder."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hear_delores.errors import DeloresError, did_you_mean
+from pretrain.audio import AUDIO_SUFFIXES, Piece, file_length, read_piece
+from pretrain.config import DataConfig
+
+__all__ = ["Corpus", "Source", "find_sources"]
+
+Progress = Callable[[str, int, int], None]  # what, done, total
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Source(NamedTuple):
+    """A row of a manifest: of a file, ``duration`` seconds (None: the rest) from second ``start`` on."""
+
+    path: Path
+    name: str
+    start: float = 0.0
+    duration: float | None = None
+
+
+class Corpus:
+    """Clips that can be read by number, in an order that only depends on the names of their files.
+
+    Attributes:
+        pieces: the clips whose files have sound headers.
+        skipped: (name, reason) of the bad files found so far, in corpus order; empty unless ``skip_bad``.
+
+    A file whose header is bad never becomes a clip. One whose *content* turns out bad is stood in for by the
+    next good clip, whenever that is discovered: the result does not depend on cache, threads or resuming.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        config: DataConfig | None = None,
+        *,
+        sample_rate: int = 16000,
+        skip_bad: bool = False,
+        progress: Progress | None = None,
+        name: str = "corpus",
+    ) -> None:
+        self.config, self.sample_rate, self.skip_bad = config or DataConfig(), sample_rate, skip_bad
+        self.name = name
+        self._report: Progress = progress or (lambda what, done, total: None)
+        self._cache: dict[int, NDArray[np.int16]] = {}
+        self._bad: dict[int, str] = {}  # clip -> reason, for bad content
+        self._headers: list[tuple[str, str]] = []  # (name, reason), for bad headers
+        self.pieces = self._scan(list(sources))
+
+    @classmethod
+    def from_path(
+        cls,
+        path: str | Path,
+        config: DataConfig | None = None,
+        *,
+        sample_rate: int = 16000,
+        skip_bad: bool = False,
+        progress: Progress | None = None,
+    ) -> Corpus:
+        """The corpus in a folder (searched with its subfolders), a manifest or a task folder.
+
+        Raises:
+            DeloresError: nothing there, no audio in it, or, without ``skip_bad``, a bad file.
+        """
+        config = config or DataConfig()
+        sources = find_sources(Path(path), config, sample_rate)
+        name = Path(path).resolve().name
+        return cls(sources, config, sample_rate=sample_rate, skip_bad=skip_bad, progress=progress, name=name)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        return self._headers + [(self.pieces[i].name, reason) for i, reason in sorted(self._bad.items())]
+
+    @property
+    def hours(self) -> float:
+        return sum(piece.frames / piece.rate for piece in self.pieces) / 3600
+
+    def fingerprint(self) -> str:
+        """SHA-256 over every clip's name, place, length and rate: a resumed run must see the same corpus."""
+        digest = hashlib.sha256()
+        for piece in self.pieces:
+            digest.update(f"{piece.name}\0{piece.start}\0{piece.frames}\0{piece.rate}\n".encode())
+        return digest.hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """What a checkpoint says about the data it was trained on."""
+        files = len({piece.path for piece in self.pieces})
+        return {
+            "name": self.name,
+            "clips": len(self),
+            "files": files,
+            "hours": round(self.hours, 4),
+            "skipped": len(self.skipped),
+            "fingerprint": self.fingerprint(),
+        }
+
+    def load(self) -> None:
+        """Decodes clips into the cache, in corpus order, until it is full.
+
+        The cache is filled once and never evicts: an epoch visits every clip once, so that what was evicted
+        would be asked for before what was kept.
+
+        Raises:
+            DeloresError: a clip with bad content, unless the corpus skips them.
+        """
+        chosen = list(self._fitting(self.config.cache_mb * 2**20))
+        for i, samples in zip(chosen, self._map("decoding", self._try_read, chosen), strict=True):
+            if samples is not None:
+                self._cache[i] = samples
+
+    def read(self, index: int) -> tuple[NDArray[np.int16], list[int]]:
+        """The samples (n,) int16 of clip ``index`` or the next good one, and the bad clips met on the way.
+
+        Raises:
+            DeloresError: the content is bad and the corpus does not skip, or no clip is good.
+        """
+        bad: list[int] = []
+        for offset in range(len(self)):
+            i = (index + offset) % len(self)
+            samples = self._cache.get(i)
+            if samples is None:
+                samples = self._try_read(i)
+            if samples is not None:
+                return samples, bad
+            bad.append(i)
+        raise DeloresError(f"all {len(self)} clips are bad, the first one: {self.skipped[0][1]}")
+
+    def _try_read(self, index: int) -> NDArray[np.int16] | None:
+        if index in self._bad:
+            return None
+        try:
+            return read_piece(self.pieces[index], self.sample_rate)
+        except DeloresError as error:
+            if not self.skip_bad:
+                raise _unskipped(str(error)) from None
+            self._bad[index] = str(error)
+            return None
+
+    def _fitting(self, room: int) -> Iterator[int]:
+        for i, piece in enumerate(self.pieces):
+            room -= 2 * math.ceil(piece.frames * self.sample_rate / piece.rate)
+            if room < 0:
+                return
+            yield i
+
+    def _scan(self, sources: list[Source]) -> list[Piece]:
+        """The clips of the sources with sound headers, long recordings cut into equal pieces."""
+        found = self._map("scanning", self._inspect, sources)
+        pieces: list[Piece] = []
+        for source, answer in zip(sources, found, strict=True):
+            if isinstance(answer, str):
+                self._headers.append((source.name, answer))
+            else:
+                pieces += answer
+        if self._headers and not self.skip_bad:
+            raise _unskipped(self._headers[0][1], len(self._headers) - 1)
+        if not pieces:
+            first = f", the first one: {self._headers[0][1]}" if self._headers else ""
+            raise DeloresError(f"{self.name}: none of its {len(sources)} files can be used{first}")
+        return pieces
+
+    def _inspect(self, source: Source) -> list[Piece] | str:
+        """The source's clips, or why it has none."""
+        try:
+            frames, rate = file_length(source.path)
+        except DeloresError as error:
+            return str(error)
+        start = round(source.start * rate)
+        stop = frames if source.duration is None else min(frames, start + round(source.duration * rate))
+        if stop <= start:
+            return f"{source.path}: no samples from {source.start} s on, the file has {frames / rate:.3f} s"
+        count = math.ceil((stop - start) / (self.config.piece_s * rate))
+        edges = [start + (stop - start) * k // count for k in range(count + 1)]
+        return [Piece(source.path, source.name, a, b - a, rate) for a, b in itertools.pairwise(edges)]
+
+    def _map(self, what: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """``map`` in background threads, in order, reporting progress; an error cancels what is left."""
+        if self.config.threads == 0 or len(items) < 2:
+            for done, item in enumerate(items, 1):
+                yield function(item)
+                self._report(what, done, len(items))
+            return
+        pool = ThreadPoolExecutor(self.config.threads)
+        try:
+            for done, result in enumerate(pool.map(function, items), 1):
+                yield result
+                self._report(what, done, len(items))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _unskipped(message: str, others: int = 0) -> DeloresError:
+    more = f" ({others} more bad file{'s' if others > 1 else ''})" if others else ""
+    return DeloresError(f"{message}{more}. Mend or remove it, or run with --skip-bad")
+
+
+def find_sources(path: Path, config: DataConfig, sample_rate: int) -> list[Source]:
+    """The files of a folder, manifest or task folder, in an order that does not depend on the file system.
+
+    Raises:
+        DeloresError: there is nothing at ``path``, no audio in it, or a manifest that cannot be read.
+    """
+    if path.is_dir():
+        if (path / "task_metadata.json").is_file():
+            return _task_folder(path, config, sample_rate)
+        return _folder(path, path)
+    if not path.is_file():
+        raise DeloresError(f"there is no folder or manifest {path}")
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        raise DeloresError(f"{path}: expected a folder, a .csv manifest or a task folder")
+    return _manifest(path)
+
+
+def _folder(folder: Path, root: Path) -> list[Source]:
+    found = [
+        p for p in folder.rglob("*")
+        if p.suffix.lower() in AUDIO_SUFFIXES
+        and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    ]  # fmt: skip
+    if not found:
+        raise DeloresError(f"{folder}: the folder holds no audio files ({' '.join(sorted(AUDIO_SUFFIXES))})")
+    return sorted((Source(p, p.relative_to(root).as_posix()) for p in found), key=lambda source: source.name)
+
+
+def _task_folder(folder: Path, config: DataConfig, sample_rate: int) -> list[Source]:
+    """Audio of the training split, or of all folds, at the nearest rate from above."""
+    try:
+        splits = [str(s) for s in json.loads((folder / "task_metadata.json").read_text("utf-8"))["splits"]]
+    except (ValueError, KeyError, TypeError):
+        raise DeloresError(f"{folder}/task_metadata.json: expected JSON with a list of splits") from None
+    rates = sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
+    if not rates:
+        raise DeloresError(f"{folder}: the task folder has no audio folder such as 48000/")
+    rate = next((r for r in rates if r >= sample_rate), rates[-1])
+    chosen = config.splits or (("train",) if "train" in splits else tuple(splits))
+    sources: list[Source] = []
+    for split in chosen:
+        if split not in splits:
+            raise DeloresError(f"{folder} has no split {split!r}. {did_you_mean(split, splits)}")
+        if not (folder / str(rate) / split).is_dir():
+            raise DeloresError(f"{folder}: the audio folder {rate}/{split} is missing")
+        sources += _folder(folder / str(rate) / split, folder)
+    return sources
+
+
+def _manifest(path: Path) -> list[Source]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, delimiter=delimiter)
+            columns, rows = reader.fieldnames or [], list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DeloresError(f"{path}: not a CSV file in UTF-8 ({error})") from None
+    if not columns:
+        raise DeloresError(f"{path}: the manifest is empty; expected a header line with a column 'file'")
+    if "file" not in columns:
+        raise DeloresError(f"{path}: expected a column 'file', got {', '.join(columns)}")
+    if not rows:
+        raise DeloresError(f"{path}: the manifest lists no files")
+    return [_row(path, line, row) for line, row in enumerate(rows, 2)]
+
+
+def _row(path: Path, line: int, row: dict[str, str | None]) -> Source:
+    name = (row.get("file") or "").strip()
+    if not name:
+        raise DeloresError(f"{path}, line {line}: the file is missing")
+    start = _seconds(path, line, "start", row.get("start"))
+    duration = _seconds(path, line, "duration", row.get("duration"))
+    if duration == 0:
+        raise DeloresError(f"{path}, line {line}: expected a duration above 0 s")
+    return Source(path.parent / name, name, start or 0.0, duration)
+
+
+def _seconds(path: Path, line: int, column: str, text: str | None) -> float | None:
+    if text is None or not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise DeloresError(f"{path}, line {line}: expected {column} in seconds, got {text!r}")
+    return value

@@ -1,0 +1,111 @@
+"""The two losses of DeLoRes, as functions that read as their equations.
+
+Both compute in float32 whatever the surrounding autocast does: sums over thousands of squared correlations
+lose too much in bfloat16.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = [
+    "BarlowTwinsLoss",
+    "BarlowTwinsTerms",
+    "InfoNCETerms",
+    "barlow_twins_loss",
+    "cross_correlation",
+    "info_nce",
+]
+
+BATCH_NORM_EPS = 1e-5  # the projections are standardised by a BatchNorm without affine parameters
+
+
+class BarlowTwinsTerms(NamedTuple):
+    """``loss = on_diagonal + lambd * off_diagonal``; ``correlation`` is C, (D, D) float32."""
+
+    loss: Tensor
+    on_diagonal: Tensor
+    off_diagonal: Tensor
+    correlation: Tensor
+
+
+class InfoNCETerms(NamedTuple):
+    """``loss`` is the mean cross-entropy, ``accuracy`` the share of queries whose own key scores highest."""
+
+    loss: Tensor
+    accuracy: Tensor
+
+
+def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
+    """The (D, D) float32 cross-correlation C of two (N, D) batches over their N rows.
+
+    C_ij = 1/N sum_n  s(z1)_ni s(z2)_nj,   s(z) = (z - mean_n z) / sqrt(var_n z + 1e-5), var biased
+    """
+    s1 = F.batch_norm(z1.float(), None, None, training=True, eps=BATCH_NORM_EPS)
+    s2 = F.batch_norm(z2.float(), None, None, training=True, eps=BATCH_NORM_EPS)
+    return s1.T @ s2 / len(z1)
+
+
+def barlow_twins_loss(z1: Tensor, z2: Tensor, lambd: float) -> BarlowTwinsTerms:
+    """The Barlow Twins loss of the projections of two views, with its terms and C.
+
+    L = sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2
+
+    lambda weighs the off-diagonal term *alone* (Zbontar et al. 2021, equation 1; DeLoRes, equation 1).
+
+    Args:
+        z1, z2: (N, D) floating, row n of both comes from clip n. N >= 2.
+        lambd: weight of redundancy reduction against invariance.
+    """
+    with torch.autocast(z1.device.type, enabled=False):
+        c = cross_correlation(z1, z2)
+        on_diagonal = (1 - c.diagonal()).square().sum()
+        off_diagonal = _off_diagonal(c).square().sum()
+    return BarlowTwinsTerms(on_diagonal + lambd * off_diagonal, on_diagonal, off_diagonal, c)
+
+
+def _off_diagonal(c: Tensor) -> Tensor:
+    """The D (D - 1) entries of C outside its diagonal, as a view: rows of D + 1 begin on the diagonal."""
+    d = c.shape[0]
+    return c.flatten()[:-1].view(d - 1, d + 1)[:, 1:]
+
+
+class BarlowTwinsLoss(nn.Module):
+    """``scale`` x :func:`barlow_twins_loss`; the terms are returned unscaled."""
+
+    def __init__(self, lambd: float, scale: float = 1.0) -> None:
+        super().__init__()
+        self.lambd, self.scale = lambd, scale
+
+    def forward(self, z1: Tensor, z2: Tensor) -> BarlowTwinsTerms:
+        terms = barlow_twins_loss(z1, z2, self.lambd)
+        return terms._replace(loss=self.scale * terms.loss)
+
+    def extra_repr(self) -> str:
+        return f"lambd={self.lambd}, scale={self.scale}"
+
+
+def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> InfoNCETerms:
+    """The InfoNCE loss of MoCo (He et al. 2020, equation 1): key n among K past keys.
+
+    L = 1/N sum_n -log  exp(q_n k_n / T) / (exp(q_n k_n / T) + sum_j exp(q_n queue_j / T))
+
+    Args:
+        q: (N, D) queries, rows of unit length.
+        k: (N, D) keys of the same clips, rows of unit length; no gradient flows into them.
+        queue: (K, D) keys of past batches, rows of unit length.
+        temperature: T.
+    """
+    with torch.autocast(q.device.type, enabled=False):
+        q, k = q.float(), k.detach().float()
+        positive = (q * k).sum(dim=1, keepdim=True)  # (N, 1)
+        negative = q @ queue.detach().float().T  # (N, K)
+        logits = torch.cat([positive, negative], dim=1) / temperature
+        target = torch.zeros(len(q), dtype=torch.long, device=q.device)
+        loss = F.cross_entropy(logits, target)
+        accuracy = (positive[:, 0] > negative.amax(dim=1)).float().mean()
+    return InfoNCETerms(loss, accuracy)

@@ -1,0 +1,70 @@
+"""The training state beside a checkpoint: all that makes a resumed run equal to an uninterrupted one."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hear_delores.errors import DeloresError
+from hear_delores.files import atomic_path
+from pretrain.config import PretrainConfig, config_to_dict
+from pretrain.data import Corpus
+
+__all__ = ["FORMAT_VERSION", "FREE_KEYS", "check_resumable", "load_state", "save_state"]
+
+FORMAT_VERSION = 1
+FREE_KEYS = frozenset({"data.threads", "data.prefetch", "data.cache_mb", "save_every", "device"})
+"""What may change between the parts of a run: none of it has a part in the result."""
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Writes the training state, whole or not at all."""
+    with atomic_path(path) as temporary:
+        torch.save({"format_version": FORMAT_VERSION, **state}, temporary)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The training state, unpickled without running code.
+
+    Raises:
+        DeloresError: damaged, foreign, or of another format version.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        first = str(error).split("\n", 1)[0]
+        raise DeloresError(f"{path}: not a readable training state ({first}). Remove it to begin anew") from None
+    version = state.get("format_version") if isinstance(state, dict) else None
+    if version != FORMAT_VERSION:
+        raise DeloresError(f"{path}: expected a training state of format {FORMAT_VERSION}, got {version}")
+    return state
+
+
+def check_resumable(state: Mapping[str, Any], config: PretrainConfig, corpus: Corpus, out: Path) -> None:
+    """Raises a DeloresError naming the first key of the configuration, or the data, that has changed."""
+    now, then = _flat(config_to_dict(config)), _flat(state["config"])
+    for key in sorted(now.keys() | then.keys()):
+        if key not in FREE_KEYS and now.get(key) != then.get(key):
+            raise DeloresError(
+                f"cannot resume {out}: {key} is {now.get(key)!r} now and was {then.get(key)!r} when the run "
+                "began. Set it back, or choose another --out"
+            )
+    if state["fingerprint"] != corpus.fingerprint():
+        raise DeloresError(
+            f"cannot resume {out}: the data changed ({state['n_clips']} clips then, {len(corpus)} now, or "
+            "other files). Give the same --data, or choose another --out"
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
