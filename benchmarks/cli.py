@@ -94,6 +94,7 @@ def demo(
     """The whole chain on generated audio, in a few minutes and without any download."""
     from benchmarks.demo import run_demo
 
+    _set_up_process()
     run_demo(out, console(quiet))
 
 
@@ -142,6 +143,9 @@ def prepare(
     audio: Annotated[Path | None, typer.Option(help="Folder of the audio, if not beside the CSV.")] = None,
     sample_rate: Annotated[int, typer.Option(help="Rate of the audio in the task folder.")] = 16000,
     multilabel: Annotated[bool, typer.Option("--multilabel", help="Labels are separated by ';'.")] = False,
+    shared_groups: Annotated[
+        bool, typer.Option("--shared-groups", help="Allow a group (speaker, source) in several splits.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a task folder that is there.")] = False,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
@@ -156,7 +160,7 @@ def prepare(
         with progress_bar(quiet, task) as report:
             summary = labels_csv.prepare(
                 source, out, task, sample_rate=sample_rate, skip_bad=skip_bad, audio_dir=audio,
-                multilabel=multilabel, overwrite=overwrite, progress=report,
+                multilabel=multilabel, shared_groups=shared_groups, overwrite=overwrite, progress=report,
             )  # fmt: skip
         shown.print(f"{summary.path}: {summary.clips:,} clips, {summary.classes} classes, {summary.splits} splits")
         for note in summary.warnings:
@@ -185,7 +189,7 @@ def validate(
     from benchmarks import validate as validator
     from hear_delores.files import atomic_path, write_json
 
-    _module_folder()
+    _set_up_process()
     outcomes = validator.validate(module, model or "", device=device, long=long)
     shown = console(quiet)
     styles = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
@@ -250,6 +254,7 @@ def score(
     """Train the shallow classifier on embeddings and test it."""
     from benchmarks.scoring.score import score_embeddings
 
+    _set_up_process()
     options = {"hear": {"grid": grid.value, "grid_points": grid_points}}
     records = []
     for folder in embeddings:
@@ -391,12 +396,16 @@ def doctor(as_json: AsJson = False) -> None:
 def _spec(module: str, model: str | None = None) -> Any:
     from benchmarks.scoring.models import ModelSpec
 
-    _module_folder()
+    _set_up_process()
     return ModelSpec.parse(module if model is None else f"{module}@{model}")
 
 
-def _module_folder() -> None:
-    """A model module is looked for where the user stands, as ``python -m`` does."""
+def _set_up_process() -> None:
+    """What every measuring command needs of its process, before any tensor is made."""
+    from hear_delores.memory import keep_freed_memory
+
+    keep_freed_memory()
+    # A model module is looked for where the user stands, as ``python -m`` does.
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
 

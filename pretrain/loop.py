@@ -24,6 +24,7 @@ from hear_delores.checkpoint import save_checkpoint
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 from hear_delores.frontend import LogMel
+from hear_delores.memory import keep_freed_memory
 from hear_delores.model import HearModel
 from pretrain.augment import Augmenter
 from pretrain.config import PretrainConfig, config_to_dict, config_to_yaml
@@ -63,6 +64,7 @@ def pretrain(
     """
     out = Path(out)
     _check_out(out, resume)
+    keep_freed_memory()
     config = _resolved(config)
     device = _device(config)
     with Display(shown=progress and not quiet) as display:

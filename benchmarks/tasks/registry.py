@@ -6,9 +6,9 @@ A file states what the task is and where its audio comes from. Adding a task mea
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
@@ -24,9 +24,74 @@ from benchmarks.tasks.metadata import (
 )
 from hear_delores.errors import DeloresError, did_you_mean
 
-__all__ = ["TaskSpec", "find_task", "list_suites", "list_tasks", "read_spec"]
+__all__ = [
+    "Archive",
+    "Column",
+    "CorpusSource",
+    "PaperFigures",
+    "SplitVariant",
+    "TaskSpec",
+    "find_task",
+    "join_columns",
+    "list_columns",
+    "list_suites",
+    "list_tasks",
+    "read_spec",
+]
 
 REGISTRY_DIR = Path(__file__).parent
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitVariant(_Part):
+    """One way to split a corpus; what is null is as the task states it."""
+
+    description: str = Field(min_length=1)
+    #: False for a split that is named for what was published but cannot be made again.
+    available: bool = True
+    split_mode: SplitMode | None = None
+    nfolds: int | None = None
+    classes: int | None = Field(default=None, gt=1)
+    clips: int | None = Field(default=None, gt=0)
+    #: Recordings of the corpus by split (some or all), which a complete corpus gives exactly.
+    counts: dict[StrictStr, int] = Field(default_factory=dict)
+
+
+class CorpusSource(_Part):
+    """Which module of ``tasks/corpora`` reads the raw corpus, and what it is told."""
+
+    module: StrictStr = Field(pattern=r"^[a-z0-9_]+$")
+    options: dict[str, Any] = Field(default_factory=dict)
+    #: Recordings that the whole corpus gives this task, in all splits.
+    recordings: int = Field(gt=0)
+    #: True for a corpus that has grown since it was counted: more recordings are no fault.
+    grows: bool = False
+
+
+class PaperFigures(_Part):
+    """The task as the DeLoRes paper's tables state it."""
+
+    name: StrictStr
+    classes: int
+    clips: int
+    mean_duration_s: float | None = None
+
+
+class Archive(_Part):
+    """Where the official task archive lies."""
+
+    zenodo_record: int
+    sample_rate: int
+
+
+class Column(_Part):
+    """The leaderboard's column for the task, and how tasks that share one are joined."""
+
+    name: StrictStr
+    join: Literal["only", "mean"] = "only"
 
 
 class TaskSpec(BaseModel):
@@ -56,6 +121,16 @@ class TaskSpec(BaseModel):
     size_bytes: int | None = None
     evaluation_params: dict[str, Any] = Field(default_factory=dict)
     use_scoring_for_early_stopping: bool = True
+    #: How a user gets the task folder; the first is the way to take.
+    obtain: list[Literal["generated", "prepare", "download"]] = Field(default_factory=list)
+    #: What to know before getting it: the files to fetch, a form to fill in, why only one way is offered.
+    obtain_note: str = ""
+    #: The splits by name; the one that ``mode`` names is this task's own.
+    variants: dict[StrictStr, SplitVariant] = Field(default_factory=dict)
+    corpus: CorpusSource | None = None
+    archive: Archive | None = None
+    paper: PaperFigures | None = None
+    leaderboard: Column | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> TaskSpec:
@@ -63,6 +138,16 @@ class TaskSpec(BaseModel):
         if self.split_mode != "trainvaltest" and self.nfolds is None:
             raise DeloresError(f"split_mode {self.split_mode} needs 'nfolds'")
         check_splits(self.split_mode, self.splits, self.nfolds)
+        if self.variants and self.mode not in self.variants:
+            raise DeloresError(f"the mode {self.mode!r} is none of the 'variants': {', '.join(self.variants)}")
+        if "prepare" in self.obtain and self.corpus is None:
+            raise DeloresError("'obtain' says prepare, but no 'corpus' says how")
+        if "download" in self.obtain and self.archive is None:
+            raise DeloresError("'obtain' says download, but no 'archive' says from where")
+        for name, variant in self.variants.items():
+            splits = self._of_variant(name)["split_mode"], variant.nfolds or self.nfolds
+            if unknown := sorted(set(variant.counts) - set(split_names(*splits))):
+                raise DeloresError(f"variants.{name}.counts: {unknown[0]!r} is none of its splits")
         return self
 
     @property
@@ -74,6 +159,38 @@ class TaskSpec(BaseModel):
     def splits(self) -> list[str]:
         """The names of its splits, in the order of the official tools."""
         return split_names(self.split_mode, self.nfolds)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Recordings of a complete corpus by split, as far as they are fixed; empty where nothing is stated."""
+        return dict(self.variants[self.mode].counts) if self.mode in self.variants else {}
+
+    @property
+    def split_description(self) -> str:
+        """How the clips are split, in words; empty where the task's description says it."""
+        return self.variants[self.mode].description if self.mode in self.variants else ""
+
+    def for_split(self, name: str | None) -> TaskSpec:
+        """This task with the split of that name; ``mode``, and so the folder's name, says which. None: its own.
+
+        Raises:
+            DeloresError: no such split, or one that was never published in a form that can be made again.
+        """
+        if name is None or name == self.mode:
+            return self
+        if name not in self.variants:
+            known = ", ".join(self.variants) or "one split only"
+            raise DeloresError(f"{self.name}: no split is called {name!r}; it has {known}")
+        variant = self.variants[name]
+        if not variant.available:
+            raise DeloresError(f"{self.name}: the split {name!r} cannot be made: {variant.description}")
+        return TaskSpec.model_validate({**self.model_dump(), **self._of_variant(name), "mode": name})
+
+    def _of_variant(self, name: str) -> dict[str, Any]:
+        variant = self.variants[name]
+        stated = {key: getattr(variant, key) for key in ("classes", "clips") if getattr(variant, key) is not None}
+        mode = variant.split_mode or self.split_mode
+        return {**stated, "split_mode": mode, "nfolds": None if mode == "trainvaltest" else variant.nfolds or self.nfolds}
 
     def to_metadata(self) -> dict[str, Any]:
         """The ``task_metadata.json`` of this task, as the official tools expect it."""
@@ -139,6 +256,8 @@ def list_tasks(suite: str | None = None) -> list[TaskSpec]:
 def find_task(name: str) -> TaskSpec:
     """The task of this name, or of this folder name where a name has several versions or modes.
 
+    A split's name may stand for the mode (``iemocap_emotion-published``): the task then has that split.
+
     Raises:
         DeloresError: no task, or more than one, is called so.
     """
@@ -148,9 +267,40 @@ def find_task(name: str) -> TaskSpec:
 def _find(name: str, specs: Iterable[TaskSpec]) -> TaskSpec:
     specs = tuple(specs)
     found = [spec for spec in specs if name in (spec.name, spec.folder_name, f"{spec.name}-{spec.mode}")]
+    if not found and "-" in name:
+        found = [
+            spec.for_split(variant)
+            for spec in specs
+            for variant in spec.variants
+            if name in (f"{spec.name}-{variant}", f"{spec.name}-{spec.version}-{variant}")
+        ]
     if len(found) > 1:
         raise DeloresError(f"{name!r} could be {' or '.join(spec.folder_name for spec in found)}; give the full name")
     if not found:
         known = {spec.name for spec in specs} | ({spec.folder_name for spec in specs} if "-" in name else set())
         raise DeloresError(f"unknown task {name!r}. {did_you_mean(name, known)}")
     return found[0]
+
+
+def list_columns() -> dict[str, list[TaskSpec]]:
+    """The leaderboard's columns, each with the task or tasks behind it."""
+    columns: dict[str, list[TaskSpec]] = {}
+    for spec in list_tasks():
+        if spec.leaderboard is not None:
+            columns.setdefault(spec.leaderboard.name, []).append(spec)
+    return columns
+
+
+def join_columns(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores by leaderboard column, from primary scores by task name or folder name.
+
+    A column of several tasks (Beehive: two, with the hives of training and test exchanged) is their plain
+    mean, as heareval takes the mean over folds; it stays out while one of them has no score.
+    """
+    joined = {}
+    for column, specs in list_columns().items():
+        found = [scores.get(spec.folder_name, scores.get(spec.name)) for spec in specs]
+        values = [value for value in found if value is not None]
+        if len(values) == len(specs):
+            joined[column] = sum(values) / len(values)
+    return joined

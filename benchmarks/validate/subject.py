@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
+
+from benchmarks.validate.state import random_states, settings
 
 __all__ = ["Embeddings", "Subject"]
 
@@ -27,6 +30,14 @@ class Embeddings:
 
 
 @dataclass
+class Loading:
+    """The settings and random states on both sides of one call of ``load_model``."""
+
+    settings: tuple[dict[str, Any], dict[str, Any]]
+    random: tuple[dict[str, Any], dict[str, Any]]
+
+
+@dataclass
 class Subject:
     """A HEAR module by name, with the weights path it is loaded with and the device it is put on."""
 
@@ -36,39 +47,74 @@ class Subject:
     module: ModuleType | None = None
     model: Any = None
     kind: str = ""  # "torch" or "tensorflow", known once the model is loaded
-    warnings: list[str] = field(default_factory=list)
+    loading: Loading | None = None
 
     def load(self) -> None:
         """Imports the module and loads the model, with the path only when one was given."""
         if self.module is None:
             self.module = importlib.import_module(self.module_name)
         loader = self.module.load_model
+        before = settings(), random_states()
         self.model = loader(self.model_path) if self.model_path else loader()
         self.kind = kind_of(self.model)
+        if self.kind == "tensorflow" and self.device:
+            with self._placed():  # as hear-validator does: only now is it known to be TensorFlow's
+                self.model = loader(self.model_path) if self.model_path else loader()
+        after = settings(), random_states()
+        self.loading = Loading((before[0], after[0]), (before[1], after[1]))
         if self.kind == "torch":
             self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
             self.model.to(self.device)
+
+    def again(self) -> Subject:
+        """The same module with its model loaded once more."""
+        other = Subject(self.module_name, self.model_path, self.device, self.module)
+        other.load()
+        return other
+
+    def _placed(self) -> contextlib.AbstractContextManager[Any]:
+        if self.kind == "tensorflow" and self.device:
+            return sys.modules["tensorflow"].device(self.device)  # type: ignore[no-any-return]
+        return contextlib.nullcontext()
+
+    @property
+    def training(self) -> bool:
+        """Whether a torch model that has anything to train is in training mode."""
+        return self.kind == "torch" and self.model.training and any(True for _ in self.model.parameters())
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters, buffers and variables, by name."""
+        if self.kind == "torch":
+            parts = [*self.model.named_parameters(), *self.model.named_buffers()]
+            return {name: as_array(value).copy() for name, value in parts}
+        return {f"{i}: {v.name}": np.array(v.numpy()) for i, v in enumerate(self.model.variables)}
 
     def noise(self, n_sounds: int, n_samples: int, seed: int = 0) -> np.ndarray:
         """White noise in [-1, 1]: (n_sounds, n_samples) float32, the same for the same seed."""
         return np.random.default_rng(seed).uniform(-1, 1, (n_sounds, n_samples)).astype(np.float32)
 
     def tensor(self, audio: np.ndarray) -> Any:
-        """``audio`` as the model's framework wants it, on the model's device."""
+        """A copy of ``audio`` as the model's framework wants it, on the model's device."""
         if self.kind == "tensorflow":
             return sys.modules["tensorflow"].convert_to_tensor(audio)
-        return torch.from_numpy(audio.copy()).to(self.device)
+        return torch.tensor(audio, dtype=torch.float32, device=self.device)
 
     def scene(self, audio: np.ndarray) -> Embeddings:
         """Scene embeddings of ``audio`` (n_sounds, n_samples) float32."""
         assert self.module is not None
-        return unwrap(self.module.get_scene_embeddings(self.tensor(audio), self.model))
+        with self._placed():
+            return unwrap(self.module.get_scene_embeddings(self.tensor(audio), self.model))
 
     def timestamps(self, audio: np.ndarray) -> tuple[Embeddings, Embeddings]:
         """Timestamp embeddings and their timestamps for ``audio`` (n_sounds, n_samples) float32."""
         assert self.module is not None
-        embeddings, times = self.module.get_timestamp_embeddings(self.tensor(audio), self.model)
-        return unwrap(embeddings), unwrap(times)
+        with self._placed():
+            embeddings, times = self.module.get_timestamp_embeddings(self.tensor(audio), self.model)
+            return unwrap(embeddings), unwrap(times)
+
+    def both(self, audio: np.ndarray) -> list[np.ndarray]:
+        """The values of scene and of timestamp embeddings."""
+        return [self.scene(audio).values, self.timestamps(audio)[0].values]
 
 
 def kind_of(model: Any) -> str:
@@ -81,11 +127,17 @@ def kind_of(model: Any) -> str:
     return ""
 
 
+def as_array(value: torch.Tensor) -> np.ndarray:
+    """A torch tensor as numpy, in its own dtype where numpy has it."""
+    value = value.detach().cpu()
+    return (value.float() if value.dtype is torch.bfloat16 else value).numpy()  # type: ignore[no-any-return]
+
+
 def unwrap(value: Any) -> Embeddings:
     """A returned tensor as numpy, with its dtype, device and whether it still carries gradients."""
     if isinstance(value, torch.Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
-        return Embeddings(value.detach().cpu().float().numpy(), dtype, value.device.type, value.requires_grad)
+        return Embeddings(as_array(value), dtype, value.device.type, value.requires_grad)
     if hasattr(value, "numpy"):
         array = np.asarray(value.numpy())
         return Embeddings(array, str(array.dtype), str(getattr(value, "device", "")), False)

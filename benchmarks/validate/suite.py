@@ -10,10 +10,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from benchmarks.validate.state import kept
 from benchmarks.validate.subject import Subject
 from hear_delores.errors import DeloresError, did_you_mean
 
-__all__ = ["CHECKS", "Check", "Finding", "Outcome", "check", "explain", "fail", "validate", "warn"]
+__all__ = [
+    "CHECKS",
+    "Check",
+    "Finding",
+    "Outcome",
+    "Validation",
+    "check",
+    "explain",
+    "fail",
+    "find_check",
+    "load_checks",
+    "validate",
+    "warn",
+]
 
 Level = Literal["fail", "warn"]
 Verdict = Literal["pass", "warn", "fail", "skip"]
@@ -77,11 +91,69 @@ def check(name: str, *, official: bool = False, needs: tuple[str, ...] = (), slo
     return register
 
 
-def explain(name: str) -> str:
-    """The explanation of one check; an unknown name is a :class:`DeloresError`."""
+def load_checks() -> None:
+    """Fills ``CHECKS``, in the order in which they are run and shown."""
+    from benchmarks.validate import contract, side_effects, behaviour, sounds, timing  # noqa: F401, I001
+
+
+def find_check(name: str) -> Check:
+    """The check of that name; an unknown one is a :class:`DeloresError`."""
+    load_checks()
     if name not in CHECKS:
         raise DeloresError(f"no check is called {name!r}. {did_you_mean(name, CHECKS)}")
-    return CHECKS[name].explanation
+    return CHECKS[name]
+
+
+def explain(name: str) -> str:
+    """The explanation of one check; an unknown name is a :class:`DeloresError`."""
+    return find_check(name).explanation
+
+
+class Validation:
+    """The checks on one module. Each is run once, when it is first asked for, after those that it needs.
+
+    Args:
+        module: an importable module with the three functions of the HEAR common API.
+        model_path: weights for ``load_model``; "" calls it without an argument.
+        device: where the model is put; None takes CUDA when torch has any.
+        long: also run the slow checks (20 minutes of audio).
+        progress: called with each check before it runs.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        model_path: str = "",
+        *,
+        device: str | None = None,
+        long: bool = False,
+        progress: Callable[[Check], None] | None = None,
+    ) -> None:
+        load_checks()
+        self.subject = Subject(module, model_path, device)
+        self.long = long
+        self.progress = progress
+        self.outcomes: dict[str, Outcome] = {}
+
+    def outcome(self, name: str) -> Outcome:
+        """What became of the check ``name``; an unknown name is a :class:`DeloresError`."""
+        if name not in self.outcomes:
+            self.outcomes[name] = self._run(find_check(name))
+        return self.outcomes[name]
+
+    def __iter__(self) -> Iterator[Outcome]:
+        """The outcome of every check, in order, each as soon as there is one."""
+        return (self.outcome(name) for name in CHECKS)
+
+    def _run(self, item: Check) -> Outcome:
+        if item.slow and not self.long:
+            return Outcome(item, "skip", reason="run with --long")
+        for need in item.needs:
+            if self.outcome(need).verdict in ("fail", "skip"):
+                return Outcome(item, "skip", reason=f"{need} did not pass")
+        if self.progress is not None:
+            self.progress(item)
+        return _judge(item, self.subject)
 
 
 def validate(
@@ -92,41 +164,25 @@ def validate(
     long: bool = False,
     progress: Callable[[Check], None] | None = None,
 ) -> list[Outcome]:
-    """The outcome of every check on ``module``, in the order they were run.
+    """The outcome of every check on ``module``, in order; arguments as :class:`Validation` takes them.
 
-    Args:
-        module: an importable module with the three functions of the HEAR common API.
-        model_path: weights for ``load_model``; "" calls it without an argument.
-        device: where a torch model is put; None takes CUDA when there is any.
-        long: also run the slow checks (20 minutes of audio).
-        progress: called with each check before it runs.
+    What the module does to torch's settings and to the random states is undone at the end.
     """
-    from benchmarks.validate import behaviour  # noqa: F401  (registers the checks)
-
-    subject = Subject(module, model_path, device)
-    outcomes: dict[str, Outcome] = {}
-    for item in CHECKS.values():
-        if item.slow and not long:
-            outcomes[item.name] = Outcome(item, "skip", reason="run with --long")
-            continue
-        missed = [need for need in item.needs if outcomes[need].verdict in ("fail", "skip")]
-        if missed:
-            outcomes[item.name] = Outcome(item, "skip", reason=f"{missed[0]} did not pass")
-            continue
-        if progress is not None:
-            progress(item)
-        outcomes[item.name] = _run(item, subject)
-    return list(outcomes.values())
+    with kept():
+        return list(Validation(module, model_path, device=device, long=long, progress=progress))
 
 
-def _run(item: Check, subject: Subject) -> Outcome:
+def _judge(item: Check, subject: Subject) -> Outcome:
     started = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    silent = io.StringIO()
+    with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             findings = list(item.run(subject))
-        except (KeyboardInterrupt, MemoryError):
+        except KeyboardInterrupt:
             raise
+        except DeloresError as error:  # ours or a model's, made to be read as it is
+            findings = [fail(" ".join(str(error).split()))]
         # SystemExit, and BaseException subclasses as hear-validator's own ModelError, come from models too.
         except BaseException as error:
             text = str(error).strip().splitlines()

@@ -117,6 +117,17 @@ def test_filters_equal_librosa(scale: str, norm: str | None) -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("scale", ["slaney", "htk"])
+@pytest.mark.parametrize("norm", ["slaney", None])
+def test_filters_are_torchaudios_up_to_its_float32_rounding(scale: str, norm: str | None) -> None:
+    from torchaudio.functional import melscale_fbanks
+
+    got = mel_filters(FrontendConfig(mel_scale=scale, mel_norm=norm))
+    options = {"n_mels": 64, "sample_rate": 16000, "norm": norm, "mel_scale": scale}
+    expected = melscale_fbanks(513, 60.0, 7800.0, **options).T
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=2e-3 * expected.max().item())
+
+
 def test_gradients_reach_the_audio() -> None:
     audio = torch.randn(1, 2000, requires_grad=True)
     LogMel()(audio).sum().backward()

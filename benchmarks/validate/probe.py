@@ -1,0 +1,86 @@
+"""What is asked of a model in a process of its own: a clean import, and the memory of one long call."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hear_delores.errors import DeloresError
+
+__all__ = ["import_changes", "long_call", "run_probe"]
+
+IMPORT_TIMEOUT_S = 300
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from benchmarks.validate.probe import main; main()"
+
+
+def import_changes(module: str) -> list[str]:
+    """The names of the settings and random states that importing ``module`` changes in this process."""
+    from benchmarks.validate.state import random_states, settings
+
+    def state() -> dict[str, Any]:
+        return settings() | {f"{owner} random state": value for owner, value in random_states().items()}
+
+    before = state()
+    importlib.import_module(module)
+    after = state()
+    return [name for name in before if before[name] != after[name]]
+
+
+def long_call(module: str, model_path: str, device: str | None, seconds: float) -> dict[str, Any]:
+    """Embeds ``seconds`` of noise; returns its findings as [level, message] and the peak memory in bytes."""
+    import torch
+
+    from benchmarks.validate.sounds import judge_sound
+    from benchmarks.validate.subject import Subject
+
+    subject = Subject(module, model_path, device)
+    subject.load()
+    audio = subject.noise(1, int(seconds * subject.model.sample_rate))
+    findings = [[f.level, f.message] for f in judge_sound(subject, audio, f"{seconds:g} s of noise")]
+    cuda = max((torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())), default=0)
+    return {"findings": findings, "memory": {"memory": _peak_bytes(), "GPU memory": cuda}}
+
+
+def _peak_bytes() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def run_probe(name: str, *arguments: Any, timeout: float | None = None) -> Any:
+    """``import_changes`` or ``long_call`` in a fresh Python that finds the same modules.
+
+    Raises:
+        DeloresError: the process failed, was killed or did not end in ``timeout`` seconds; with its last word.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        job = json.dumps([name, list(arguments), str(answer)])
+        path = json.dumps([entry or os.getcwd() for entry in sys.path])
+        try:
+            ran = subprocess.run(
+                [sys.executable, "-c", _START, path, job], capture_output=True, text=True, timeout=timeout
+            )
+        except subprocess.TimeoutExpired:
+            raise DeloresError(f"a fresh process did not end in {timeout:g} s") from None
+        if ran.returncode == -9:
+            raise DeloresError("the system killed the process, as it does when memory runs out")
+        if not answer.exists():
+            raise DeloresError((ran.stderr.strip().splitlines() or [f"it ended with code {ran.returncode}"])[-1])
+        return json.loads(answer.read_text())
+
+
+def main() -> None:
+    """The other side of ``run_probe``."""
+    name, arguments, answer = json.loads(sys.argv[2])
+    sys.argv = sys.argv[:1]
+    found = {"import_changes": import_changes, "long_call": long_call}[name](*arguments)
+    Path(answer).write_text(json.dumps(found))

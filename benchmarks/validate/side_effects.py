@@ -1,0 +1,180 @@
+"""Checks of what a model does to the process that it shares, and of what it keeps from call to call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.validate.probe import IMPORT_TIMEOUT_S, run_probe
+from benchmarks.validate.state import random_states, seed_all, settings
+from benchmarks.validate.subject import Subject
+from benchmarks.validate.suite import Finding, check, fail, warn
+from hear_delores.errors import DeloresError
+
+BOTH = ("timestamps", "scene-embeddings")
+
+
+@check("import-side-effects", needs=("import",))
+def import_side_effects(subject: Subject) -> Iterator[Finding]:
+    """Importing a model must leave torch's default dtype and device, thread count, gradient mode, precision
+    and every random state as they were: other models and the classifier run in the same process. Move such
+    lines out of the module's top level."""
+    try:
+        changed = run_probe("import_changes", subject.module_name, timeout=IMPORT_TIMEOUT_S)
+    except DeloresError as error:
+        yield fail(f"could not be imported in a fresh process: {error}")
+        return
+    for name in changed:
+        yield fail(f"importing the module changes the {name}")
+
+
+@check("signatures", needs=("functions",))
+def signatures(subject: Subject) -> Iterator[Finding]:
+    """load_model(path), get_scene_embeddings(audio, model) and get_timestamp_embeddings(audio, model) are
+    called like that, by position; load_model also without an argument."""
+    calls = {
+        "load_model": ((), ("path",)),
+        "get_scene_embeddings": (("audio", "model"),),
+        "get_timestamp_embeddings": (("audio", "model"),),
+    }
+    for name, forms in calls.items():
+        for arguments in forms:
+            try:
+                inspect.signature(getattr(subject.module, name)).bind(*arguments)
+            except TypeError as error:
+                yield fail(f"{name}({', '.join(arguments)}) cannot be called: {error}")
+            except ValueError:  # a builtin without a signature: the calls themselves will tell
+                pass
+
+
+@check("call-side-effects", needs=BOTH)
+def call_side_effects(subject: Subject) -> Iterator[Finding]:
+    """load_model and the two embedding functions must leave torch's default dtype and device, thread count,
+    gradient mode and precision as they were, and must not seed a global random generator: whatever is random
+    after them would be the same each time. Drawing from a generator is allowed. Use torch.random.fork_rng()
+    or a generator of your own; seeding in load_model is a warning, as weights are often drawn there."""
+    assert subject.loading is not None
+    for name in _changed(*subject.loading.settings):
+        yield fail(f"load_model changes the {name}")
+    audio = subject.noise(2, subject.model.sample_rate)
+    before = settings()
+    after_calls = []
+    for seed in (1, 2):
+        seed_all(seed)
+        subject.both(audio)
+        after_calls.append(random_states())
+    for name in _changed(before, settings()):
+        yield fail(f"a call changes the {name}")
+    for owner, state in after_calls[0].items():
+        if state == after_calls[1][owner]:
+            yield fail(f"a call seeds {owner}'s global random generator")
+
+
+@check("reload", needs=("call-side-effects", "deterministic"))
+def reload(subject: Subject) -> Iterator[Finding]:
+    """load_model called twice must give the same model, whatever the random state. Weights drawn anew on each
+    load, or a checkpoint whose names do not match the model's, make embeddings that nobody can repeat."""
+    audio = subject.noise(2, subject.model.sample_rate)
+    first = subject.both(audio)
+    seed_all(3)
+    other = subject.again()
+    yield from compare("two loads of the model", first, other.both(audio), _repeat_tolerance(subject))
+    assert subject.loading is not None
+    assert other.loading is not None
+    for owner in ("torch", "numpy", "python"):
+        (start, end), (start_again, end_again) = (
+            (states[owner] for states in loading.random) for loading in (subject.loading, other.loading)
+        )
+        if start != start_again and end == end_again:
+            yield warn(f"load_model seeds {owner}'s global random generator")
+
+
+@check("deterministic", needs=("finite",))
+def deterministic(subject: Subject) -> Iterator[Finding]:
+    """The same audio must give the same embeddings again, also when other audio was embedded in between.
+    Dropout left on, random crops and statistics carried from call to call make scores that nobody can repeat."""
+    audio = subject.noise(2, subject.model.sample_rate)
+    first = subject.both(audio)
+    subject.both(subject.noise(3, subject.model.sample_rate // 2, seed=1))
+    findings = list(compare("two calls with the same audio", first, subject.both(audio), _repeat_tolerance(subject)))
+    hint = "; the model is in training mode: call model.eval() in load_model" if subject.training else ""
+    yield from (fail(finding.message + hint) for finding in findings)
+
+
+@check("state", needs=("deterministic",))
+def state(subject: Subject) -> Iterator[Finding]:
+    """A call must not change the model's parameters, buffers or variables: statistics of BatchNorm that move
+    with the test audio make a score depend on the order of the files."""
+    before = subject.state()
+    subject.both(subject.noise(4, subject.model.sample_rate))
+    after = subject.state()
+    for name, value in before.items():
+        if name in after and not np.array_equal(value, after[name], equal_nan=value.dtype.kind in "fc"):
+            hint = ": the model is in training mode; call model.eval() in load_model" if subject.training else ""
+            yield fail(f"a call changes the model's {name!r}{hint}")
+            return
+
+
+@check("training-mode", needs=("state",))
+def training_mode(subject: Subject) -> Iterator[Finding]:
+    """A model should be in evaluation mode after load_model, and a call must not switch it to training mode."""
+    if subject.kind != "torch":
+        return
+    audio = subject.noise(2, subject.model.sample_rate)
+    was = subject.training
+    subject.both(audio)
+    if subject.training:
+        yield warn("the model is in training mode after a call; call model.eval() in load_model")
+        return
+    if was:
+        return
+    subject.model.eval()
+    subject.both(audio)
+    if subject.training:
+        yield fail("a call switches the model from evaluation to training mode")
+
+
+@check("gradients", needs=BOTH)
+def gradients(subject: Subject) -> Iterator[Finding]:
+    """Embeddings should carry no gradient graph when the caller did not ask for one: it keeps every
+    activation of a long clip in memory. Compute them under torch.no_grad()."""
+    audio = subject.noise(1, subject.model.sample_rate)
+    if subject.scene(audio).requires_grad or subject.timestamps(audio)[0].requires_grad:
+        yield warn("embeddings carry gradients; compute them under torch.no_grad()")
+
+
+@check("input-kept", needs=BOTH)
+def input_kept(subject: Subject) -> Iterator[Finding]:
+    """A call must not write into the audio that it was given: the caller embeds the same tensor once more, and
+    gets other embeddings. Normalise a copy."""
+    if subject.kind != "torch":
+        return
+    original = subject.noise(2, subject.model.sample_rate)
+    assert subject.module is not None
+    for name in ("get_scene_embeddings", "get_timestamp_embeddings"):
+        audio = subject.tensor(original)
+        getattr(subject.module, name)(audio, subject.model)
+        if not np.array_equal(audio.cpu().numpy(), original):
+            yield fail(f"{name} changes the audio that it was given")
+
+
+def _changed(before: dict[str, object], after: dict[str, object]) -> list[str]:
+    return [name for name in before if before[name] != after[name]]
+
+
+def _repeat_tolerance(subject: Subject) -> float:
+    # Kernels of a GPU may add in another order each time; nothing on a CPU does.
+    return 0.0 if subject.kind == "torch" and subject.device == "cpu" else 1e-5
+
+
+def compare(what: str, one: list[np.ndarray], two: list[np.ndarray], tolerance: float) -> Iterator[Finding]:
+    """A failure for scene and for timestamp embeddings that differ by more than ``tolerance`` of the largest."""
+    for name, a, b in zip(("scene", "timestamp"), one, two, strict=True):
+        if a.shape != b.shape:
+            yield fail(f"{name} embeddings of {what} have shapes {a.shape} and {b.shape}")
+            continue
+        off = float(np.max(np.abs(a - b), initial=0.0))
+        if not off <= tolerance * float(np.max(np.abs(a), initial=1e-12)):
+            yield fail(f"{name} embeddings of {what} differ by up to {off:.3g}")

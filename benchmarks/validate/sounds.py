@@ -1,0 +1,103 @@
+"""Checks of sounds that occur and that a model's author may not have tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.validate.probe import run_probe
+from benchmarks.validate.subject import Embeddings, Subject
+from benchmarks.validate.suite import Finding, check, fail, warn
+from hear_delores.errors import DeloresError
+
+LENGTHS_S = (0.05, 1.0, 30.0)
+LONG_S = 20 * 60
+#: What the benchmark's authors suggest that 20 minutes of audio may take.
+MEMORY_BYTES = 16e9
+
+
+@check("lengths", needs=("finite",))
+def lengths(subject: Subject) -> Iterator[Finding]:
+    """Clips of 50 ms, 1 s and 30 s must be embedded, as float32 of the stated size and with timestamps up to
+    their end: the benchmark has clips of 0.3 s and of 10 minutes. Pad short clips; do not cut long ones."""
+    for seconds in LENGTHS_S:
+        what = f"{seconds:g} s of noise"
+        try:
+            yield from judge_sound(subject, subject.noise(1, int(seconds * subject.model.sample_rate)), what)
+        except Exception as error:  # any failure of the model is the finding
+            yield fail(f"{what} raises {_one_line(error)}")
+
+
+@check("single-sample", needs=("lengths",))
+def single_sample(subject: Subject) -> Iterator[Finding]:
+    """A clip of one sample should be embedded and not raise: truncated files exist."""
+    try:
+        findings = list(judge_sound(subject, subject.noise(1, 1), "one sample"))
+    except Exception as error:  # any failure of the model is the finding
+        findings = [warn(f"one sample of audio raises {_one_line(error)}")]
+    yield from (warn(finding.message) for finding in findings)
+
+
+@check("silence", needs=("finite",))
+def silence(subject: Subject) -> Iterator[Finding]:
+    """Digital silence must give finite embeddings: log(0) and division by a clip's own deviation are the
+    usual faults. Add a small constant before either."""
+    yield from judge_sound(subject, np.zeros((2, subject.model.sample_rate), np.float32), "silence")
+
+
+@check("clipping", needs=("finite",))
+def clipping(subject: Subject) -> Iterator[Finding]:
+    """Audio clipped at full scale, where every sample is -1 or 1, must give finite embeddings."""
+    audio = np.sign(subject.noise(2, subject.model.sample_rate))
+    yield from judge_sound(subject, audio, "noise clipped at full scale")
+
+
+@check("long-audio", needs=("lengths",), slow=True)
+def long_audio(subject: Subject) -> Iterator[Finding]:
+    """20 minutes of audio must be embedded within 16 GB of memory, the bound that the benchmark's
+    authors suggest. Work on chunks, and keep no gradients. Measured in a process of its own."""
+    try:
+        found = run_probe("long_call", subject.module_name, subject.model_path, subject.device, LONG_S)
+    except DeloresError as error:
+        yield fail(f"{LONG_S / 60:g} minutes of audio: {error}")
+        return
+    yield from (Finding(level, message) for level, message in found["findings"])
+    for name, taken in found["memory"].items():
+        if taken > MEMORY_BYTES:
+            yield fail(
+                f"{LONG_S / 60:g} minutes of audio took {taken / 1e9:.1f} GB of {name};"
+                f" at most {MEMORY_BYTES / 1e9:g} GB are expected"
+            )
+
+
+def judge_sound(subject: Subject, audio: np.ndarray, what: str) -> Iterator[Finding]:
+    """Failures of both kinds of embedding of ``audio`` (n_sounds, n_samples), which messages call ``what``."""
+    embeddings, times = subject.timestamps(audio)
+    expected = {
+        "scene": (subject.scene(audio), (len(audio), subject.model.scene_embedding_size)),
+        "timestamp": (embeddings, (len(audio), times.values.shape[-1], subject.model.timestamp_embedding_size)),
+    }
+    for name, (value, shape) in expected.items():
+        yield from _fit(f"{name} embeddings of {what}", value, shape)
+    seconds = audio.shape[1] / subject.model.sample_rate
+    last = float(times.values.max(initial=0.0))
+    if last > 1000 * seconds + 1e-3:
+        yield fail(f"timestamps of {what} go past its end (last at {last:.6g} ms)")
+    # Timestamps in seconds are named by timestamp-unit, an end that is early on short clips by timestamps.
+    elif seconds < last < 1000 * (seconds - 1):
+        yield fail(f"timestamps of {what} end at {last:.6g} ms: the rest is not embedded")
+
+
+def _fit(what: str, value: Embeddings, shape: tuple[int, ...]) -> Iterator[Finding]:
+    if value.values.shape != shape:
+        yield fail(f"{what} have shape {value.values.shape}; expected {shape}")
+    elif value.dtype != "float32":
+        yield fail(f"{what} are {value.dtype}; expected float32")
+    elif not np.isfinite(value.values).all():
+        yield fail(f"{what} hold NaN or infinity")
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else '(no message)'}"
