@@ -104,7 +104,7 @@ def tasks(
     tasks_dir: Annotated[Path, typer.Option(help="Where task folders are looked for.")] = Path("tasks"),
     as_json: AsJson = False,
 ) -> None:
-    """List the tasks: split, metric, clips, where the audio comes from, and whether it is ready here."""
+    """List the tasks: split, metric, clips, how to get them, whether they are ready. --json tells all, sources too."""
     from benchmarks.tasks.registry import list_tasks
 
     specs = list_tasks(suite)
@@ -112,37 +112,49 @@ def tasks(
     if as_json:
         print_json([{**spec.model_dump(), "ready": ready[spec.folder_name]} for spec in specs])
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("task", "kind", "split", "metric", "clips", "ready", "source"):
-        right = "right" if heading == "clips" else "left"
-        table.add_column(heading, justify=right, no_wrap=heading in ("task", "kind", "clips"), overflow="fold")
-    for spec in specs:
-        unit = "classes" if spec.prediction_type == "multiclass" else "labels"
-        table.add_row(
-            spec.name,
-            f"{spec.embedding_type}, {spec.classes} {unit}",
+    headings = ("task", "kind", "cls", "split", "clips", "here", "get by", "metric")
+    rows = [
+        (
+            spec.name if spec.mode in ("full", "honest") else f"{spec.name} {spec.mode}",
+            spec.embedding_type,
+            str(spec.classes),
             f"{spec.nfolds}-fold" if spec.nfolds else "TVT",
-            spec.evaluation[0],
             f"{spec.clips:,}",
             "yes" if ready[spec.folder_name] else "no",
-            spec.source,
+            "either" if len(spec.obtain) > 1 else spec.obtain[0],
+            spec.evaluation[0],
         )
-    console().print(table)
+        for spec in specs
+    ]
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    for heading, cells in zip(headings, zip(*rows, strict=True), strict=True):
+        side: Any = "right" if heading in ("cls", "clips") else "left"
+        # The metric's name is the one that may be cut on a narrow terminal.
+        least = None if heading == "metric" else max(map(len, (heading, *cells)))
+        table.add_column(heading, justify=side, no_wrap=True, min_width=least, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table, soft_wrap=False)
 
 
 @app.command()
 def prepare(
     task: Annotated[
         str,
-        typer.Argument(help="A generated task, `demo` for all of them, or a name for the task made of --source."),
+        typer.Argument(
+            help="A task of the registry, `demo` for all generated ones, or a name for the task made of a CSV."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder that the task folder is written into.")] = Path("tasks"),
     source: Annotated[
-        Path | None, typer.Option(help="A CSV with columns file,label[,group],split|fold, beside its audio.")
+        Path | None,
+        typer.Option(help="The corpus as distributed, or a CSV: file,label[,group],split|fold."),
     ] = None,
     audio: Annotated[Path | None, typer.Option(help="Folder of the audio, if not beside the CSV.")] = None,
     sample_rate: Annotated[int, typer.Option(help="Rate of the audio in the task folder.")] = 16000,
     multilabel: Annotated[bool, typer.Option("--multilabel", help="Labels are separated by ';'.")] = False,
+    split: Annotated[str | None, typer.Option(help="Another split of a registry task, such as published.")] = None,
+    subset: Annotated[bool, typer.Option("--subset", help="Accept a corpus that lacks files; marked as such.")] = False,
     shared_groups: Annotated[
         bool, typer.Option("--shared-groups", help="Allow a group (speaker, source) in several splits.")
     ] = False,
@@ -151,62 +163,33 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Raw corpus to HEAR task folder."""
-    from benchmarks.tasks.corpora import labels_csv
+    from benchmarks.tasks.corpora import labels_csv, prepare_corpus
+    from benchmarks.tasks.corpora.labels_csv import PrepareReport
     from benchmarks.tasks.demo import write_demo_tasks
     from benchmarks.tasks.registry import find_task, list_tasks
 
     shown = console(quiet)
-    if source is not None:
-        with progress_bar(quiet, task) as report:
-            summary = labels_csv.prepare(
-                source, out, task, sample_rate=sample_rate, skip_bad=skip_bad, audio_dir=audio,
-                multilabel=multilabel, shared_groups=shared_groups, overwrite=overwrite, progress=report,
-            )  # fmt: skip
-        shown.print(f"{summary.path}: {summary.clips:,} clips, {summary.classes} classes, {summary.splits} splits")
-        for note in summary.warnings:
-            shown.print(f"  note: {note}")
-        for name in summary.skipped:
-            shown.print(f"  left out: {name}")
-        return
-    names = [spec.name for spec in list_tasks("demo")] if task == "demo" else [find_task(task).name]
+    specs = {spec.name: spec for spec in list_tasks()}
     with progress_bar(quiet, task) as report:
-        paths = write_demo_tasks(out, names, sample_rate=sample_rate, progress=report)
-    for path in paths:
-        shown.print(str(path))
-
-
-@app.command()
-def validate(
-    module: Annotated[str, typer.Argument(help="An importable module with the three HEAR functions.")],
-    model: ModelPath = None,
-    device: Annotated[str | None, typer.Option(help="Device for a torch model.")] = None,
-    long: Annotated[bool, typer.Option("--long", help="Also 20 minutes of audio.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the outcome as JSON.")] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the outcome as JUnit XML.")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Check a model against the HEAR common API: what hear-validator checks, and what it misses."""
-    from benchmarks import validate as validator
-    from hear_delores.files import atomic_path, write_json
-
-    _set_up_process()
-    outcomes = validator.validate(module, model or "", device=device, long=long)
-    shown = console(quiet)
-    styles = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
-    for outcome in outcomes:
-        notes = [finding.message for finding in outcome.findings] or [outcome.reason]
-        line = Text.assemble((f"{outcome.verdict:5}", styles[outcome.verdict]), f"{outcome.check.name:22}")
-        shown.print(line, "; ".join(notes))
-    passed = not any(outcome.verdict == "fail" for outcome in outcomes)
-    counts = {verdict: sum(o.verdict == verdict for o in outcomes) for verdict in styles}
-    shown.print(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
-    if json_file is not None:
-        write_json(json_file, validator.to_json(module, outcomes))
-    if junit is not None:
-        with atomic_path(junit) as temporary:
-            temporary.write_text(validator.to_junit(module, outcomes), encoding="utf-8")
-    if not passed:
-        raise typer.Exit(1)
+        if source is None:
+            names = [spec.name for spec in list_tasks("demo")] if task == "demo" else [find_task(task).name]
+            for path in write_demo_tasks(out, names, sample_rate=sample_rate, progress=report):
+                shown.print(str(path))
+            return
+        common: dict[str, Any] = {
+            "sample_rate": sample_rate, "skip_bad": skip_bad, "overwrite": overwrite, "progress": report,
+        }  # fmt: skip
+        if task in specs and specs[task].corpus is not None:
+            summary: PrepareReport = prepare_corpus(task, source, out, split=split, subset=subset, **common)
+        else:
+            summary = labels_csv.prepare(
+                source, out, task, audio_dir=audio, multilabel=multilabel, shared_groups=shared_groups, **common
+            )
+    shown.print(f"{summary.path}: {summary.clips:,} clips, {summary.classes} classes, {summary.splits} splits")
+    for note in summary.warnings:
+        shown.print(f"  note: {note}")
+    for name in summary.skipped:
+        shown.print(f"  left out: {name}")
 
 
 @app.command()
@@ -229,7 +212,7 @@ def embed(
     shown = console(quiet)
     folders = find_task_folders(tasks_dir, task or ())
     loaded = load_model(_spec(module, model), device=device)
-    bounded = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
+    bounded: dict[str, Any] = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
     for folder in folders:
         with progress_bar(quiet, f"{folder.name}") as report:
             done = embed_task(loaded, folder, embeddings_dir, skip_bad=skip_bad, progress=report, **bounded)
@@ -255,7 +238,7 @@ def score(
     from benchmarks.scoring.score import score_embeddings
 
     _set_up_process()
-    options = {"hear": {"grid": grid.value, "grid_points": grid_points}}
+    options: dict[str, dict[str, Any]] = {"hear": {"grid": grid.value, "grid_points": grid_points}}
     records = []
     for folder in embeddings:
         for name in protocol or [Protocol.hear]:
@@ -332,45 +315,9 @@ def write_tables(records: list[Any], out: Path, shown: Console) -> None:
 
     tables = comparison_tables(records)
     for table in tables:
-        shown.print(to_rich(table))
+        shown.print(to_rich(table), soft_wrap=False)
     for name, text in (("tables.md", to_markdown(tables)), ("results.csv", to_csv(records))):
         with atomic_path(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-
-
-@app.command()
-def tables(
-    results: Annotated[list[Path], typer.Argument(help="Folders of result records.")],
-    out: Annotated[Path | None, typer.Option(help="Write the tables here; none prints them.")] = None,
-    formats: Annotated[str, typer.Option("--format", help="md, csv, or both with a comma.")] = "md",
-    task: Task = None,
-    skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Leave out records that cannot be read.")
-    ] = False,
-) -> None:
-    """Comparison tables of result records."""
-    from benchmarks.reading.tables import comparison_tables, to_csv, to_markdown
-    from benchmarks.results import load_records
-    from hear_delores.errors import DeloresError
-    from hear_delores.files import atomic_path
-
-    wanted = [name.strip() for name in formats.split(",") if name.strip()]
-    if unknown := [name for name in wanted if name not in ("md", "csv")]:
-        raise DeloresError(f"expected --format md, csv or md,csv; got {unknown[0]!r}")
-    if skip_damaged:
-        records, damaged = load_records(results, skip_damaged=True)
-        for message in damaged:
-            console(stderr=True).print(f"left out: {message}")
-    else:
-        records = load_records(results)
-    chosen = [record for record in records if not task or record.task.name in task]
-    texts = {"md": lambda: to_markdown(comparison_tables(records, task)), "csv": lambda: to_csv(chosen)}
-    for name in wanted:
-        text = texts[name]()
-        if out is None:
-            sys.stdout.write(text)
-            continue
-        with atomic_path(out / {"md": "tables.md", "csv": "results.csv"}[name]) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 
@@ -422,14 +369,18 @@ def progress_bar(quiet: bool, title: str) -> Iterator[Any]:
         yield lambda done, total, text="": bar.update(job, completed=done, total=total, description=text or title)
 
 
-def register_pretrain() -> None:
-    """``delores pretrain`` is ``python -m pretrain``: one function, so that they cannot differ."""
-    from pretrain.command import command
+def register_rooms() -> None:
+    """The commands that live in the rooms that they belong to."""
+    from benchmarks.reading.command import standings, submit, tables
+    from benchmarks.tasks.command import download
+    from benchmarks.validate.command import validate
+    from pretrain.command import command as pretrain
 
-    app.command("pretrain")(command)
+    for command in (download, pretrain, validate, tables, submit, standings):
+        app.command(command.__name__ if command is not pretrain else "pretrain")(command)
 
 
-register_pretrain()
+register_rooms()
 
 
 def main() -> None:

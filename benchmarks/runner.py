@@ -68,7 +68,7 @@ def find_task_folders(
 
 
 def _named(name: str, folders: list[Path]) -> Path:
-    matches = [path for path in folders if path.name == name or path.name.rsplit("-", 2)[0] == name]
+    matches = [path for path in folders if path.name == name or path.name.split("-", 1)[0] == name]
     matches = matches or [path for path in folders if path.name.startswith(f"{name}-")]
     if len(matches) == 1:
         return matches[0]
@@ -143,7 +143,7 @@ def _one_task(
     skip_bad: bool,
     say: Say,
 ) -> None:
-    bounded = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
+    bounded: dict[str, Any] = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
     embedded = embed_task(model, task, out / "embeddings", skip_bad=skip_bad, **bounded)
     if embedded.skipped:
         summary.skipped_clips[task.folder_name] = list(embedded.skipped)

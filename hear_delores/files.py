@@ -52,11 +52,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def file_hash(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's content, as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
-        return (
-            hashlib.file_digest(stream, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _digest(stream)
-        )
+        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
 
 
 def _digest(stream: Any) -> str:

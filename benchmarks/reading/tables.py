@@ -1,20 +1,38 @@
-"""Comparison tables: models by tasks, one table per protocol, from result records."""
+"""Comparison tables: models by tasks, one table per protocol, measured beside published.
+
+Markdown, CSV and the terminal are written here, LaTeX and HTML in ``typeset.py``; all show the same lines.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from benchmarks.reading.published import PublishedFigure, published_figures
 from benchmarks.results import ResultRecord
 from hear_delores.errors import DeloresError
 
-__all__ = ["Cell", "ComparisonTable", "comparison_tables", "to_csv", "to_markdown", "to_rich"]
+__all__ = [
+    "Cell",
+    "ComparisonTable",
+    "Line",
+    "PublishedRow",
+    "comparison_tables",
+    "heading",
+    "lines",
+    "notes",
+    "to_csv",
+    "to_markdown",
+    "to_rich",
+]
 
 #: Metrics between 0 and 1 that are customarily printed in per cent.
 PERCENT = {"top1_acc", "pitch_acc", "chroma_acc", "mAP", "aucroc"}
@@ -25,18 +43,31 @@ class Cell:
     """The primary score of a model on a task, as printed (per cent where customary).
 
     ``spread`` is the standard deviation (ddof 1) over folds, or over seeds where a task has one split;
-    None when there is one number alone.
+    None when there is one number alone. ``low`` and ``high`` are the ends of its 95 % interval, if asked for.
     """
 
     score: float
     spread: float | None
     spread_over: str
     n_seeds: int
+    low: float | None = None
+    high: float | None = None
+    interval_over: str = ""
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A published model: scores by task as printed (a task without one is absent), protocol and source."""
+
+    model: str
+    protocol: str
+    source: str
+    scores: dict[str, float]
 
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """Models (rows) by tasks (columns) under one protocol."""
+    """Models (rows) by tasks (columns) under one protocol; published rows stand below, each with its own protocol."""
 
     protocol: str
     models: tuple[str, ...]
@@ -44,10 +75,19 @@ class ComparisonTable:
     metrics: dict[str, str]
     maximise: dict[str, bool]
     cells: dict[tuple[str, str], Cell]
+    splits: dict[str, str] = field(default_factory=dict)
+    published: tuple[PublishedRow, ...] = ()
+    published_splits: dict[tuple[str, str], str] = field(default_factory=dict)  # by protocol and task
 
     def best(self, task: str) -> float | None:
-        """The best score of a task, or None when nothing was measured."""
-        scores = [self.cells[model, task].score for model in self.models if (model, task) in self.cells]
+        """The best measured score of a task, or None when nothing was measured."""
+        return self._best(task, [self.cells[model, task].score for model in self.models if (model, task) in self.cells])
+
+    def best_published(self, task: str) -> float | None:
+        """The best published score of a task, or None."""
+        return self._best(task, [row.scores[task] for row in self.published if task in row.scores])
+
+    def _best(self, task: str, scores: list[float]) -> float | None:
         scores = [score for score in scores if score == score]
         if not scores:
             return None
@@ -55,49 +95,170 @@ class ComparisonTable:
 
     def average(self, model: str) -> tuple[float | None, int]:
         """The mean over tasks whose score is better when higher, and over how many of them it is."""
-        scores = [
-            self.cells[model, task].score for task in self.tasks if (model, task) in self.cells and self.maximise[task]
-        ]
-        return (fmean(scores) if scores else None), len(scores)
+        return self.mean_of({task: self.cells[model, task].score for task in self.tasks if (model, task) in self.cells})
+
+    def mean_of(self, scores: Mapping[str, float]) -> tuple[float | None, int]:
+        """As :meth:`average`, of any scores by task; a NaN is left out."""
+        kept = [score for task, score in scores.items() if self.maximise[task] and not math.isnan(score)]
+        return (fmean(kept) if kept else None), len(kept)
 
 
-def comparison_tables(records: Iterable[ResultRecord], tasks: Sequence[str] | None = None) -> list[ComparisonTable]:
+def comparison_tables(
+    records: Iterable[ResultRecord],
+    tasks: Sequence[str] | None = None,
+    *,
+    intervals: bool = False,
+    paper: str | None = None,
+    overlay: str | Path | None = None,
+) -> list[ComparisonTable]:
     """One table per protocol variant, rows and columns in the order in which the records come.
 
     Rows are named by the model's label; two sets of weights under one label are told apart by the first
-    digits of their hash. Several seeds of one model, task and protocol are averaged.
+    digits of their hash. Several seeds of one model, task and protocol are averaged. A task in two modes
+    (``nsynth_pitch`` 5h and 50h) is two columns.
 
     Args:
         records: result records.
-        tasks: task names to keep, in this order; None keeps all.
+        tasks: names of tasks (or of task folders, or columns) to keep, in this order; None keeps all.
+        intervals: add 95 % intervals, from the predictions saved beside the records.
+        paper: ``delores`` or ``hear``: the columns of that paper's tables, the published figures below.
+        overlay: a CSV of further published figures (see ``published.py``).
 
     Raises:
         DeloresError: there is no record, or two records of one task have different task revisions or primary
             metrics, which cannot be compared.
     """
-    records = [r for r in records if tasks is None or r.task.name in tasks]
+    records = list(records)
+    columns = _paper_columns(paper) if paper else _columns(records)
+    if tasks is not None:
+        columns = _chosen(columns, tasks)
+    wanted = {folder for folders in columns.values() for folder in folders}
+    records = [r for r in records if r.task.folder_name in wanted]
     if not records:
-        raise DeloresError("there are no results to put in a table; run `delores run` or `delores score` first")
+        of = f" of a task of --paper {paper}" if paper else ""
+        raise DeloresError(f"there are no results{of} to put in a table; run `delores run` or `delores score` first")
     _refuse_mixed_tasks(records)
+    figures = published_figures(paper, overlay) if paper else []
     names = _row_names(records)
-    order = list(tasks) if tasks is not None else list(dict.fromkeys(r.task.name for r in records))
-    tables = []
-    for protocol in dict.fromkeys(r.protocol.title for r in records):
-        chosen = [r for r in records if r.protocol.title == protocol]
-        groups: dict[tuple[str, str], list[ResultRecord]] = {}
-        for record in chosen:
-            groups.setdefault((names[_model_key(record)], record.task.name), []).append(record)
-        tables.append(
-            ComparisonTable(
-                protocol=protocol,
-                models=tuple(dict.fromkeys(model for model, _ in groups)),
-                tasks=tuple(task for task in order if any(key[1] == task for key in groups)),
-                metrics={r.task.name: r.task.primary_metric for r in chosen},
-                maximise={r.task.name: r.task.maximise for r in chosen},
-                cells={key: _cell(group) for key, group in groups.items()},
-            )
-        )
-    return tables
+    return [
+        _table(protocol, [r for r in records if r.protocol.title == protocol], columns, names, figures, intervals)
+        for protocol in dict.fromkeys(r.protocol.title for r in records)
+    ]
+
+
+def _columns(records: Sequence[ResultRecord]) -> dict[str, tuple[str, ...]]:
+    """{column: its task folders}: a task's name, with the mode where it has several."""
+    modes: dict[str, dict[str, None]] = {}
+    for record in records:
+        modes.setdefault(record.task.name, {})[record.task.mode] = None
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        several = len(modes[record.task.name]) > 1
+        name = f"{record.task.name}-{record.task.mode}" if several else record.task.name
+        found.setdefault(name, {})[record.task.folder_name] = None
+    return {name: tuple(folders) for name, folders in found.items()}
+
+
+def _paper_columns(paper: str) -> dict[str, tuple[str, ...]]:
+    from benchmarks.tasks.registry import list_columns, list_tasks
+
+    if paper == "hear":
+        return {name: tuple(spec.folder_name for spec in specs) for name, specs in list_columns().items()}
+    if paper != "delores":
+        published_figures(paper)  # says which there are
+    found: dict[str, tuple[str, ...]] = {}
+    for spec in list_tasks("delores"):
+        found[spec.name] = (spec.folder_name,)
+        if "published" in spec.variants:  # the split of the paper, a task of its own
+            found[f"{spec.name}-published"] = (f"{spec.name}-{spec.version}-published",)
+    return found
+
+
+def _chosen(columns: dict[str, tuple[str, ...]], tasks: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for task in tasks:
+        for name, folders in columns.items():
+            if task == name or any(task == folder or folder.startswith(f"{task}-") for folder in folders):
+                found[name] = folders
+    return found
+
+
+def _table(
+    protocol: str,
+    records: list[ResultRecord],
+    columns: Mapping[str, tuple[str, ...]],
+    names: Mapping[tuple[str, str], str],
+    figures: Sequence[PublishedFigure],
+    intervals: bool,
+) -> ComparisonTable:
+    groups: dict[tuple[str, str], list[ResultRecord]] = {}
+    for record in records:
+        groups.setdefault((names[_model_key(record)], record.task.folder_name), []).append(record)
+    models = tuple(dict.fromkeys(model for model, _ in groups))
+    cells: dict[tuple[str, str], Cell] = {}
+    # Task by task: all models of a task share one set of bootstrap draws.
+    for column, folders in columns.items():
+        for model in models:
+            own = [groups[model, folder] for folder in folders if (model, folder) in groups]
+            if len(folders) == len(own):  # a column of two tasks needs both
+                cells[model, column] = _cell(own[0], intervals) if len(own) == 1 else _joined(own)
+    task_of = {record.task.folder_name: record.task for record in records}
+    first = {column: task_of[f] for column, folders in columns.items() for f in folders if f in task_of}
+    fitting = _fitting(figures, protocol)
+    rows, seen, metrics = _published_rows(fitting, columns)
+    shown = [column for column in columns if column in first or column in seen]
+    return ComparisonTable(
+        protocol=protocol,
+        models=models,
+        tasks=tuple(shown),
+        metrics={c: first[c].primary_metric if c in first else metrics[c] for c in shown},
+        maximise={c: first[c].maximise if c in first else True for c in shown},
+        cells=cells,
+        splits={c: _split(records, columns[c]) for c in first},
+        published=rows,
+        published_splits={(f.protocol, f.task): f.split for f in fitting if f.split and f.task in shown},
+    )
+
+
+def _fitting(figures: Sequence[PublishedFigure], protocol: str) -> list[PublishedFigure]:
+    """Fine-tuned models stand beside fine-tuned ones; the leaderboard beside its own protocol alone."""
+    tuned = protocol.startswith(("finetune", "fine-tune", "transfer"))
+    return [
+        figure
+        for figure in figures
+        if figure.protocol.startswith(("transfer", "fine")) == tuned
+        and (not figure.protocol.startswith("hear") or protocol.startswith("hear"))
+    ]
+
+
+def _published_rows(
+    figures: Sequence[PublishedFigure], columns: Mapping[str, tuple[str, ...]]
+) -> tuple[tuple[PublishedRow, ...], set[str], dict[str, str]]:
+    """The rows; the columns that they have a figure for; the metric of these."""
+    scores: dict[tuple[str, str], dict[str, float]] = {}
+    sources: dict[tuple[str, str], str] = {}
+    metrics: dict[str, str] = {}
+    for figure in figures:
+        key = figure.model, figure.protocol
+        row = scores.setdefault(key, {})
+        sources.setdefault(key, figure.source)
+        if figure.task in columns and figure.score is not None:
+            row[figure.task] = figure.score
+            sources[key] = figure.source
+            metrics[figure.task] = figure.metric
+    rows = tuple(
+        PublishedRow(model, protocol, sources[model, protocol], row) for (model, protocol), row in scores.items()
+    )
+    return rows, set(metrics), metrics
+
+
+def _split(records: Sequence[ResultRecord], folders: tuple[str, ...]) -> str:
+    """Of a column: how many folds were tested, and the mode where it is not the whole task."""
+    record = next(r for r in records if r.task.folder_name in folders)
+    parts = [f"{len(record.folds)} folds" if len(record.folds) > 1 else "one split"]
+    if record.task.mode != "full":
+        parts.append(record.task.mode)
+    return ", ".join(parts)
 
 
 def _model_key(record: ResultRecord) -> tuple[str, str]:
@@ -111,9 +272,9 @@ def _row_names(records: list[ResultRecord]) -> dict[tuple[str, str], str]:
 
 
 def _refuse_mixed_tasks(records: list[ResultRecord]) -> None:
-    seen: dict[str, ResultRecord] = {}
+    seen: dict[tuple[str, str], ResultRecord] = {}
     for record in records:
-        first = seen.setdefault(record.task.name, record)
+        first = seen.setdefault((record.task.name, record.task.mode), record)
         for what, one, other in (
             ("revisions", first.task.revision[:8], record.task.revision[:8]),
             ("primary metrics", first.task.primary_metric, record.task.primary_metric),
@@ -125,63 +286,141 @@ def _refuse_mixed_tasks(records: list[ResultRecord]) -> None:
                 )
 
 
-def _cell(records: list[ResultRecord]) -> Cell:
+def _scale(metric: str) -> float:
+    return 100.0 if metric in PERCENT or metric.endswith("_fms") else 1.0
+
+
+def _cell(records: list[ResultRecord], intervals: bool = False) -> Cell:
     metric = records[0].task.primary_metric
-    scale = 100.0 if metric in PERCENT or metric.endswith("_fms") else 1.0
+    scale = _scale(metric)
     scores = [scale * record.scores[metric] for record in records]
-    mean = fmean(scores)
+    mean, folds = fmean(scores), len(records[0].folds)
+    spread, over = None, ""
     if len(scores) > 1:
-        deviation = (sum((score - mean) ** 2 for score in scores) / (len(scores) - 1)) ** 0.5
-        return Cell(mean, deviation, "seeds", len(scores))
-    folds = len(records[0].folds)
-    if folds > 1:
-        return Cell(mean, scale * records[0].scores_std[metric], f"{folds} folds", 1)
-    return Cell(mean, None, "", 1)
+        spread, over = (sum((score - mean) ** 2 for score in scores) / (len(scores) - 1)) ** 0.5, "seeds"
+    elif folds > 1:
+        spread, over = scale * records[0].scores_std[metric], f"{folds} folds"
+    cell = Cell(mean, spread, over, len(scores))
+    if not intervals:
+        return cell
+    from benchmarks.reading.intervals import record_interval
+
+    found = record_interval(records)
+    if found is None:
+        return cell
+    return Cell(mean, spread, over, len(scores), scale * found.low, scale * found.high, found.over)
 
 
-def _shown(table: ComparisonTable, model: str, task: str) -> tuple[str, bool]:
-    cell = table.cells.get((model, task))
+def _joined(groups: list[list[ResultRecord]]) -> Cell:
+    """A column of several tasks (Beehive): the plain mean; its two numbers give no deviation worth showing."""
+    cells = [_cell(group) for group in groups]
+    return Cell(fmean(cell.score for cell in cells), None, "", min(cell.n_seeds for cell in cells))
+
+
+# --- what all forms show
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row as printed: (text, whether it is the best) for each task, and the mean with its number of tasks."""
+
+    model: str
+    protocol: str
+    cells: tuple[tuple[str, bool], ...]
+    mean: str
+    published: bool = False
+
+
+def lines(table: ComparisonTable) -> list[Line]:
+    """The rows of a table, measured first. Best of a column: among measured rows, and apart among published ones."""
+    found = []
+    for model in table.models:
+        cells = tuple(_shown(table, table.cells.get((model, task)), task) for task in table.tasks)
+        found.append(Line(model, table.protocol, cells, _average(table, *table.average(model))))
+    for row in table.published:
+        cells = tuple(_shown_published(table, row, task) for task in table.tasks)
+        found.append(Line(row.model, row.protocol, cells, _average(table, *table.mean_of(row.scores)), True))
+    return found
+
+
+def heading(table: ComparisonTable, task: str) -> str:
+    """A column's heading: the task, its metric and its split."""
+    about = [table.metrics[task], *([table.splits[task]] if task in table.splits else [])]
+    if not table.maximise[task]:
+        about.append("lower is better")
+    return f"{task} ({', '.join(about)})"
+
+
+def notes(table: ComparisonTable) -> list[str]:
+    """What a reader has to know of the published rows: sources, and splits that differ from the measured ones."""
+    if not table.published:
+        return []
+    sources: dict[str, list[str]] = {}
+    for row in table.published:
+        if not row.source.startswith("HEAR leaderboard"):
+            sources.setdefault(row.source, []).append(row.model)
+    found = [f"{', '.join(models)}: {source}." for source, models in sources.items()]
+    if not found:
+        found = ["Published rows: the HEAR leaderboard, which links each model."]
+    by_protocol: dict[str, dict[str, list[str]]] = {}
+    for (protocol, task), split in table.published_splits.items():
+        if split != "official":
+            by_protocol.setdefault(protocol, {}).setdefault(split, []).append(task)
+    for protocol, tasks in by_protocol.items():
+        splits = "; ".join(f"{split} ({', '.join(names)})" for split, names in tasks.items())
+        found.append(f"Splits of {protocol}: {splits}.")
+    return found
+
+
+def _digits(table: ComparisonTable, task: str) -> int:
+    return 1 if _scale(table.metrics[task]) == 100.0 else 3
+
+
+def _shown(table: ComparisonTable, cell: Cell | None, task: str) -> tuple[str, bool]:
     if cell is None:
         return "", False
-    digits = 1 if cell.score >= 1.5 or table.metrics[task] in PERCENT or table.metrics[task].endswith("_fms") else 3
+    if math.isnan(cell.score):
+        return "n/a", False
+    digits = _digits(table, task)
     text = f"{cell.score:.{digits}f}"
     best = table.best(task)
     # Ties as printed share the mark: a reader cannot tell them apart.
     is_best = best is not None and text == f"{best:.{digits}f}"
-    if cell.spread is not None:
+    if cell.low is not None and cell.high is not None:
+        text += f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
+    elif cell.spread is not None:
         text += f" ± {cell.spread:.{digits}f}"
     return text, is_best
 
 
-def _average(table: ComparisonTable, model: str) -> str:
-    mean, count = table.average(model)
+def _shown_published(table: ComparisonTable, row: PublishedRow, task: str) -> tuple[str, bool]:
+    if task not in row.scores:
+        return "", False
+    best = table.best_published(task)
+    text = f"{row.scores[task]:.1f}"
+    return text, best is not None and text == f"{best:.1f}"
+
+
+def _average(table: ComparisonTable, mean: float | None, count: int) -> str:
     if mean is None:
         return ""
     return f"{mean:.1f}" if count == len(table.tasks) else f"{mean:.1f} (of {count})"
 
 
-def _heading(table: ComparisonTable, task: str) -> str:
-    return f"{task} ({table.metrics[task]}{'' if table.maximise[task] else ', lower is better'})"
-
-
 def to_markdown(tables: Sequence[ComparisonTable]) -> str:
-    """All tables as Markdown. The best of a column is bold; ± is the deviation over folds or seeds."""
+    """All tables as Markdown. Bold: best of a column; ±: deviation over folds or seeds; [ ]: 95 % interval."""
     parts = []
     for table in tables:
-        heads = ["model", *(_heading(table, task) for task in table.tasks), "mean"]
-        lines = [
-            f"### Protocol: {table.protocol}",
-            "",
-            _row(heads),
-            _row(["---"] + ["---:"] * (len(heads) - 1)),
-        ]
-        for model in table.models:
-            cells = []
-            for task in table.tasks:
-                text, best = _shown(table, model, task)
-                cells.append(f"**{text}**" if best else text)
-            lines.append(_row([model, *cells, _average(table, model)]))
-        parts.append("\n".join(lines) + "\n")
+        with_protocol = bool(table.published)
+        heads = ["model", *(["protocol"] if with_protocol else []), *(heading(table, t) for t in table.tasks), "mean"]
+        text = [f"### Protocol: {table.protocol}", "", _row(heads)]
+        text.append(_row(["---"] * (2 if with_protocol else 1) + ["---:"] * (len(table.tasks) + 1)))
+        for line in lines(table):
+            cells = [f"**{cell}**" if best else cell for cell, best in line.cells]
+            text.append(_row([line.model, *([line.protocol] if with_protocol else []), *cells, line.mean]))
+        if with_protocol:
+            text += ["", *(f"- {note}" for note in notes(table))]
+        parts.append("\n".join(text) + "\n")
     return "\n".join(parts)
 
 
@@ -193,25 +432,32 @@ def to_rich(table: ComparisonTable) -> RichTable:
     """One table for the terminal."""
     shown = RichTable(title=f"protocol {table.protocol}", title_justify="left", title_style="bold", pad_edge=False)
     shown.add_column("model", no_wrap=True)
+    if table.published:
+        shown.add_column("protocol")
     for task in table.tasks:
         shown.add_column(f"{task}\n{table.metrics[task]}", justify="right")
     shown.add_column("mean", justify="right")
-    for model in table.models:
-        cells = []
-        for task in table.tasks:
-            text, best = _shown(table, model, task)
-            cells.append(Text(text, style="bold green" if best else ""))
-        shown.add_row(Text(model), *cells, Text(_average(table, model)))
+    before = False
+    for line in lines(table):
+        if line.published and not before:
+            shown.add_section()
+        before = line.published
+        cells = [Text(text, style="bold green" if best else "") for text, best in line.cells]
+        shown.add_row(Text(line.model), *([Text(line.protocol)] if table.published else []), *cells, Text(line.mean))
     return shown
 
 
-def to_csv(records: Iterable[ResultRecord]) -> str:
-    """Every metric of every record, one row each: what a program or a spreadsheet reads."""
+def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures: Iterable[PublishedFigure] = ()) -> str:
+    """Every metric of every record, one row each, then published figures: what a program or a spreadsheet reads.
+
+    Scores are as the scorer gives them, from 0 to 1 where others print per cent; those of ``figures`` likewise.
+    ``low``, ``high`` and ``interval_over`` are filled with ``intervals``; ``source`` for published figures alone.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
         ["model", "module", "weights_hash", "task", "task_revision", "protocol", "seed", "metric", "primary", "score",
-         "std_over_folds", "n_folds", "n_clips"]
+         "std_over_folds", "n_folds", "n_clips", "low", "high", "interval_over", "split", "source"]
     )  # fmt: skip
     for record in records:
         for metric, score in record.scores.items():
@@ -220,6 +466,18 @@ def to_csv(records: Iterable[ResultRecord]) -> str:
                 [record.model.label, record.model.module, record.model.weights_hash, record.task.name,
                  record.task.revision, record.protocol.title, record.seed, metric,
                  int(metric == record.task.primary_metric), repr(score), "" if std is None else repr(std),
-                 len(record.folds), record.task.n_clips]
+                 len(record.folds), record.task.n_clips, *(_ends(record, metric) if intervals else ("", "", "")),
+                 _split([record], (record.task.folder_name,)), ""]
             )  # fmt: skip
+    for figure in figures:
+        score_text = "" if figure.score is None else f"{figure.score / _scale(figure.metric):.9g}"
+        cells = [figure.model, "", "", figure.task, "", figure.protocol, "", figure.metric, 1, score_text]
+        writer.writerow([*cells, *[""] * 6, figure.split, figure.source])
     return stream.getvalue()
+
+
+def _ends(record: ResultRecord, metric: str) -> tuple[str, str, str]:
+    from benchmarks.reading.intervals import record_interval
+
+    found = record_interval(record, metric)
+    return ("", "", "") if found is None else (repr(found.low), repr(found.high), found.over)

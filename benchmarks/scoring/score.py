@@ -180,7 +180,6 @@ def _task_info(task: EmbeddingsTask) -> TaskInfo:
     metrics = [str(name) for name in task.metadata["evaluation"]]
     primary = find_metrics(metrics, "event" if task.is_event else "scene")[0]
     revision = (task.info.get("task") or {}).get("revision")
-    skipped = len(task.info.get("skipped") or [])
     return TaskInfo(
         name=str(task.metadata["task_name"]),
         version=str(task.metadata["version"]),
@@ -193,8 +192,17 @@ def _task_info(task: EmbeddingsTask) -> TaskInfo:
         metrics=metrics,
         maximise=primary.maximise,
         n_clips=sum(len(split.files) for split in task.splits.values()),
-        subset=f"{skipped} unreadable clips skipped" if skipped else None,
+        subset=_subset(task),
     )
+
+
+def _subset(task: EmbeddingsTask) -> str | None:
+    """How clips of the task were left out, when it was made or when it was embedded; None when none were."""
+    found = [str(task.metadata["subset"])] if task.metadata.get("subset") else []
+    for what, files in (("prepare", task.metadata.get("skipped_files")), ("embed", task.info.get("skipped"))):
+        if files:
+            found.append(f"{len(files)} unusable clips skipped by {what}")
+    return "; ".join(found) or None
 
 
 def _versions() -> dict[str, str]:

@@ -101,7 +101,7 @@ class TaskSpec(BaseModel):
 
     name: StrictStr = Field(pattern=r"^[A-Za-z0-9_.]+$")
     # Strict: an unquoted 1.10 in YAML is the number 1.1.
-    version: StrictStr = Field(pattern=r"^[A-Za-z0-9_.]+$")
+    version: StrictStr = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     mode: StrictStr = Field(pattern=r"^[A-Za-z0-9_.]+$")
     suite: list[StrictStr] = Field(min_length=1)
     embedding_type: EmbeddingType
@@ -145,8 +145,8 @@ class TaskSpec(BaseModel):
         if "download" in self.obtain and self.archive is None:
             raise DeloresError("'obtain' says download, but no 'archive' says from where")
         for name, variant in self.variants.items():
-            splits = self._of_variant(name)["split_mode"], variant.nfolds or self.nfolds
-            if unknown := sorted(set(variant.counts) - set(split_names(*splits))):
+            full = self._of_variant(name)
+            if unknown := sorted(set(variant.counts) - set(split_names(full["split_mode"], full["nfolds"]))):
                 raise DeloresError(f"variants.{name}.counts: {unknown[0]!r} is none of its splits")
         return self
 
@@ -184,13 +184,19 @@ class TaskSpec(BaseModel):
         variant = self.variants[name]
         if not variant.available:
             raise DeloresError(f"{self.name}: the split {name!r} cannot be made: {variant.description}")
-        return TaskSpec.model_validate({**self.model_dump(), **self._of_variant(name), "mode": name})
+        # What the other splits leave to the task must stay what it was.
+        variants = {key: item.model_copy(update=self._of_variant(key)) for key, item in self.variants.items()}
+        return self.model_copy(update={**self._of_variant(name), "mode": name, "variants": variants})
 
     def _of_variant(self, name: str) -> dict[str, Any]:
         variant = self.variants[name]
-        stated = {key: getattr(variant, key) for key in ("classes", "clips") if getattr(variant, key) is not None}
         mode = variant.split_mode or self.split_mode
-        return {**stated, "split_mode": mode, "nfolds": None if mode == "trainvaltest" else variant.nfolds or self.nfolds}
+        return {
+            "classes": variant.classes or self.classes,
+            "clips": variant.clips or self.clips,
+            "split_mode": mode,
+            "nfolds": None if mode == "trainvaltest" else variant.nfolds or self.nfolds,
+        }
 
     def to_metadata(self) -> dict[str, Any]:
         """The ``task_metadata.json`` of this task, as the official tools expect it."""

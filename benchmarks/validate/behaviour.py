@@ -33,11 +33,12 @@ def uses_audio(subject: Subject) -> Iterator[Finding]:
     """Two sounds must have two embeddings: a constant, or a result cached by the shape of the audio, is
     well-formed and says nothing."""
     rate = subject.model.sample_rate
-    noise = subject.noise(1, rate)
-    tone = np.sin(2 * np.pi * 440 / rate * np.arange(rate), dtype=np.float32)[None]
-    for name, one, two in zip(("scene", "timestamp"), subject.both(noise), subject.both(tone), strict=True):
+    noise = subject.noise(2, rate)
+    hertz = np.array([[440.0], [880.0]])
+    tones = np.sin(2 * np.pi * hertz / rate * np.arange(rate)).astype(np.float32)
+    for name, one, two in zip(("scene", "timestamp"), subject.both(noise), subject.both(tones), strict=True):
         if np.array_equal(one, two):
-            yield fail(f"{name} embeddings of white noise and of a tone are the same")
+            yield fail(f"{name} embeddings of white noise and of tones are the same")
 
 
 @check("batch-independence", needs=("state", "uses-audio"))

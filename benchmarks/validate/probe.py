@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,27 @@ IMPORT_TIMEOUT_S = 300
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from benchmarks.validate.probe import main; main()"
 
 
-def import_changes(module: str) -> list[str]:
-    """The names of the settings and random states that importing ``module`` changes in this process."""
-    from benchmarks.validate.state import random_states, settings
+def import_changes(module: str, seed: int) -> dict[str, Any]:
+    """What importing ``module`` does to this process, whose random states are seeded first.
 
-    def state() -> dict[str, Any]:
-        return settings() | {f"{owner} random state": value for owner, value in random_states().items()}
+    Returns:
+        ``settings``, the names of those that change; ``random``, a digest of the random state after the
+        import for each owner's that changes.
+    """
+    from benchmarks.validate.state import random_states, seed_all, settings
 
-    before = state()
+    seed_all(seed)
+    before = settings(), random_states()
     importlib.import_module(module)
-    after = state()
-    return [name for name in before if before[name] != after[name]]
+    after = settings(), random_states()
+    return {
+        "settings": [name for name in before[0] if before[0][name] != after[0][name]],
+        "random": {
+            owner: hashlib.sha256(repr(value).encode()).hexdigest()
+            for owner, value in after[1].items()
+            if value != before[1][owner]
+        },
+    }
 
 
 def long_call(module: str, model_path: str, device: str | None, seconds: float) -> dict[str, Any]:
@@ -82,5 +94,5 @@ def main() -> None:
     """The other side of ``run_probe``."""
     name, arguments, answer = json.loads(sys.argv[2])
     sys.argv = sys.argv[:1]
-    found = {"import_changes": import_changes, "long_call": long_call}[name](*arguments)
-    Path(answer).write_text(json.dumps(found))
+    jobs: dict[str, Callable[..., Any]] = {"import_changes": import_changes, "long_call": long_call}
+    Path(answer).write_text(json.dumps(jobs[name](*arguments)))

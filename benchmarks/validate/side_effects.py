@@ -18,16 +18,22 @@ BOTH = ("timestamps", "scene-embeddings")
 
 @check("import-side-effects", needs=("import",))
 def import_side_effects(subject: Subject) -> Iterator[Finding]:
-    """Importing a model must leave torch's default dtype and device, thread count, gradient mode, precision
-    and every random state as they were: other models and the classifier run in the same process. Move such
-    lines out of the module's top level."""
+    """Importing a model must leave torch's default dtype and device, thread count, gradient mode and precision
+    as they were, and must not seed a global random generator: other models and the classifier run in the same
+    process. Drawing from a generator is allowed. Move such lines out of the module's top level."""
     try:
-        changed = run_probe("import_changes", subject.module_name, timeout=IMPORT_TIMEOUT_S)
+        changes = run_probe("import_changes", subject.module_name, 1, timeout=IMPORT_TIMEOUT_S)
+        random = changes["random"]
+        if random:  # drawn from or seeded? Only a seed ends in the same state from another start.
+            again = run_probe("import_changes", subject.module_name, 2, timeout=IMPORT_TIMEOUT_S)["random"]
+            random = [owner for owner in random if random[owner] == again.get(owner)]
     except DeloresError as error:
         yield fail(f"could not be imported in a fresh process: {error}")
         return
-    for name in changed:
+    for name in changes["settings"]:
         yield fail(f"importing the module changes the {name}")
+    for owner in random:
+        yield fail(f"importing the module seeds {owner}'s global random generator")
 
 
 @check("signatures", needs=("functions",))
@@ -59,13 +65,12 @@ def call_side_effects(subject: Subject) -> Iterator[Finding]:
     for name in _changed(*subject.loading.settings):
         yield fail(f"load_model changes the {name}")
     audio = subject.noise(2, subject.model.sample_rate)
-    before = settings()
     after_calls = []
     for seed in (1, 2):
         seed_all(seed)
         subject.both(audio)
         after_calls.append(random_states())
-    for name in _changed(before, settings()):
+    for name in _changed(subject.loading.settings[1], settings()):
         yield fail(f"a call changes the {name}")
     for owner, state in after_calls[0].items():
         if state == after_calls[1][owner]:
@@ -122,17 +127,11 @@ def training_mode(subject: Subject) -> Iterator[Finding]:
     """A model should be in evaluation mode after load_model, and a call must not switch it to training mode."""
     if subject.kind != "torch":
         return
-    audio = subject.noise(2, subject.model.sample_rate)
-    was = subject.training
-    subject.both(audio)
-    if subject.training:
+    assert subject.loading is not None
+    subject.both(subject.noise(2, subject.model.sample_rate))
+    if subject.training and subject.loading.training:
         yield warn("the model is in training mode after a call; call model.eval() in load_model")
-        return
-    if was:
-        return
-    subject.model.eval()
-    subject.both(audio)
-    if subject.training:
+    elif subject.training:
         yield fail("a call switches the model from evaluation to training mode")
 
 

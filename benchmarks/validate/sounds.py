@@ -29,7 +29,7 @@ def lengths(subject: Subject) -> Iterator[Finding]:
             yield fail(f"{what} raises {_one_line(error)}")
 
 
-@check("single-sample", needs=("lengths",))
+@check("single-sample", needs=("lengths", "state"))
 def single_sample(subject: Subject) -> Iterator[Finding]:
     """A clip of one sample should be embedded and not raise: truncated files exist."""
     try:

@@ -31,10 +31,11 @@ class Embeddings:
 
 @dataclass
 class Loading:
-    """The settings and random states on both sides of one call of ``load_model``."""
+    """The settings and random states on both sides of one call of ``load_model``, and the mode after it."""
 
     settings: tuple[dict[str, Any], dict[str, Any]]
     random: tuple[dict[str, Any], dict[str, Any]]
+    training: bool
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Subject:
             with self._placed():  # as hear-validator does: only now is it known to be TensorFlow's
                 self.model = loader(self.model_path) if self.model_path else loader()
         after = settings(), random_states()
-        self.loading = Loading((before[0], after[0]), (before[1], after[1]))
+        self.loading = Loading((before[0], after[0]), (before[1], after[1]), self.training)
         if self.kind == "torch":
             self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
             self.model.to(self.device)

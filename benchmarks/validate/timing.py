@@ -54,8 +54,13 @@ def timestamp_drift(subject: Subject) -> Iterator[Finding]:
     of frame k as round(k * hop), not as k * round(hop)."""
     rate = subject.model.sample_rate
     short = subject.timestamps(subject.noise(1, 4 * rate))[1].values[0].astype(np.float64)
+    early = 2.0 + BURST_GAP_S * np.arange(BURSTS)
+    late = DRIFT_S - 12.0 + BURST_GAP_S * np.arange(BURSTS)
     audio = 0.1 * subject.noise(1, DRIFT_S * rate)
-    quiet, times = subject.timestamps(audio)
+    for second in (*early, *late):
+        start = round((second - BURST_S / 2) * rate)
+        audio[:, start : start + round(BURST_S * rate)] *= 10
+    embeddings, times = subject.timestamps(audio)
     long = times.values[0].astype(np.float64)
     if len(short) < 3 or len(long) < 3:
         return
@@ -68,13 +73,8 @@ def timestamp_drift(subject: Subject) -> Iterator[Finding]:
             f" end of {DRIFT_S} s (hop {hop:.6g} ms): timestamps drift"
         )
         return
-    early = 2.0 + BURST_GAP_S * np.arange(BURSTS)
-    late = DRIFT_S - 12.0 + BURST_GAP_S * np.arange(BURSTS)
-    loud = audio.copy()
-    for second in (*early, *late):
-        start = round((second - BURST_S / 2) * rate)
-        loud[:, start : start + round(BURST_S * rate)] *= 10
-    response = np.linalg.norm(subject.timestamps(loud)[0].values[0] - quiet.values[0], axis=1)
+    frames = embeddings.values[0]
+    response = np.linalg.norm(frames - np.median(frames, axis=0), axis=1)
     shifts = [_shift(long, response, 1000 * seconds) for seconds in (early, late)]
     if shifts[0] is None or shifts[1] is None:  # the model spreads a burst over the clip: it has no one place
         return

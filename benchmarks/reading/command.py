@@ -1,0 +1,211 @@
+"""The commands of what people read: tables, submit, standings. Libraries load when a command runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["standings", "submit", "tables"]
+
+FORMATS = {"md": "tables.md", "csv": "results.csv", "tex": "tables.tex", "html": "tables.html"}
+Results = Annotated[list[Path], typer.Argument(help="Folders of result records.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Label = Annotated[
+    str | None, typer.Option("--model", "-m", help="The label of the model, if the folders hold several.")
+]
+OneSeed = Annotated[int | None, typer.Option("--seed", help="The seed, if the folders hold several.")]
+LeaderboardFile = Annotated[
+    Path | None,
+    typer.Option("--leaderboard", help="The current leaderboard CSV; none takes the copy that comes along."),
+]
+
+
+def tables(
+    results: Results,
+    out: Annotated[Path | None, typer.Option(help="Write the tables into this folder; none prints them.")] = None,
+    formats: Annotated[str, typer.Option("--format", help="md, csv, tex, html; several with commas.")] = "md",
+    task: Annotated[list[str] | None, typer.Option("--task", "-t", help="Task; repeat for more.")] = None,
+    paper: Annotated[
+        str | None, typer.Option(help="delores or hear: that paper's tasks, its published figures beside ours.")
+    ] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(help="CSV of more published figures: model,task,metric,score,protocol,split,source.")
+    ] = None,
+    intervals: Annotated[bool, typer.Option("--intervals", help="95 % intervals instead of deviations.")] = False,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out records that cannot be read.")
+    ] = False,
+) -> None:
+    """Comparison tables of result records, measured beside published."""
+    from benchmarks.reading.published import published_figures
+    from benchmarks.reading.tables import comparison_tables, to_csv, to_markdown
+    from benchmarks.reading.typeset import to_html, to_latex
+    from hear_delores.errors import DeloresError
+    from hear_delores.files import atomic_path
+
+    wanted = [name.strip() for name in formats.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in FORMATS]:
+        raise DeloresError(f"expected --format with some of {', '.join(FORMATS)}; got {unknown[0]!r}")
+    if overlay is not None and paper is None:
+        raise DeloresError("--overlay adds to published figures; give --paper delores or --paper hear as well")
+    records = _load(results, skip_damaged)
+    found = comparison_tables(records, task, intervals=intervals, paper=paper, overlay=overlay)
+    figures = published_figures(paper, overlay) if paper else []
+    chosen = [record for record in records if not task or record.task.name in task]
+    texts = {
+        "md": lambda: to_markdown(found),
+        "csv": lambda: to_csv(chosen, intervals=intervals, figures=figures),
+        "tex": lambda: to_latex(found),
+        "html": lambda: to_html(found),
+    }
+    for name in wanted:
+        text = texts[name]()
+        if out is None:
+            sys.stdout.write(text)
+            continue
+        with atomic_path(out / FORMATS[name]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def submit(
+    results: Results,
+    name: Annotated[str, typer.Option(help="The model's name on the leaderboard.")],
+    url: Annotated[str, typer.Option(help="Where the model can be had.")],
+    out: Annotated[Path, typer.Option(help="leaderboard.csv and PULL_REQUEST.md are written here.")] = Path(
+        "submission"
+    ),
+    date: Annotated[str | None, typer.Option(help="Submission date, as 2026-01-31; none takes today.")] = None,
+    model: Label = None,
+    seed: OneSeed = None,
+    leaderboard: LeaderboardFile = None,
+    team: Annotated[str, typer.Option(help="For the pull request.")] = "",
+    authors: Annotated[str, typer.Option(help="For the pull request.")] = "",
+    paper: Annotated[str, typer.Option(help="For the pull request.")] = "",
+    description: Annotated[str, typer.Option(help="For the pull request.")] = "",
+    pretraining_data: Annotated[str, typer.Option(help="For the pull request: the kind of data, e.g. AudioSet.")] = "",
+    why_missing: Annotated[str, typer.Option(help="Why tasks have no score, if some have none.")] = "",
+) -> None:
+    """The leaderboard row, the CSV with the row appended, and the filled pull-request text."""
+    from datetime import datetime, timezone
+
+    from benchmarks.reading.leaderboard import SubmissionFacts, prepare_submission, write_submission
+    from benchmarks.results import load_records
+
+    text = _read(leaderboard)
+    facts = SubmissionFacts(
+        name, url, date or datetime.now(timezone.utc).date().isoformat(), team, authors, paper, description,
+        pretraining_data, why_missing,
+    )  # fmt: skip
+    found = prepare_submission(load_records(results), facts, leaderboard=text, model=model, seed=seed)
+    for path in write_submission(found, out, text):
+        typer.echo(str(path))
+    if found.missing:
+        typer.echo(
+            f"without a score: {', '.join(found.missing)}; the site ranks by the sum, so each costs its whole score"
+        )
+
+
+def standings(
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Result folders of a model to add; none adds none.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the model is called in the standings; none takes its label.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="standings.csv, heatmap and correlations are written here.")] = None,
+    model: Label = None,
+    seed: OneSeed = None,
+    leaderboard: LeaderboardFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """The benchmark's normalised scores of all leaderboard models, with yours among them."""
+    from benchmarks.reading.leaderboard import column_scores, select_records
+    from benchmarks.reading.standings import compute_standings, write_standings
+    from benchmarks.results import load_records
+
+    ours = None
+    if results:
+        chosen = select_records(load_records(results), model=model, seed=seed)
+        ours = (name or chosen[0].model.label, column_scores(chosen))
+    found = compute_standings(_read(leaderboard), ours)
+    if out is not None:
+        for path in write_standings(found, out):
+            typer.echo(str(path), err=as_json)
+    if as_json:
+        rows = zip(found.models, found.score.tolist(), found.blanks.tolist(), strict=True)
+        value = [{"rank": i, "model": m, "score": s, "imputed_tasks": b} for i, (m, s, b) in enumerate(rows, 1)]
+        sys.stdout.write(json.dumps(value, indent=1) + "\n")
+        return
+    _print_standings(found)
+
+
+def _load(results: list[Path], skip_damaged: bool) -> list[Any]:
+    from benchmarks.results import load_records
+
+    if not skip_damaged:
+        return load_records(results)
+    records, damaged = load_records(results, skip_damaged=True)
+    for message in damaged:
+        typer.echo(f"left out: {message}", err=True)
+    return records
+
+
+def _read(path: Path | None) -> str | None:
+    """A CSV's text, its line ends as they are; None for None."""
+    from hear_delores.errors import DeloresError
+
+    if path is None:
+        return None
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeloresError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+
+
+def _print_comparison(found: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"A = {found.label_a}, B = {found.label_b}, protocol {found.protocol}"
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    for column in ("task", "metric", "A", "B", "A - B", "95 % interval", "p", "p (Holm)", "clips", "folds A ahead"):
+        table.add_column(column, justify="left" if column in ("task", "metric") else "right")
+    for row in found.tasks:
+        metric = row.metric if row.maximise else f"{row.metric}, lower is better"
+        table.add_row(
+            row.task, metric, f"{row.score_a:.3f}", f"{row.score_b:.3f}", f"{row.difference:+.3f}",
+            f"{row.low:+.3f} to {row.high:+.3f}", f"{row.p:.4f}", f"{row.p_holm:.4f}", f"{row.n_clips:,}",
+            f"{row.folds_a} of {row.n_folds}",
+        )  # fmt: skip
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    count = len(found.tasks) - len(found.left_out)
+    if count:
+        typer.echo(
+            f"over {count} tasks: A - B {found.difference:+.3f}, 95 % interval {found.low:+.3f} to {found.high:+.3f};"
+            f" p = {found.p_clips:.4f} over clips, {found.p_tasks:.4f} over tasks;"
+            f" A better on {found.wins_a}, B on {found.wins_b}"
+        )
+    for text, names in (("not in the mean over tasks", found.left_out), ("of one model alone", found.only_in_one)):
+        if names:
+            typer.echo(f"{text}: {', '.join(names)}")
+
+
+def _print_standings(found: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("rank", "model", "normalised score", "imputed tasks"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for i, model in enumerate(found.models):
+        blanks = str(found.blanks[i]) if found.blanks[i] else ""
+        style = "bold" if i == found.ours else None
+        table.add_row(
+            str(i + 1), f"{model} (yours)" if i == found.ours else model, f"{found.score[i]:+.4f}", blanks, style=style
+        )
+    Console(highlight=False, markup=False).print(table)

@@ -1,0 +1,128 @@
+"""Published figures beside which measured ones are read: each with its protocol, split and source.
+
+``published/*.csv`` have the columns model, task, metric, score (per cent; empty where none was published or known),
+protocol, split and source. ``published/leaderboard.csv`` is the HEAR leaderboard, byte for byte. A user's overlay
+file of the same columns replaces or adds rows, e.g. the DeLoRes-M figures, which are left empty here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from hear_delores.errors import DeloresError, did_you_mean
+
+__all__ = ["COLUMNS", "PAPERS", "PublishedFigure", "published_figures", "published_text", "read_figures"]
+
+COLUMNS = ("model", "task", "metric", "score", "protocol", "split", "source")
+PAPERS = {
+    "delores": ("delores_linear.csv", "delores_transfer.csv", "delores_random_init.csv", "byola_readme.csv"),
+    "hear": ("leaderboard.csv",),
+}
+
+
+@dataclass(frozen=True)
+class PublishedFigure:
+    """One published score in per cent, None where there is none; ``task`` is a task or a leaderboard column."""
+
+    model: str
+    task: str
+    metric: str
+    score: float | None
+    protocol: str
+    split: str
+    source: str
+
+
+def published_text(name: str) -> str:
+    """The content of a file in ``published/``, line ends and all."""
+    return files("benchmarks.reading").joinpath("published", name).read_bytes().decode("utf-8")
+
+
+def published_figures(paper: str, overlay: str | Path | None = None) -> list[PublishedFigure]:
+    """The figures that a paper's tables are read beside, in the order of their tables.
+
+    Args:
+        paper: ``delores`` (the paper's tables 4, 5 and 6, and BYOL-A's README) or ``hear`` (the leaderboard).
+        overlay: a CSV of the same columns; a row replaces that of its model, task and protocol, or is added.
+
+    Raises:
+        DeloresError: an unknown paper, or an overlay with a wrong column or score.
+    """
+    if paper not in PAPERS:
+        raise DeloresError(f"unknown paper {paper!r}. {did_you_mean(paper, PAPERS)}")
+    found: dict[tuple[str, str, str], PublishedFigure] = {}
+    figures: Iterable[PublishedFigure]
+    if paper == "hear":
+        figures = _leaderboard_figures()
+    else:
+        figures = [figure for name in PAPERS[paper] for figure in read_figures(published_text(name), name)]
+    # Table 6 repeats DeLoRes of tables 4 and 5 (once 0.1 off): the first one stands.
+    for figure in figures:
+        found.setdefault((figure.model, figure.task, figure.protocol), figure)
+    if overlay is not None:
+        path = Path(overlay)
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DeloresError(f"{path}: cannot be read: {error}") from None
+        for figure in read_figures(text, str(path)):
+            found[figure.model, figure.task, figure.protocol] = figure
+    return list(found.values())
+
+
+def read_figures(text: str, name: str) -> list[PublishedFigure]:
+    """The figures of a CSV's text; ``name`` is what errors call it. Raises DeloresError naming the line."""
+    reader = csv.DictReader(io.StringIO(text))
+    missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
+    if missing:
+        raise DeloresError(f"{name}: expected the columns {', '.join(COLUMNS)}; {missing[0]!r} is missing")
+    figures = []
+    for row in reader:
+        where = f"{name}, line {reader.line_num}"
+        if None in row or any(row[column] is None for column in COLUMNS):
+            raise DeloresError(f"{where}: expected one cell for each of its {len(reader.fieldnames or [])} columns")
+        cells = {column: row[column].strip() for column in COLUMNS}
+        for needed in ("model", "task", "protocol", "source"):
+            if not cells[needed]:
+                raise DeloresError(f"{where}: the column {needed!r} is empty; every figure needs it")
+        score = _score(cells["score"], where)
+        figures.append(PublishedFigure(**{**cells, "score": score}))  # type: ignore[arg-type]
+    return figures
+
+
+def _score(text: str, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not 0 <= score <= 100:
+        raise DeloresError(f"{where}: expected a score in per cent, from 0 to 100, or nothing; got {text!r}")
+    return score
+
+
+def _leaderboard_figures() -> list[PublishedFigure]:
+    from benchmarks.tasks.registry import list_columns
+
+    metrics = {column: specs[0].evaluation[0] for column, specs in list_columns().items()}
+    rows = csv.DictReader(io.StringIO(published_text("leaderboard.csv")))
+    return [
+        PublishedFigure(
+            model=row["Model"],
+            task=column,
+            metric=metrics[column],
+            score=100 * float(row[column]) if row[column] else None,
+            protocol="hear (leaderboard)",
+            split="official",
+            source=f"HEAR leaderboard, {row['Submission Date']}, {row['URL']}",
+        )
+        for row in rows
+        for column in metrics
+    ]

@@ -1,0 +1,154 @@
+"""Comparison tables as LaTeX (booktabs) and as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from benchmarks.reading.tables import ComparisonTable, Line, heading, lines, notes
+
+__all__ = ["escape_latex", "to_html", "to_latex"]
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "±": r"$\pm$", "|": r"\textbar{}",
+}  # fmt: skip
+PREAMBLE = r"""\documentclass{article}
+\usepackage[utf8]{inputenc}
+\usepackage[T1]{fontenc}
+\usepackage[landscape,margin=15mm]{geometry}
+\usepackage{booktabs}
+\usepackage{graphicx}
+\begin{document}
+"""
+
+
+def escape_latex(text: str) -> str:
+    r"""``text`` with every character that LaTeX reads as a command made to print as itself.
+
+    >>> print(escape_latex("top1_acc & 5%"))
+    top1\_acc \& 5\%
+    """
+    return "".join(_SPECIAL.get(character, character) for character in text)
+
+
+def to_latex(tables: Sequence[ComparisonTable], *, document: bool = False) -> str:
+    """All tables as LaTeX ``table`` environments; they need the packages booktabs and graphicx.
+
+    Args:
+        document: a whole document that compiles by itself, instead of what a paper includes.
+    """
+    body = "\n".join(_latex_table(table) for table in tables)
+    if document:
+        return f"{PREAMBLE}{body}\\end{{document}}\n"
+    return f"% \\usepackage{{booktabs}}\n% \\usepackage{{graphicx}}\n{body}"
+
+
+def _latex_table(table: ComparisonTable) -> str:
+    shown, with_protocol = lines(table), bool(table.published)
+    heads = [rf"\rotatebox{{60}}{{{escape_latex(heading(table, task))}}}" for task in table.tasks]
+    columns = "l" * (2 if with_protocol else 1) + "r" * (len(table.tasks) + 1)
+    rows = [_latex_row(["model", *(["protocol"] if with_protocol else []), *heads, "mean"]), r"\midrule"]
+    for number, line in enumerate(shown):
+        if line.published and number and not shown[number - 1].published:
+            rows.append(r"\midrule")
+        cells = [rf"\textbf{{{escape_latex(text)}}}" if best else escape_latex(text) for text, best in line.cells]
+        protocol = [escape_latex(line.protocol)] if with_protocol else []
+        rows.append(_latex_row([escape_latex(line.model), *protocol, *cells, escape_latex(line.mean)]))
+    caption = " ".join([f"Protocol {table.protocol}.", _legend(table), *notes(table)])
+    # A table within the line keeps its size; a wider one shrinks to it.
+    return "\n".join(
+        [
+            r"\begin{table}[p]",
+            r"\centering",
+            rf"\caption{{{escape_latex(caption)}}}",
+            r"\sbox0{%",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}}%",
+            r"\ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\usebox0}\else\usebox0\fi",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    # A cell that begins with [ would be read as an argument of the \\ before it.
+    return " & ".join("{}" + cell if cell.startswith("[") else cell for cell in cells) + r" \\"
+
+
+def _legend(table: ComparisonTable) -> str:
+    marks = ["Best in bold" + (", measured and published apart" if table.published else "")]
+    if any(cell.low is not None for cell in table.cells.values()):
+        marks.append("in brackets 95 % intervals over clips (over folds for k-fold tasks)")
+    if any(cell.spread is not None and cell.low is None for cell in table.cells.values()):
+        marks.append("± is the standard deviation over folds or seeds")
+    marks.append("empty cells have no score and enter no mean")
+    return "; ".join(marks) + "."
+
+
+# --- HTML
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; }
+section { overflow-x: auto; margin-bottom: 2.5rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { text-align: left; padding-bottom: .5rem; }
+th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; }
+thead th { border-top: 2px solid; border-bottom: 1px solid; vertical-align: bottom; white-space: normal; }
+thead small { display: block; font-weight: normal; }
+tbody { border-bottom: 2px solid; }
+tbody.published td, tbody.published th { font-style: italic; }
+tbody.published b { font-style: normal; }
+th:first-child { text-align: left; position: sticky; left: 0; background: Canvas; }
+tbody th { font-weight: normal; }
+td.text { text-align: left; }
+tbody tr:hover > * { background: color-mix(in srgb, CanvasText 10%, Canvas); }
+@media print { section { overflow: visible; } table { font-size: 8pt; } th:first-child { position: static; } }
+"""
+
+
+def to_html(tables: Sequence[ComparisonTable], *, title: str = "Results") -> str:
+    """All tables as one HTML page: light and dark by the reader's setting, wide tables scroll, no request is made."""
+    sections = "\n".join(_html_table(table) for table in tables)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{html.escape(title)}</h1>\n{sections}\n</body>\n</html>\n"
+    )
+
+
+def _html_table(table: ComparisonTable) -> str:
+    with_protocol = bool(table.published)
+    heads = ['<th scope="col">model</th>', *(['<th scope="col">protocol</th>'] if with_protocol else [])]
+    for task in table.tasks:
+        about = heading(table, task)[len(task) + 2 : -1]
+        heads.append(f'<th scope="col">{html.escape(task)}<small>{html.escape(about)}</small></th>')
+    heads.append('<th scope="col">mean</th>')
+    shown = lines(table)
+    bodies = []
+    for published, name in ((False, "measured"), (True, "published")):
+        rows = [_html_row(line, with_protocol) for line in shown if line.published == published]
+        if rows:
+            bodies.append(f'<tbody class="{name}">\n' + "\n".join(rows) + "\n</tbody>")
+    remarks = "".join(f"<li>{html.escape(note)}</li>" for note in notes(table))
+    return (
+        f"<section>\n<table>\n<caption>Protocol <b>{html.escape(table.protocol)}</b>. {html.escape(_legend(table))}"
+        f"</caption>\n<thead><tr>{''.join(heads)}</tr></thead>\n" + "\n".join(bodies) + "\n</table>\n"
+        + (f"<ul>{remarks}</ul>\n" if remarks else "") + "</section>"
+    )  # fmt: skip
+
+
+def _html_row(line: Line, with_protocol: bool) -> str:
+    cells = [
+        f"<td><b>{html.escape(text)}</b></td>" if best else f"<td>{html.escape(text)}</td>" for text, best in line.cells
+    ]
+    protocol = f'<td class="text">{html.escape(line.protocol)}</td>' if with_protocol else ""
+    model, mean = html.escape(line.model), html.escape(line.mean)
+    return f'<tr><th scope="row">{model}</th>{protocol}{"".join(cells)}<td>{mean}</td></tr>'

@@ -1,0 +1,222 @@
+"""A raw corpus as its authors distribute it -> a HEAR task folder, with its counts checked."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.scoring.audio import read_audio
+from benchmarks.tasks.corpora.labels_csv import PrepareReport
+from benchmarks.tasks.corpora.recordings import Reading, Recording
+from benchmarks.tasks.registry import TaskSpec, find_task
+from benchmarks.tasks.writer import Clip, Progress, write_task_folder
+from hear_delores.errors import DeloresError
+from hear_delores.files import atomic_path
+
+__all__ = ["CorpusReport", "check_whole", "crossing_groups", "how_to_obtain", "prepare_corpus", "read_corpus"]
+
+#: So many missing files are named in an error; the list of all is written beside.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class CorpusReport(PrepareReport):
+    """What :func:`prepare_corpus` made.
+
+    Attributes:
+        missing: files that the corpus's lists name and that are not there.
+        subset: "80 of 105,829 recordings" when the corpus was not whole; None when it was.
+    """
+
+    missing: list[str]
+    subset: str | None
+
+
+def prepare_corpus(
+    task: str | TaskSpec,
+    source: str | Path,
+    out: str | Path,
+    *,
+    sample_rate: int = 16000,
+    split: str | None = None,
+    subset: bool = False,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> CorpusReport:
+    """Writes the task folder of ``task`` into ``out`` from the raw corpus in ``source``.
+
+    Args:
+        task: of the registry, with a corpus module.
+        source: the folder that the corpus was unpacked into, or one up to two levels above it.
+        split: one of the task's splits by name; None is its own (the honest one of the DeLoRes tasks).
+        subset: accept a corpus that is not whole. The task's mode then ends in ``_subset`` and its metadata
+            state how much of the corpus it holds, so that no table can take it for the task.
+        skip_bad: leave out audio that cannot be read, and list it, instead of stopping.
+        overwrite: replace a task folder that is there.
+
+    Raises:
+        DeloresError: an unknown task or split; another layout than the corpus has; recordings missing (how
+            many and which; all names are written to ``<out>/<task folder>.missing.txt``) or too many.
+    """
+    spec = (find_task(task) if isinstance(task, str) else task).for_split(split)
+    reading = read_corpus(spec, source)
+    try:
+        found = check_whole(spec, reading, Path(source), subset)
+    except DeloresError as error:
+        raise DeloresError(f"{error}{_list_missing(Path(out), spec, reading.missing)}") from None
+    crossing = crossing_groups(reading.recordings)
+    if crossing and not reading.own_split:
+        raise DeloresError(f"{spec.name}: the group {crossing[0]!r} crosses splits; this is a defect, please report it")
+    metadata = _metadata(spec, found, len(reading.missing), len(crossing))
+    by_file = {recording.file: recording.path for recording in reading.recordings}
+    skipped: list[str] = []
+
+    def note_bad(_: str, clip: Clip, error: DeloresError) -> None:
+        skipped.append(f"{by_file[clip.file]}: {str(error).removeprefix(f'{by_file[clip.file]}: ')}")
+
+    folder = write_task_folder(
+        out,
+        metadata,
+        {name: _clips(reading.recordings, name) for name in spec.splits},
+        sample_rate,
+        overwrite=overwrite,
+        on_bad=note_bad if skip_bad else None,
+        progress=progress,
+        total=len(reading.recordings),
+    )
+    _missing_list(Path(out), spec).unlink(missing_ok=True)  # of an earlier attempt
+    labels = Counter(recording.label for recording in reading.recordings)
+    return CorpusReport(
+        task=folder,
+        clips_by_split={name: len(folder.labels(name)) for name in folder.splits},
+        clips_by_label={label: labels[label] for label in folder.vocabulary},
+        skipped=skipped,
+        warnings=_warnings(found, reading, crossing),
+        missing=reading.missing,
+        subset=found,
+    )
+
+
+def read_corpus(spec: TaskSpec, source: str | Path) -> Reading:
+    """What the task's corpus module finds in ``source``, not yet counted.
+
+    Raises:
+        DeloresError: the task has no corpus module, or the folder is laid out in another way.
+    """
+    if spec.corpus is None:
+        raise DeloresError(f"{spec.name}: no corpus is read for this task; {how_to_obtain(spec)}")
+    module = importlib.import_module(f"benchmarks.tasks.corpora.{spec.corpus.module}")
+    reading: Reading = module.read(Path(source), spec)
+    doubled = [file for file, n in Counter(recording.file for recording in reading.recordings).items() if n > 1]
+    if doubled:
+        raise DeloresError(f"{source}: two recordings would both become {doubled[0]}; is the corpus there twice?")
+    if empty := [name for name in spec.splits if all(recording.split != name for recording in reading.recordings)]:
+        raise DeloresError(f"{source}: no recording of {spec.name} is in the split {empty[0]!r}")
+    return reading
+
+
+def how_to_obtain(spec: TaskSpec) -> str:
+    """One sentence on how a user gets the task folder."""
+    ways = {
+        "generated": f"`delores prepare {spec.name}` makes it",
+        "prepare": f"`delores prepare {spec.name} --source CORPUS` makes it from {spec.source}",
+        "download": f"`delores download {spec.folder_name}` fetches the official archive",
+    }
+    return " or ".join(ways[way] for way in spec.obtain) or "see its source"
+
+
+def crossing_groups(recordings: list[Recording]) -> list[str]:
+    """The groups that stand in more than one split, sorted."""
+    splits: dict[str, set[str]] = {}
+    for recording in recordings:
+        if recording.group:
+            splits.setdefault(recording.group, set()).add(recording.split)
+    return sorted(group for group, names in splits.items() if len(names) > 1)
+
+
+def check_whole(spec: TaskSpec, reading: Reading, source: Path, subset: bool) -> str | None:
+    """None for the whole corpus, else how much of it is there. Raises DeloresError unless a subset is accepted."""
+    assert spec.corpus is not None
+    recorded = [recording for recording in reading.recordings if recording.slice_s is None]
+    made = len(reading.recordings) - len(recorded)
+    if set(spec.counts) == set(spec.splits):
+        expected = sum(spec.counts.values())
+    else:
+        expected = spec.corpus.recordings if made else spec.clips
+    faults = []
+    if len(recorded) != expected and not (spec.corpus.grows and len(recorded) > expected):
+        faults.append(f"{len(recorded):,} of {expected:,} recordings")
+    by_split = Counter(recording.split for recording in recorded)
+    faults += [f"{name} {by_split[name]:,} of {n:,}" for name, n in spec.counts.items() if by_split[name] != n]
+    if (classes := len({recording.label for recording in reading.recordings})) != spec.classes:
+        faults.append(f"{classes} of {spec.classes} classes")
+    if reading.missing:
+        named = ", ".join(reading.missing[:_NAMED]) + (" ..." if len(reading.missing) > _NAMED else "")
+        faults.append(f"{len(reading.missing):,} listed file(s) missing: {named}")
+    if len(recorded) > expected and not spec.corpus.grows:
+        raise DeloresError(f"{source}: holds more than {spec.name} should: {'; '.join(faults)}; is it another version?")
+    if faults and not subset:
+        raise DeloresError(
+            f"{source}: not the whole corpus of {spec.name}: {'; '.join(faults)}; complete it, or ask for a subset "
+            "(every table will say so)"
+        )
+    return f"{len(recorded):,} of {expected:,} recordings" if faults else None
+
+
+def _list_missing(out: Path, spec: TaskSpec, missing: list[str]) -> str:
+    if len(missing) <= _NAMED:
+        return ""
+    path = _missing_list(out, spec)
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(missing) + "\n", encoding="utf-8")
+    return f"; all names: {path}"
+
+
+def _missing_list(out: Path, spec: TaskSpec) -> Path:
+    return out / f"{spec.folder_name}.missing.txt"
+
+
+def _metadata(spec: TaskSpec, subset: str | None, missing: int, crossing: int) -> dict[str, Any]:
+    metadata = {
+        **spec.to_metadata(),
+        "description": spec.description,
+        "source": spec.source,
+        "licence": spec.licence,
+        "split_name": spec.mode,
+        "split_description": spec.split_description,
+    }
+    if crossing:
+        metadata["groups_crossing_splits"] = crossing
+    if subset is not None:
+        metadata |= {"mode": f"{spec.mode}_subset", "subset": subset, "missing_files": missing}
+    return metadata
+
+
+def _clips(recordings: list[Recording], split: str) -> Iterator[Clip]:
+    for recording in sorted((item for item in recordings if item.split == split), key=lambda item: item.file):
+        if recording.slice_s is None:
+            yield Clip(recording.file, (recording.label,), recording.path)
+        else:
+            samples, rate = _whole_file(recording.path)
+            start, length = (round(seconds * rate) for seconds in recording.slice_s)
+            yield Clip(recording.file, (recording.label,), samples[start : start + length], rate)
+
+
+@functools.lru_cache(maxsize=1)  # the slices of one file come one after the other
+def _whole_file(path: Path) -> tuple[Any, int]:
+    return read_audio(path)
+
+
+def _warnings(subset: str | None, reading: Reading, crossing: list[str]) -> list[str]:
+    warnings = [f"a subset: {subset}"] if subset else []
+    if reading.missing:
+        warnings.append(f"{len(reading.missing):,} file(s) of the corpus's lists are missing")
+    if crossing:
+        warnings.append(f"{len(crossing)} group(s) cross the corpus's own splits, such as {crossing[0]}")
+    return warnings

@@ -1,0 +1,64 @@
+"""NSynth (jsonwav): ``nsynth-{train,valid,test}/examples.json`` and ``audio/<note>.wav``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tasks.corpora.drawing import VALID_OF_PUBLISHED, draw
+from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, find_folder
+from benchmarks.tasks.registry import TaskSpec
+from hear_delores.errors import DeloresError
+
+__all__ = ["read"]
+
+
+def read(source: Path, spec: TaskSpec) -> Reading:
+    """The notes of NSynth with the family of their instrument; the group is the instrument.
+
+    The published figures take ``valid`` as the test set: a tenth of the training instruments then validates.
+    """
+    corpus = find_folder(
+        source, lambda folder: (folder / "nsynth-train").is_dir(), "nsynth-train, nsynth-valid and nsynth-test"
+    )
+    reading = Reading([])
+    if spec.mode == "published":
+        rest = Reading([])
+        _read_part(corpus, "train", "", rest)
+        _read_part(corpus, "valid", "test", reading)
+        reading.recordings += draw(rest.recordings, VALID_OF_PUBLISHED, whole_groups=True)
+        reading.missing += rest.missing
+        return reading
+    for split in ("train", "valid", "test"):
+        _read_part(corpus, split, split, reading)
+    return reading
+
+
+def _read_part(corpus: Path, part: str, split: str, reading: Reading) -> None:
+    folder = corpus / f"nsynth-{part}"
+    listing = Listing()
+    for note, facts in _examples(folder / "examples.json").items():
+        try:
+            label, instrument = str(facts["instrument_family_str"]), str(facts["instrument_str"])
+        except (KeyError, TypeError):
+            raise DeloresError(
+                f"{folder / 'examples.json'}: {note}: expected instrument_family_str and instrument_str"
+            ) from None
+        path = listing.find(folder / "audio", f"{note}.wav")
+        if path is None:
+            reading.missing.append(f"nsynth-{part}/audio/{note}.wav")
+        else:
+            reading.recordings.append(Recording(path, f"{note}.wav", label, split, instrument))
+
+
+def _examples(path: Path) -> dict[str, Any]:
+    try:
+        examples = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DeloresError(f"{path}: no such file; unpack the whole of {path.parent.name}.jsonwav.tar.gz") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DeloresError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(examples, dict):
+        raise DeloresError(f"{path}: expected an object of notes, got {type(examples).__name__}")
+    return examples

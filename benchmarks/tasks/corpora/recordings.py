@@ -1,0 +1,140 @@
+"""What a corpus module hands over: recordings with label, split and group; and how it finds them on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hear_delores.errors import DeloresError
+
+__all__ = [
+    "AUDIO_ENDINGS",
+    "Listing",
+    "Reading",
+    "Recording",
+    "audio_files",
+    "find_folder",
+    "find_folders",
+    "read_lines",
+]
+
+AUDIO_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One clip of the task.
+
+    Attributes:
+        path: the audio file.
+        file: its name in the task folder, ending in ``.wav``.
+        label: its class.
+        split: train, valid, test or foldNN; empty while it is to be drawn.
+        group: speaker, place or source recording, which should not cross splits; empty where it is unknown.
+        slice_s: (start, length) in seconds of the part of the file that is the clip. Such clips are made here,
+            so that they do not count as recordings of the corpus.
+    """
+
+    path: Path
+    file: str
+    label: str
+    split: str = ""
+    group: str = ""
+    slice_s: tuple[float, float] | None = None
+
+
+@dataclass
+class Reading:
+    """What a module found in a corpus.
+
+    Attributes:
+        recordings: every clip of the task, each with a split.
+        missing: files that the corpus's own lists name and that are not there, relative to the source.
+        own_split: True where the corpus's authors made the split: groups that cross it are then theirs, and
+            noted; in a split that is drawn here they are a defect.
+    """
+
+    recordings: list[Recording]
+    missing: list[str] = field(default_factory=list)
+    own_split: bool = True
+
+
+class Listing:
+    """Files by name, whatever the case of their ending, each folder read once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, tuple[dict[str, str], dict[str, str]]] = {}
+
+    def find(self, folder: Path, name: str) -> Path | None:
+        """The file ``name`` in ``folder``: as written, in another case, or as another kind of audio file."""
+        if folder not in self._folders:
+            names = sorted(os.listdir(folder)) if folder.is_dir() else []
+            audio = [name for name in names if Path(name).suffix.lower() in AUDIO_ENDINGS]
+            self._folders[folder] = (
+                {name.casefold(): name for name in names},
+                {Path(name).stem.casefold(): name for name in audio if not name.startswith(".")},
+            )
+        by_name, by_stem = self._folders[folder]
+        found = by_name.get(name.casefold()) or by_stem.get(Path(name).stem.casefold())
+        return folder / found if found else None
+
+
+def audio_files(folder: Path, endings: tuple[str, ...] = AUDIO_ENDINGS) -> list[Path]:
+    """The audio files directly in ``folder``, sorted by name, without hidden ones (macOS leaves ``._*``)."""
+    if not folder.is_dir():
+        return []
+    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    return [folder / name for name in names if Path(name).suffix.lower() in endings]
+
+
+def find_folder(source: Path, fits: Callable[[Path], bool], expected: str) -> Path:
+    """The one folder that ``fits``: ``source`` or a folder up to two levels below it.
+
+    Raises:
+        DeloresError: none does, or several on the highest level where one does, saying what was expected.
+    """
+    found = find_folders(source, fits)
+    if not found:
+        raise DeloresError(f"{source}: expected {expected}, here or up to two folders below; found {_content(source)}")
+    if len(found) > 1:
+        raise DeloresError(f"{source}: expected {expected} once; found it in {' and '.join(map(str, found))}")
+    return found[0]
+
+
+def find_folders(source: Path, fits: Callable[[Path], bool]) -> list[Path]:
+    """The folders that ``fits``, on the highest level (of ``source`` and two below it) where any does."""
+    if not source.is_dir():
+        raise DeloresError(f"{source}: no such folder; give the folder that the corpus was unpacked into")
+    level = [source]
+    for _ in range(3):
+        if found := [folder for folder in level if fits(folder)]:
+            return found
+        level = [child for folder in level for child in _subfolders(folder)]
+    return []
+
+
+def _subfolders(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    yield from (folder / name for name in names)
+
+
+def _content(folder: Path) -> str:
+    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    return f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}" if names else "an empty folder"
+
+
+def read_lines(path: Path, expected: str) -> list[str]:
+    """The lines of a text file that are not empty, stripped.
+
+    Raises:
+        DeloresError: no such file, or no text; ``expected`` says what it should be.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+        raise DeloresError(f"{path}: {reason}; expected {expected}") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]

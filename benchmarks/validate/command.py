@@ -1,0 +1,152 @@
+"""The command line of the validator: ``delores validate``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from benchmarks.validate.suite import Outcome
+
+__all__ = ["validate"]
+
+STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+
+
+def validate(
+    module: Annotated[str | None, typer.Argument(help="An importable module with the three HEAR functions.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Weights handed to load_model; none calls it without.")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", "-d", help="Where the model is put: cpu, cuda.")] = None,
+    long: Annotated[bool, typer.Option("--long", help="Also 20 minutes of audio, within 16 GB.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the outcome as JSON; - is standard output.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the outcome as JUnit XML.")] = None,
+    explain: Annotated[
+        str | None, typer.Option(metavar="CHECK", help="Say what a check asks, and why; all for every check.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what fails.")] = False,
+) -> None:
+    """Check a model against the HEAR common API: what hear-validator checks, and what it misses.
+
+    Exit code 0: no check failed (there may be warnings). 1: a check failed. 2: nothing could be checked.
+    """
+    from hear_delores.errors import DeloresError
+
+    try:
+        if explain is not None:
+            _explain(explain)
+            return
+        if module is None:
+            raise DeloresError("name a module to validate, or a check with --explain")
+        for path in (json_file, junit):  # known before minutes of checks, not after them
+            if path is not None and not path.absolute().parent.is_dir():
+                raise DeloresError(f"{path}: its folder does not exist")
+        _find(module)
+        outcomes = _run(module, model or "", device, long, quiet, to_stderr=str(json_file) == "-")
+        _write(module, outcomes, json_file, junit)
+    except (DeloresError, OSError) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        raise typer.Exit(2) from None
+    if any(outcome.verdict == "fail" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _find(module: str) -> None:
+    """A module is looked for where the user stands, as ``python -m`` does; one that is nowhere is an error."""
+    from hear_delores.errors import DeloresError
+
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = importlib.util.find_spec(module.split(".")[0])
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise DeloresError(f"no module is called {module!r}: install it, or run from the folder that holds it")
+
+
+def _run(module: str, model: str, device: str | None, long: bool, quiet: bool, *, to_stderr: bool) -> list[Outcome]:
+    from rich.console import Console
+
+    from benchmarks.validate.state import kept
+    from benchmarks.validate.suite import CHECKS, Validation
+
+    # The streams are named now: a model's own output is caught while a check runs, the progress is not.
+    shown = Console(file=sys.stderr if to_stderr else sys.stdout, highlight=False, markup=False, soft_wrap=True)
+    status = Console(file=sys.stderr, highlight=False, markup=False)
+    outcomes: list[Outcome] = []
+    with status.status("", spinner="dots") if status.is_terminal and not quiet else _Silent() as spinner, kept():
+        validation = Validation(
+            module,
+            model,
+            device=device,
+            long=long,
+            progress=lambda check: spinner.update(f"{check.name} ({len(outcomes) + 1} of {len(CHECKS)})"),
+        )
+        for outcome in validation:
+            outcomes.append(outcome)
+            if not quiet or outcome.verdict == "fail":
+                _show(shown, outcome)
+    counts = {verdict: sum(o.verdict == verdict for o in outcomes) for verdict in STYLES}
+    if not quiet:
+        shown.print(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
+        noted = [o.check.name for o in outcomes if o.verdict in ("fail", "warn")]
+        if noted:
+            shown.print(f"What a check asks, and why: delores validate --explain {noted[0]}", style="dim")
+    return outcomes
+
+
+class _Silent:
+    """Progress where nobody watches."""
+
+    def __enter__(self) -> _Silent:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def update(self, _: str) -> None: ...
+
+
+def _show(shown: Any, outcome: Outcome) -> None:
+    from rich.text import Text
+
+    notes = [finding.message for finding in outcome.findings] or [outcome.reason]
+    if not any(notes) and outcome.seconds >= 1:
+        notes = [f"{outcome.seconds:.0f} s"]
+    line = Text.assemble((f"{outcome.verdict:5}", STYLES[outcome.verdict]), f"{outcome.check.name:22}")
+    shown.print(line, "; ".join(notes))
+
+
+def _write(module: str, outcomes: list[Outcome], json_file: Path | None, junit: Path | None) -> None:
+    from benchmarks.validate.report import to_json, to_junit
+    from hear_delores.files import atomic_path, write_json
+
+    if json_file is not None and str(json_file) == "-":
+        sys.stdout.write(json.dumps(to_json(module, outcomes), indent=1) + "\n")
+    elif json_file is not None:
+        write_json(json_file, to_json(module, outcomes))
+    if junit is not None:
+        with atomic_path(junit) as temporary:
+            temporary.write_text(to_junit(module, outcomes), encoding="utf-8")
+
+
+def _explain(name: str) -> None:
+    import textwrap
+
+    from benchmarks.validate.suite import CHECKS, find_check, load_checks
+
+    load_checks()
+    for check in CHECKS.values() if name == "all" else [find_check(name)]:
+        origin = "hear-validator makes it too" if check.official else "hear-validator does not make it"
+        after = f"; runs after {', '.join(check.needs)}" if check.needs else ""
+        sys.stdout.write(f"{check.name} ({origin}{after})\n")
+        sys.stdout.write(textwrap.fill(check.explanation, 100, initial_indent="  ", subsequent_indent="  ") + "\n")

@@ -1,0 +1,98 @@
+"""Intervals hold the truth as often as they say, and say what they were drawn over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap, ttest_1samp
+
+from benchmarks.perf.interval_coverage import coverage, draw_accuracy, draw_ranks, fold_coverage, truths
+from benchmarks.reading.intervals import bootstrap_weights, clip_interval, fold_interval, record_interval
+from benchmarks.reading.weighted import statistic
+from benchmarks.results import FoldPredictions
+
+
+@pytest.mark.parametrize("metric", ["top1_acc", "aucroc"])
+def test_intervals_hold_a_known_score(metric: str) -> None:
+    # 300 draws: 95 % has a standard error of 1.3 %; the full 1,000 are benchmarks/perf/interval_coverage.py.
+    random = np.random.default_rng(0)
+    draw = (lambda: draw_accuracy(300, random)) if metric == "top1_acc" else (lambda: draw_ranks(metric, 300, random))
+    assert 0.91 <= coverage(draw, truths()[metric], 300) <= 0.985
+
+
+def test_fold_intervals_hold_a_known_score_where_a_percentile_bootstrap_does_not() -> None:
+    student, percentile = fold_coverage(5, 1000, np.random.default_rng(0))
+    assert 0.93 <= student <= 0.97
+    assert percentile < 0.9
+
+
+def test_a_clip_interval_is_scipys_bca_interval() -> None:
+    found = draw_accuracy(400, np.random.default_rng(3))
+    right = found.influence() + found.value
+    expected = bootstrap((right,), np.mean, method="BCa", n_resamples=9999, rng=0).confidence_interval
+    interval = clip_interval([found], draws=9999)
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=0.006)
+    assert interval.over == "400 clips"
+
+
+def test_a_fold_interval_is_students_and_stays_in_the_metrics_range() -> None:
+    scores = [0.5, 0.6, 0.55, 0.7]
+    expected = ttest_1samp(scores, 0).confidence_interval(0.95)
+    found = fold_interval(scores)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert found.over == "4 folds"
+    high = fold_interval([0.9, 1.0])
+    assert high is not None
+    assert high.high == 1.0
+    assert fold_interval([0.9, math.nan]) is None
+
+
+def test_all_clips_right_gives_the_exact_bound() -> None:
+    target = np.tile([1.0, 0.0], (20, 1))
+    found = clip_interval([statistic("top1_acc", FoldPredictions(target, target, np.arange(20).astype(str)))])
+    assert found is not None
+    assert (found.low, found.high) == (pytest.approx(0.025 ** (1 / 20)), 1.0)
+
+
+def test_draws_are_the_same_for_all_models_and_sum_to_the_clips() -> None:
+    weights = bootstrap_weights(50, 100)
+    assert (weights.sum(axis=0, dtype=int) == 50).all()
+    assert weights is bootstrap_weights(50, 100)
+    assert not np.array_equal(weights, bootstrap_weights(50, 100, 1))
+
+
+def test_record_intervals_of_one_split_of_folds_and_of_seeds(saved: Callable, make_fold: Callable) -> None:
+    one = saved({"test": make_fold(120, 1.5, 0)}, metrics=("top1_acc", "mAP"))
+    found = record_interval(one)
+    assert found is not None
+    assert found.low < one.primary_score < found.high
+    assert found.over == "120 clips"
+    average = record_interval(one, "mAP")
+    assert average is not None
+    assert average.low < one.scores["mAP"] < average.high
+    other = saved({"test": make_fold(120, 1.5, 1)}, seed=43)
+    both = record_interval([one, other])
+    assert both is not None
+    assert both.low < (one.primary_score + other.primary_score) / 2 < both.high
+    folds = saved({f"fold{i:02d}": make_fold(40, 1.5, i) for i in range(3)}, task="folded")
+    kfold = record_interval(folds)
+    assert kfold is not None
+    assert kfold.over == "3 folds"
+
+
+def test_predictions_of_another_run_are_refused(saved: Callable, make_fold: Callable) -> None:
+    record = saved({"test": make_fold(50, 1.5, 0)})
+    other = saved({"test": make_fold(50, 0.1, 1)}, task="other")
+    (Path(record.folder) / "predictions.npz").write_bytes((Path(other.folder) / "predictions.npz").read_bytes())
+    with pytest.raises(ValueError, match="the record says") as caught:
+        record_interval(record)
+    assert "\n" not in str(caught.value)
+    (Path(record.folder) / "predictions.npz").write_bytes(b"PK damaged")
+    with pytest.raises(ValueError, match="damaged predictions"):
+        record_interval(record)

@@ -1,0 +1,404 @@
+"""Archives from a local server that breaks off, stalls, lies about lengths and serves the wrong bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import typer
+from typer.testing import CliRunner
+
+from benchmarks.tasks import download as fetching
+from benchmarks.tasks.command import download as command
+from benchmarks.tasks.download import Fetch, RemoteFile, download_task, fetch, list_record, plan_downloads
+from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.registry import TaskSpec, find_task
+from benchmarks.tasks.unpack import unpack_task
+from benchmarks.tasks.writer import Clip, write_task_folder
+from hear_delores.errors import DeloresError
+
+QUICK = Fetch(timeout_s=0.3, attempts=2, pause_s=0.01)
+NAME = "hear2021-esc50-v2.0.0-full-48000.tar.gz"
+BODY = np.random.default_rng(0).bytes(1 << 20)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves ``files`` with one fault per answer from ``faults`` (none left: no fault); remembers the ranges asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.faults: list[str] = []
+        self.asked: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is what these tests are about."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+    def do_GET(self) -> None:
+        self.close_connection = True
+        fault = self.server.faults.pop(0) if self.server.faults else ""
+        wanted = self.headers.get("Range", "")
+        self.server.asked.append(wanted)
+        body = self.server.files.get(self.path)
+        if body is None or fault.isdecimal():
+            self.send_error(int(fault) if fault.isdecimal() else 404)
+            return
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and fault != "no ranges" else 0
+        shown = start + 1 if fault == "other range" else start
+        rest = body[start:]
+        if fault == "wrong bytes":
+            rest = b"\0" * len(rest)
+        if fault == "too much":
+            rest += b"more"
+        length = len(rest) // 2 if fault == "short length" else len(rest)
+        self.send_response(206 if wanted and fault != "no ranges" else 200)
+        if wanted and fault != "no ranges":
+            self.send_header("Content-Range", f"bytes {shown}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(length + 1000 if fault == "long length" else length))
+        self.end_headers()
+        if fault in ("breaks", "stalls", "short length"):
+            self.wfile.write(rest[: len(rest) // 2])
+            self.wfile.flush()
+            if fault == "stalls":
+                time.sleep(0.8)
+        elif fault != "nothing":
+            self.wfile.write(rest)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+
+
+def offer(server: Server, name: str = NAME, body: bytes = BODY, md5: str | None = None) -> RemoteFile:
+    server.files[f"/{name}"] = body
+    return RemoteFile(name, len(body), md5 or hashlib.md5(body).hexdigest(), f"{server.url}/{name}")
+
+
+# --- one file
+
+
+@pytest.mark.parametrize(
+    ("faults", "ranges"),
+    [
+        ([], [""]),
+        (["breaks"], ["", f"bytes={len(BODY) // 2}-"]),
+        (["stalls"], ["", f"bytes={len(BODY) // 2}-"]),
+        (["short length"], ["", f"bytes={len(BODY) // 2}-"]),
+        (["long length"], [""]),
+        (["nothing"], ["", ""]),
+        (["503"], ["", ""]),
+        (["breaks", "breaks", "breaks"], ["", *(f"bytes={len(BODY) - len(BODY) // 2**n}-" for n in (1, 2, 3))]),
+        (["breaks", "no ranges"], ["", f"bytes={len(BODY) // 2}-"]),
+        (["breaks", "nothing"], ["", f"bytes={len(BODY) // 2}-", f"bytes={len(BODY) // 2}-"]),
+    ],
+    ids=lambda value: ",".join(value) or "none" if isinstance(value, list) else None,
+)
+def test_a_faulty_server_still_gives_the_file(
+    server: Server, tmp_path: Path, faults: list[str], ranges: list[str]
+) -> None:
+    file = offer(server)
+    server.faults = faults
+    seen: list[tuple[int, int]] = []
+    path = fetch(file, tmp_path, QUICK, lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == BODY
+    assert server.asked == ranges
+    assert seen[-1] == (len(BODY), len(BODY))
+    assert [entry.name for entry in tmp_path.iterdir()] == [NAME]
+
+
+def test_an_answer_that_starts_elsewhere_is_not_appended(server: Server, tmp_path: Path) -> None:
+    server.faults = ["breaks", "other range"]
+    assert fetch(offer(server), tmp_path, QUICK).read_bytes() == BODY
+    assert server.asked == ["", "bytes=524288-", "bytes=524288-"]
+
+
+def test_pieces_that_do_not_fit_are_fetched_anew_once(server: Server, tmp_path: Path) -> None:
+    server.faults = ["breaks", "wrong bytes"]
+    assert fetch(offer(server), tmp_path, QUICK).read_bytes() == BODY
+    assert server.asked == ["", "bytes=524288-", ""]
+    (tmp_path / NAME).unlink()
+    server.faults = ["breaks", "wrong bytes", "wrong bytes"]
+    with pytest.raises(DeloresError, match="the checksum is"):
+        fetch(offer(server), tmp_path, QUICK)
+
+
+def test_a_server_that_brings_nothing_is_given_up_and_gone_on_with_later(server: Server, tmp_path: Path) -> None:
+    file = offer(server)
+    server.faults = ["breaks", "nothing", "nothing"]
+    with pytest.raises(DeloresError, match=r"2 times in a row; 524,288 of 1,048,576 bytes are kept: .*same command"):
+        fetch(file, tmp_path, QUICK)
+    assert [entry.name for entry in tmp_path.iterdir()] == [f"{NAME}.part"]
+    server.asked.clear()
+    assert fetch(file, tmp_path, QUICK).read_bytes() == BODY
+    assert server.asked == ["bytes=524288-"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("404", "the server answers 404"),
+        ("wrong bytes", "the checksum is .*, the record states"),
+        ("too much", "sent more than the 1,048,576 bytes"),
+    ],
+)
+def test_what_cannot_be_mended_is_said_in_one_line(server: Server, tmp_path: Path, fault: str, message: str) -> None:
+    file = offer(server)
+    server.faults = [fault]
+    with pytest.raises(DeloresError, match=message) as caught:
+        fetch(file, tmp_path, QUICK)
+    assert file.url in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []  # nothing wrong is kept
+
+
+def test_a_record_that_states_a_wrong_checksum(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DeloresError, match=f"the record states {'0' * 32}"):
+        fetch(offer(server, md5="0" * 32), tmp_path, QUICK)
+
+
+def test_a_damaged_rest_of_an_earlier_run_is_fetched_anew(server: Server, tmp_path: Path) -> None:
+    file = offer(server)
+    (tmp_path / f"{NAME}.part").write_bytes(b"x" * 1000)
+    assert fetch(file, tmp_path, QUICK).read_bytes() == BODY
+    assert server.asked == ["bytes=1000-", ""]
+    (tmp_path / NAME).unlink()
+    (tmp_path / f"{NAME}.part").write_bytes(b"x" * (len(BODY) + 1))  # longer than the file
+    assert fetch(file, tmp_path, QUICK).read_bytes() == BODY
+
+
+def test_what_is_whole_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    file = offer(server)
+    fetch(file, tmp_path, QUICK)
+    server.asked.clear()
+    fetch(file, tmp_path, QUICK)
+    assert server.asked == []
+    (tmp_path / NAME).write_bytes(b"\0" * len(BODY))
+    assert fetch(file, tmp_path, QUICK).read_bytes() == BODY
+
+
+def test_no_server_and_no_http(tmp_path: Path) -> None:
+    for url, message in (("http://127.0.0.1:9/x", "no connection"), ("file:///etc/passwd", "begins with https")):
+        with pytest.raises(DeloresError, match=message):
+            fetch(RemoteFile("x", 1, "0" * 32, url), tmp_path, QUICK)
+
+
+# --- the record
+
+
+def record(server: Server, *files: RemoteFile) -> str:
+    entries = [{"key": f.name, "size": f.size, "checksum": f"md5:{f.md5}", "links": {"self": f.url}} for f in files]
+    server.files["/record"] = json.dumps({"id": 1, "files": entries}).encode()
+    return f"{server.url}/record"
+
+
+def test_a_record_lists_its_files(server: Server) -> None:
+    file = offer(server)
+    url = record(server, file)
+    server.faults = ["503"]
+    assert list_record(url, QUICK) == [file]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<html>",
+        "[]",
+        '{"files": []}',
+        '{"files": [{"key": "a", "size": 1, "checksum": "sha1:00", "links": {"self": "http://x"}}]}',
+        '{"files": [{"key": "../a", "size": 1, "checksum": "md5:%s", "links": {"self": "http://x"}}]}' % ("0" * 32),
+        '{"files": [{"key": "a", "checksum": "md5:%s", "links": {"self": "http://x"}}]}' % ("0" * 32),
+    ],
+)
+def test_a_record_of_another_form_is_refused(server: Server, text: str) -> None:
+    server.files["/record"] = text.encode()
+    with pytest.raises(DeloresError, match=r"/record: ") as caught:
+        list_record(f"{server.url}/record", QUICK)
+    assert "\n" not in str(caught.value)
+
+
+# --- a task
+
+
+def archive(
+    folder: Path, spec: TaskSpec, extra: Callable[[tarfile.TarFile], None] | None = None, top: str = ""
+) -> bytes:
+    """A small task in an archive as the official ones are laid out."""
+    clips = {
+        split: [Clip(f"{split}.wav", ["dog" if index % 2 else "hen"], 0.1 * np.sin(np.arange(480) / 9), 48000)]
+        for index, split in enumerate(spec.splits)
+    }
+    task = write_task_folder(folder, {**spec.to_metadata(), "sample_duration": 0.01}, clips, 48000, overwrite=True)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.add(task.path, top or f"hear-2021.0.6/tasks/{spec.folder_name}")
+        if extra is not None:
+            extra(tar)
+    return packed.getvalue()
+
+
+def test_a_task_is_fetched_unpacked_and_then_left_alone(server: Server, tmp_path: Path) -> None:
+    spec = find_task("esc50")
+    files = [
+        offer(server, body=archive(tmp_path / "made", spec)),
+        offer(server, "hear2021-tfds_gtzan-1.0.0-full-48000.tar.gz"),
+        offer(server, NAME.replace("48000", "16000")),
+    ]
+    out = tmp_path / "tasks"
+    [plan] = plan_downloads([spec], out, files)
+    assert (plan.file, plan.present, plan.missing, plan.is_ready) == (files[0], 0, files[0].size, False)
+    server.faults = ["breaks"]
+    path = download_task(plan, out, QUICK)
+    assert path == out / "esc50-v2.0.0-full"
+    assert TaskFolder.open(path).sample_rates == [48000]
+    assert not list((out / fetching.WORK_FOLDER).iterdir())
+    [again] = plan_downloads([spec], out, files)
+    assert (again.is_ready, again.missing) == (True, 0)
+    server.asked.clear()
+    assert download_task(again, out, QUICK) == path
+    assert server.asked == []
+    (path / "fold00.json").unlink()  # no longer whole
+    [damaged] = plan_downloads([spec], out, files)
+    with pytest.raises(DeloresError, match="is not the whole task; move it away"):
+        download_task(damaged, out, QUICK)
+
+
+def test_a_plan_counts_what_is_here(server: Server, tmp_path: Path) -> None:
+    file = offer(server)
+    (tmp_path / fetching.WORK_FOLDER).mkdir()
+    (tmp_path / fetching.WORK_FOLDER / f"{NAME}.part").write_bytes(BODY[:1000])
+    [plan] = plan_downloads([find_task("esc50")], tmp_path, [file])
+    assert (plan.present, plan.missing) == (1000, len(BODY) - 1000)
+    with pytest.raises(DeloresError, match=r"expected one archive \*fsd50k-v1.0-full-48000.tar.gz"):
+        plan_downloads([find_task("fsd50k")], tmp_path, [file])
+    with pytest.raises(DeloresError, match="no official archive"):
+        plan_downloads([find_task("bird_song")], tmp_path, [file])
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = plan_downloads([find_task("esc50")], tmp_path, [offer(server)])
+    monkeypatch.setattr(fetching, "free_bytes", lambda _: len(BODY))
+    with pytest.raises(DeloresError, match="are free; choose another folder"):
+        fetching.check_space(plans, tmp_path)
+    monkeypatch.setattr(fetching, "free_bytes", lambda _: 10 * len(BODY))
+    assert fetching.check_space(plans, tmp_path) == (len(BODY), 10 * len(BODY))
+
+
+# --- unpacking
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> Callable[[tarfile.TarFile], None]:
+    def add(tar: tarfile.TarFile) -> None:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname, info.size = kind, link, 4 if kind == tarfile.REGTYPE else 0
+        tar.addfile(info, io.BytesIO(b"evil"))
+
+    return add
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (member("../evil"), "leads out"),
+        (member("hear-2021.0.6/../../evil"), "leads out"),
+        (member("/tmp/evil"), "leads out"),
+        (member("a\\..\\evil"), "leads out"),
+        (member("C:evil"), "leads out"),
+        (member("link", tarfile.SYMTYPE, "/etc"), "link or device"),
+        (member("link", tarfile.SYMTYPE, ".."), "link or device"),
+        (member("hard", tarfile.LNKTYPE, "../evil"), "link or device"),
+        (member("pipe", tarfile.FIFOTYPE), "link or device"),
+        (member("disk", tarfile.BLKTYPE), "link or device"),
+        (member("hear-2021.0.6/tasks/esc50-v2.0.0-full/fold00.json"), "damaged archive"),
+        (member("other/task_metadata.json"), "found 2 of them"),
+    ],
+    ids=str,
+)
+def test_nothing_is_written_outside(tmp_path: Path, extra: Callable[[tarfile.TarFile], None], message: str) -> None:
+    spec = find_task("esc50")
+    path = tmp_path / "in" / "x.tar.gz"
+    path.parent.mkdir()
+    path.write_bytes(archive(tmp_path / "made", spec, extra))
+    before = {os.path.join(where, name) for where, _, names in os.walk(tmp_path) for name in names}
+    with pytest.raises(DeloresError, match=message):
+        unpack_task(path, tmp_path / "out" / spec.folder_name, spec)
+    assert {os.path.join(where, name) for where, _, names in os.walk(tmp_path) for name in names} == before
+    assert not Path("/tmp/evil").exists()
+
+
+@pytest.mark.parametrize("top", ["esc50-v2.0.0-full", "./tasks/esc50-v2.0.0-full", "x"])
+def test_the_task_is_found_wherever_it_lies_in_the_archive(tmp_path: Path, top: str) -> None:
+    spec = find_task("esc50")
+    path = tmp_path / "x.tar.gz"
+    path.write_bytes(archive(tmp_path / "made", spec, top=top))
+    task = unpack_task(path, tmp_path / "out" / spec.folder_name, spec)
+    assert task.n_clips == 5
+    assert soundfile.info(task.audio_file("fold03", "fold03.wav", 48000)).frames == 480
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == [spec.folder_name]
+
+
+def test_other_content_is_refused(tmp_path: Path) -> None:
+    spec, path = find_task("esc50"), tmp_path / "x.tar.gz"
+    good = archive(tmp_path / "made", spec)
+    for content, message in ((good[: len(good) // 2], "damaged archive"), (b"<html>", "damaged archive")):
+        path.write_bytes(content)
+        with pytest.raises(DeloresError, match=message):
+            unpack_task(path, tmp_path / "out" / spec.folder_name, spec)
+    path.write_bytes(good)
+    with pytest.raises(DeloresError, match=r"holds the task esc50-v2.0.0-full, expected libricount"):
+        unpack_task(path, tmp_path / "out" / "libricount-v1.0.0-hear2021-full", find_task("libricount"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+# --- the command
+
+
+def test_the_command_says_sizes_first_and_goes_on_after_a_failure(server: Server, tmp_path: Path) -> None:
+    good, bad = find_task("esc50"), find_task("libricount")
+    url = record(
+        server,
+        offer(server, body=archive(tmp_path / "made", good)),
+        offer(server, f"hear2021-{bad.folder_name}-48000.tar.gz", md5="0" * 32),
+    )
+    app = typer.Typer()
+    app.command()(command)
+    words = ["libricount", "esc50", "--out", str(tmp_path / "tasks"), "--record-url", url, "--attempts", "1"]
+    dry = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert dry.exit_code == 0
+    assert "libricount-v1.0.0-hear2021-full: 0.001 GB" in dry.output
+    assert "to fetch: 0.00 GB; free in" in dry.output
+    assert not (tmp_path / "tasks").exists()
+    ran = CliRunner().invoke(app, words)
+    assert isinstance(ran.exception, DeloresError)
+    assert "1 of 2 tasks could not be fetched: libricount" in str(ran.exception)
+    assert str(tmp_path / "tasks" / "esc50-v2.0.0-full") in ran.output
+    refused = CliRunner().invoke(app, ["bird_song", "--record-url", url])
+    assert "no official archive" in str(refused.exception)
