@@ -371,12 +371,12 @@ def progress_bar(quiet: bool, title: str) -> Iterator[Any]:
 
 def register_rooms() -> None:
     """The commands that live in the rooms that they belong to."""
-    from benchmarks.reading.command import standings, submit, tables
+    from benchmarks.reading.command import compare, standings, submit, tables
     from benchmarks.tasks.command import download
     from benchmarks.validate.command import validate
     from pretrain.command import command as pretrain
 
-    for command in (download, pretrain, validate, tables, submit, standings):
+    for command in (download, pretrain, validate, tables, compare, submit, standings):
         app.command(command.__name__ if command is not pretrain else "pretrain")(command)
 
 

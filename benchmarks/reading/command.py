@@ -1,4 +1,4 @@
-"""The commands of what people read: tables, submit, standings. Libraries load when a command runs."""
+"""The commands of what people read: tables, compare, submit, standings. Libraries load when a command runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["standings", "submit", "tables"]
+__all__ = ["compare", "standings", "submit", "tables"]
 
 FORMATS = {"md": "tables.md", "csv": "results.csv", "tex": "tables.tex", "html": "tables.html"}
 Results = Annotated[list[Path], typer.Argument(help="Folders of result records.")]
@@ -69,6 +69,23 @@ def tables(
             continue
         with atomic_path(out / FORMATS[name]) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def compare(
+    result_a: Annotated[Path, typer.Argument(help="A result record's folder, or a folder of one model's results.")],
+    result_b: Annotated[Path, typer.Argument(help="The same of the other model.")],
+    protocol: Annotated[str | None, typer.Option("--protocol", "-p", help="Where the two share several.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two models clip by clip: difference, 95 % interval and p-value, per task and over tasks."""
+    from benchmarks.reading.compare import compare_records
+    from benchmarks.results import load_records
+
+    found = compare_records(load_records([result_a]), load_records([result_b]), protocol=protocol)
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_json(), indent=1) + "\n")
+        return
+    _print_comparison(found)
 
 
 def submit(

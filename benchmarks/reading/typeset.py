@@ -47,7 +47,7 @@ def to_latex(tables: Sequence[ComparisonTable], *, document: bool = False) -> st
 
 def _latex_table(table: ComparisonTable) -> str:
     shown, with_protocol = lines(table), bool(table.published)
-    heads = [rf"\rotatebox{{60}}{{{escape_latex(heading(table, task))}}}" for task in table.tasks]
+    heads = [rf"\rotatebox{{60}}{{\shortstack[l]{{{_two_lines(table, task)}}}}}" for task in table.tasks]
     columns = "l" * (2 if with_protocol else 1) + "r" * (len(table.tasks) + 1)
     rows = [_latex_row(["model", *(["protocol"] if with_protocol else []), *heads, "mean"]), r"\midrule"]
     for number, line in enumerate(shown):
@@ -56,13 +56,16 @@ def _latex_table(table: ComparisonTable) -> str:
         cells = [rf"\textbf{{{escape_latex(text)}}}" if best else escape_latex(text) for text, best in line.cells]
         protocol = [escape_latex(line.protocol)] if with_protocol else []
         rows.append(_latex_row([escape_latex(line.model), *protocol, *cells, escape_latex(line.mean)]))
-    caption = " ".join([f"Protocol {table.protocol}.", _legend(table), *notes(table)])
+    caption = f"Protocol {table.protocol}. {_legend(table)}"
+    remarks = escape_latex(" ".join(notes(table)))
+    below = [r"\par\medskip", rf"\parbox{{\textwidth}}{{\footnotesize {remarks}}}"] if remarks else []
     # A table within the line keeps its size; a wider one shrinks to it.
     return "\n".join(
         [
             r"\begin{table}[p]",
             r"\centering",
             rf"\caption{{{escape_latex(caption)}}}",
+            r"\medskip",
             r"\sbox0{%",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
@@ -70,10 +73,16 @@ def _latex_table(table: ComparisonTable) -> str:
             r"\bottomrule",
             r"\end{tabular}}%",
             r"\ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\usebox0}\else\usebox0\fi",
+            *below,
             r"\end{table}",
             "",
         ]
     )
+
+
+def _two_lines(table: ComparisonTable, task: str) -> str:
+    about = heading(table, task)[len(task) + 1 :]
+    return rf"{escape_latex(task)}\\{{\footnotesize {escape_latex(about)}}}"
 
 
 def _latex_row(cells: Sequence[str]) -> str:
