@@ -187,18 +187,20 @@ def _print_comparison(found: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = f"A = {found.label_a}, B = {found.label_b}, protocol {found.protocol}"
-    table = Table(title=title, title_justify="left", pad_edge=False)
-    for column in ("task", "metric", "A", "B", "A - B", "95 % interval", "p", "p (Holm)", "clips", "folds A ahead"):
-        table.add_column(column, justify="left" if column in ("task", "metric") else "right")
-    for row in found.tasks:
-        metric = row.metric if row.maximise else f"{row.metric}, lower is better"
-        table.add_row(
-            row.task, metric, f"{row.score_a:.3f}", f"{row.score_b:.3f}", f"{row.difference:+.3f}",
-            f"{row.low:+.3f} to {row.high:+.3f}", f"{row.p:.4f}", f"{row.p_holm:.4f}", f"{row.n_clips:,}",
-            f"{row.folds_a} of {row.n_folds}",
-        )  # fmt: skip
     console = Console(highlight=False, markup=False)
+    console.print(f"A = {found.label_a}, B = {found.label_b}, protocol {found.protocol}", soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("task", overflow="fold")
+    for column in ("A", "B", "A - B [95 % interval]", "p", "p Holm"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in found.tasks:
+        about = [row.metric, *([] if row.maximise else ["lower is better"]), f"{row.n_clips:,} clips"]
+        if row.n_folds > 1:
+            about.append(f"A ahead on {row.folds_a} of {row.n_folds} folds")
+        table.add_row(
+            f"{row.task}\n  {', '.join(about)}", f"{row.score_a:.3f}", f"{row.score_b:.3f}",
+            f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]", f"{row.p:.4f}", f"{row.p_holm:.4f}",
+        )  # fmt: skip
     console.print(table)
     count = len(found.tasks) - len(found.left_out)
     if count:

@@ -340,7 +340,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> Callable
         (member("hear-2021.0.6/tasks/esc50-v2.0.0-full/fold00.json"), "damaged archive"),
         (member("other/task_metadata.json"), "found 2 of them"),
     ],
-    ids=str,
+    ids=map(str, range(12)),
 )
 def test_nothing_is_written_outside(tmp_path: Path, extra: Callable[[tarfile.TarFile], None], message: str) -> None:
     spec = find_task("esc50")
