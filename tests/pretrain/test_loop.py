@@ -166,12 +166,14 @@ def test_being_asked_to_stop_saves_the_last_step(clips: Path, tmp_path: Path, ti
         if steps == 5:
             signal.raise_signal(signal.SIGINT)
 
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.default_int_handler  # a shell's background job starts with SIGINT ignored
+    before = signal.signal(signal.SIGINT, handler)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pretrain.report.Display.step", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(tiny_m, clips, tmp_path / "a")
     assert signal.getsignal(signal.SIGINT) is handler
+    signal.signal(signal.SIGINT, before)
     assert torch.load(tmp_path / "a/state.pt", weights_only=True)["step"] == 5
     train(tiny_m, clips, tmp_path / "a", resume=True)
     train(tiny_m, clips, tmp_path / "b")
