@@ -9,12 +9,14 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
+import itertools
 import json
 import math
 import os
 from pathlib import Path
 from typing import Any
 
+import soundfile
 from pydantic import ValidationError
 
 from benchmarks.tasks import metadata as rules
@@ -33,6 +35,8 @@ __all__ = [
 
 METADATA_FILE = "task_metadata.json"
 VOCABULARY_FILE = "labelvocabulary.csv"
+#: So many files of a split are asked whether event times are milliseconds.
+UNIT_FILES = 50
 #: Up to this much audio the revision holds the content of every file (under a second of hashing);
 #: above it, names and sizes, which is what a folder of many gigabytes affords on every run.
 HASHED_AUDIO_BYTES = 256 << 20
@@ -85,6 +89,8 @@ class TaskFolder:
             _check_files_once(folder, raw_labels)
         task = cls(folder, metadata, info, vocabulary, raw_labels, _find_sample_rates(folder))
         task._check_audio()
+        if info.embedding_type == "event":
+            task._check_unit()
         return task
 
     @property
@@ -185,6 +191,27 @@ class TaskFolder:
                         f"{self.path}: {len(missing)} audio file(s) of {split}.json missing, "
                         f"such as {rate}/{split}/{min(missing)}"
                     )
+
+    def _check_unit(self) -> None:
+        """No file whose events all end within its seconds, read as milliseconds, speaks for milliseconds."""
+        rate = self.sample_rates[0]
+        lengths = []
+        for split in self.splits:
+            for file, events in itertools.islice(self._raw_labels[split].items(), UNIT_FILES):
+                latest = max((event["end"] for event in events), default=0)
+                try:
+                    duration = soundfile.info(str(self.audio_file(split, file, rate))).duration if latest else 0
+                except soundfile.LibsndfileError:  # for whoever reads the audio to say
+                    continue
+                if latest > duration:
+                    return
+                lengths.append((latest, duration))
+        latest, duration = max(lengths, default=(0, 0))
+        if latest:
+            raise DeloresError(
+                f"{self.path}: no event ends later than {latest:g} ms, in audio of {duration:g} s: its times look like "
+                "seconds; start and end are milliseconds"
+            )
 
 
 def read_json(path: Path) -> Any:

@@ -170,6 +170,21 @@ def test_event_faults_are_named(make_task: Callable[..., Path], events: Any, mes
     assert "test.json: c.wav" in str(caught.value)
 
 
+def test_event_times_in_seconds_are_noticed(make_task: Callable[..., Path]) -> None:
+    in_seconds = {
+        "train": {"a.wav": [{"label": "NA", "start": 0.0, "end": 0.1}, {"label": "7", "start": 0.2, "end": 0.4}]},
+        "valid": {"b.wav": []},
+        "test": {"c.wav": [{"label": "7", "start": 0.02, "end": 0.03}]},
+    }
+    folder = make_task(in_seconds, **EVENT)
+    with pytest.raises(DeloresError, match=r"ends later than 0\.4 ms, in audio of 0\.5 s: its times look like seconds"):
+        TaskFolder.open(folder)
+    in_ms = {**in_seconds, "test": {"c.wav": [{"label": "7", "start": 20, "end": 30}]}}
+    for fine in (in_ms, {split: {f"{split}.wav": []} for split in in_seconds}):  # one long event tells; none is none
+        shutil.rmtree(folder)
+        TaskFolder.open(make_task(fine, **EVENT))
+
+
 def test_one_event_file_in_two_splits_is_refused(make_task: Callable[..., Path]) -> None:
     folder = make_task({**EVENTS, "test": {"a.wav": []}}, **EVENT)
     with pytest.raises(DeloresError, match=r"a\.wav stands in the splits train and test"):
