@@ -19,7 +19,7 @@ import torch
 
 import hear_delores
 from benchmarks.scoring.audio import read_audio
-from benchmarks.scoring.embed_split import SplitJob, embed_split, row_order
+from benchmarks.scoring.embed_split import BatchBound, SplitJob, embed_split, row_order
 from benchmarks.scoring.models import LoadedModel
 from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE, TaskFolder
 from hear_delores.errors import DeloresError
@@ -71,7 +71,8 @@ def embed_task(
     beside and renamed when complete; a killed run is taken up where it stopped, and ends in the same bytes.
 
     Args:
-        batch_seconds: bounds the audio of one call of the model (a longer clip comes alone).
+        batch_seconds: bounds the audio of one call of the model (a longer clip comes alone). A call that runs out of
+            memory halves it.
         skip_bad: leave out clips whose audio cannot be used, and list them, instead of stopping. The
             rows are then those of a task without these clips.
         progress: called with the number of clips done and their total.
@@ -213,8 +214,9 @@ def _embed_splits(
         if progress is not None:
             progress(done, total)
 
+    bound = BatchBound(batch_seconds)
     for split, files in row_order(usable).items():
-        job = SplitJob(model, task, split, files, work, work / PROGRESS_DIR, batch_seconds, count)
+        job = SplitJob(model, task, split, files, work, work / PROGRESS_DIR, bound, count)
         seconds += embed_split(job)
     return seconds
 

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.scoring.audio import read_audio
-from benchmarks.scoring.models import LoadedModel
+from benchmarks.scoring.models import LoadedModel, NotFinite, OutOfMemory
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, write_json
 
-__all__ = ["EmbeddedClip", "SplitJob", "embed_split", "labels_at_timestamps", "row_order"]
+__all__ = ["BatchBound", "EmbeddedClip", "SplitJob", "embed_split", "labels_at_timestamps", "row_order"]
 
 #: Audio that is held at once, in batches: enough that clips of unequal length find others of theirs. One
 #: for events, whose embeddings are many times larger.
@@ -45,6 +45,13 @@ class EmbeddedClip:
     timestamps: list[float] | None = None
 
 
+@dataclass
+class BatchBound:
+    """How much audio a batch may hold, in seconds: less after a batch that was too large for the memory."""
+
+    seconds: float
+
+
 @dataclass(frozen=True)
 class SplitJob:
     """What to embed: the clips of one split in the order of their rows.
@@ -52,6 +59,7 @@ class SplitJob:
     Attributes:
         folder: where the layout's files are written.
         progress_dir: where the journal is kept.
+        bound: seconds of audio per batch; one for all splits of a task.
         on_clips: called with a number of clips that were just done.
     """
 
@@ -61,7 +69,7 @@ class SplitJob:
     files: Sequence[str]
     folder: Path
     progress_dir: Path
-    batch_seconds: float
+    bound: BatchBound
     on_clips: Callable[[int], None] = field(default=lambda count: None)
 
     @property
@@ -181,7 +189,7 @@ class _Journal:
 
 def _windows(job: SplitJob, files: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
     """The clips' audio by file, in order, in portions of a few batches."""
-    limit = WINDOW_BATCHES[job.task.embedding_type] * job.batch_seconds * job.model.sample_rate
+    limit = WINDOW_BATCHES[job.task.embedding_type] * job.bound.seconds * job.model.sample_rate
     window: dict[str, np.ndarray] = {}
     samples = 0
     for file, audio in zip(files, _read_ahead(job, files), strict=True):
@@ -198,7 +206,7 @@ def _read_ahead(job: SplitJob, files: Sequence[str]) -> Iterator[np.ndarray]:
     """The clips' audio at the model's rate, decoded by threads ahead of its use, in order."""
     rate = job.task.nearest_rate(job.model.sample_rate)
     seconds = job.task.info.sample_duration or GUESSED_CLIP_SECONDS
-    ahead = int(min(MAX_READ_AHEAD, max(READERS, job.batch_seconds / seconds)))
+    ahead = int(min(MAX_READ_AHEAD, max(READERS, job.bound.seconds / seconds)))
     waiting: deque[Future[tuple[np.ndarray, int]]] = deque()
     pool = ThreadPoolExecutor(READERS)
     try:
@@ -219,7 +227,7 @@ def _embed_window(job: SplitJob, window: dict[str, np.ndarray]) -> list[tuple[np
         by_length[len(audio)].append(file)
     embedded: dict[str, tuple[np.ndarray, list[float] | None]] = {}
     for length, files in by_length.items():
-        most = max(1, int(job.batch_seconds * job.model.sample_rate / length))
+        most = max(1, int(job.bound.seconds * job.model.sample_rate / length))
         n_batches = -(-len(files) // most)
         for number in range(n_batches):  # batches of even size, rather than full ones and a small rest
             batch = files[len(files) * number // n_batches : len(files) * (number + 1) // n_batches]
@@ -231,16 +239,28 @@ def _embed_window(job: SplitJob, window: dict[str, np.ndarray]) -> list[tuple[np
 def _embed_batch(
     job: SplitJob, batch: Sequence[str], window: dict[str, np.ndarray]
 ) -> list[tuple[np.ndarray, list[float] | None]]:
+    """Each clip's rows and timestamps; a batch that does not fit the memory is halved until it does."""
     audio = np.stack([window[file] for file in batch])
     try:
         if job.task.embedding_type == "scene":
             return [(row[np.newaxis], None) for row in job.model.scene(audio)]
         embeddings, timestamps = job.model.timestamps(audio)
         return [(rows, times.tolist()) for rows, times in zip(embeddings, timestamps, strict=True)]
+    except OutOfMemory as error:
+        if len(batch) == 1:
+            raise _located(error, job, batch) from None
+    except NotFinite as error:
+        raise _located(error, job, [batch[row] for row in error.rows]) from None
     except DeloresError as error:
-        where = batch[0] if len(batch) == 1 else f"{batch[0]} and {len(batch) - 1} more"
-        where = f"task {job.task.folder_name}, {job.split}: {where}"
-        raise DeloresError(f"{error} ({where})") from error.__cause__
+        raise _located(error, job, batch) from error.__cause__
+    half = len(batch) // 2
+    job.bound.seconds = min(job.bound.seconds, audio.size / job.model.sample_rate / 2)
+    return _embed_batch(job, batch[:half], window) + _embed_batch(job, batch[half:], window)
+
+
+def _located(error: DeloresError, job: SplitJob, clips: Sequence[str]) -> DeloresError:
+    where = clips[0] if len(clips) == 1 else f"{clips[0]} and {len(clips) - 1} more"
+    return DeloresError(f"{error} (task {job.task.folder_name}, {job.split}: {where})")
 
 
 def _write_labels(job: SplitJob, clips: Sequence[EmbeddedClip]) -> None:

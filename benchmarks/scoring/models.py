@@ -29,6 +29,18 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
 
+class OutOfMemory(DeloresError):
+    """The model had too little memory for a batch: a smaller one may do."""
+
+
+class NotFinite(DeloresError):
+    """The model returned NaN or infinity for the sounds ``rows`` of a batch."""
+
+    def __init__(self, message: str, rows: list[int]) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """Which model: ``[LABEL=]MODULE[@PATH][?key=value&...]``.
@@ -169,11 +181,11 @@ class LoadedModel:
                 return getattr(self.module, name)(tensor, self.model)
             with torch.no_grad():
                 return getattr(self.module, name)(torch.from_numpy(audio).to(self.device), self.model)
-        except torch.OutOfMemoryError:
-            seconds = audio.size / self.sample_rate
-            hint = f"{name} ran out of memory on {seconds:.0f} s of audio; use fewer batch seconds"
-            raise self._fault(hint) from None
         except Exception as error:  # foreign code may raise anything; the cause stays attached
+            if _is_out_of_memory(error):
+                seconds = audio.size / self.sample_rate
+                hint = f"{name} ran out of memory on {seconds:.1f} s of audio; use fewer batch seconds"
+                raise OutOfMemory(str(self._fault(hint))) from None
             raise self._fault(f"{name} failed on audio {audio.shape}: {_one_line(error)}") from error
 
     def _array(self, name: str, value: Any) -> np.ndarray:
@@ -188,7 +200,9 @@ class LoadedModel:
             raise self._fault(f"{name} returned {array.dtype}; expected float32")
         array = np.ascontiguousarray(array, dtype=np.float32)
         if not np.isfinite(array).all():
-            raise self._fault(f"{name} returned {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
+            faulty = ~np.isfinite(array)
+            message = f"{name} returned {int(faulty.sum())} values that are NaN or infinite"
+            raise NotFinite(str(self._fault(message)), np.unique(np.nonzero(faulty)[0]).tolist())
         return array
 
     def _check_shape(self, name: str, array: np.ndarray, expected: tuple[int, ...]) -> None:
@@ -340,3 +354,12 @@ def _start_hash(spec: ModelSpec, model: Any, sizes: Mapping[str, int]) -> Any:
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text if isinstance(error, DeloresError) else f"{type(error).__name__}: {text}"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Torch has a type of its own for accelerators alone; TensorFlow's is not importable here."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    if type(error).__name__ == "ResourceExhaustedError":
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
