@@ -45,7 +45,7 @@ Progress = Callable[[int, int, str], None]
 
 def derive_seed(*numbers: int) -> int:
     """A seed for torch from the run's seed, fold and grid point: no two of them share random numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ def test_onsets_moved_by_one_hop_change_the_golden_scores():
             assert_equals_golden({**case, "predicted": late})
 
 
+@pytest.mark.official
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_equal_sed_eval_itself(seed):
     pytest.importorskip("sed_eval")
