@@ -113,6 +113,32 @@ class HearModel(nn.Module):
                 output[clips] = torch.cat(parts, dim=1)
         return output
 
+    def differentiable_scene(self, audio: Tensor) -> Tensor:
+        """The scene embeddings with gradients, in the mode the model is in: what fine-tuning trains through.
+
+        In eval mode the values of ``scene_embeddings``, to rounding. In training mode BatchNorm normalises by the
+        batch and dropout drops; a caller's autocast holds for the encoder, the front-end stays in float32.
+        Gradients reach every parameter of the encoder, not the audio. The whole batch goes through at once: memory
+        grows with its length, about 1 MB for 10 mel frames.
+
+        Args:
+            audio: (n_sounds, n_samples) floating point in [-1, 1], at ``sample_rate``, n_samples >= 1.
+
+        Raises:
+            DeloresError: as ``scene_embeddings``.
+        """
+        check_audio(audio)
+        n_mel = _mel_frames(audio, self.frontend.config)
+        with torch.no_grad(), self._float32():
+            mel = self._features(audio, 0, POOL * -(-n_mel // POOL), 0)
+            mel[..., n_mel:] = 0
+        maps = self.encoder.maps(mel)
+        statistics = {source: RunningStatistics() for source in {scene_source(part) for part in self.scene}}
+        for source, running in statistics.items():
+            layer = SOURCES.index(source)
+            running.update(self.encoder.head(maps[-1]) if layer == 0 else maps[layer - 1].flatten(1, 2).transpose(1, 2))
+        return torch.cat([statistics[scene_source(part)].part(part) for part in self.scene], dim=1)
+
     @torch.no_grad()
     def timestamp_embeddings(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings every 4 hops (40 ms by default) from the start of the clip to its end.

@@ -81,5 +81,7 @@ class RunningStatistics:
             return self._max + self._mean
         statistic = name.rpartition("_")[2]
         if statistic == "std":
-            return (self._squares / self.count).sqrt()
+            variance = self._squares / self.count
+            # The root has no gradient at 0: a constant value gets none.
+            return torch.where(variance == 0, 1.0, variance).sqrt() * (variance != 0)
         return self._max if statistic == "max" else self._mean

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from benchmarks.scoring.embeddings import EmbeddingsTask
+from benchmarks.scoring.logistic import LOGISTIC_GRID, MAX_ITERATIONS, train_logistic
 from benchmarks.scoring.metrics import find_metrics
 from benchmarks.scoring.rows import Rows
+from benchmarks.scoring.sampling import check_shots, few_shot_fold, shortfall, shortfall_note
+from benchmarks.scoring.search import tried_points
 from benchmarks.scoring.training import (
     BestEpoch,
     Fold,
@@ -30,9 +33,13 @@ from benchmarks.scoring.training import (
     predict,
     snapshot,
 )
-from hear_delores.errors import DeloresError
+from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = ["LinearHead", "LinearOptions", "run_linear", "standardisation"]
+
+SOLVERS = ("adam", "logistic")
+TRAINING = ("lr", "batch_size", "max_epochs", "patience")
+ADDED = {"added": True}  # after records had been written: at its default such an option is not fingerprinted
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,11 @@ class LinearOptions:
     """Adam at ``lr`` over shuffled batches of ``batch_size`` rows for ``max_epochs`` epochs.
 
     Every epoch is validated. ``patience``: stop after so many without a better one; None runs all.
+
+    Attributes:
+        solver: ``adam`` trains as said; ``logistic`` is scikit-learn's logistic regression, its C chosen on the
+            validation split of each fold (see ``logistic.py``). The options of training are Adam's alone.
+        shots: train on so many clips per class, drawn by ``seed``; None takes all.
     """
 
     lr: float = 1e-3
@@ -48,8 +60,18 @@ class LinearOptions:
     patience: int | None = None
     seed: int = 42
     score_missing_files: bool = True
+    solver: str = field(default="adam", metadata=ADDED)
+    shots: int | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
+        if self.solver not in SOLVERS:
+            raise DeloresError(f"linear protocol: unknown solver {self.solver!r}. {did_you_mean(self.solver, SOLVERS)}")
+        check_shots(self.shots)
+        defaults = {item.name: item.default for item in fields(self)}
+        if self.solver == "logistic" and any(getattr(self, name) != defaults[name] for name in TRAINING):
+            raise DeloresError(
+                f"linear protocol: {', '.join(TRAINING)} are of solver adam; leave them out for logistic"
+            )
         if not self.lr > 0 or min(self.batch_size, self.max_epochs, self.patience or 1) < 1:
             raise DeloresError(
                 "linear protocol: expected lr > 0 and batch_size, max_epochs, patience >= 1, got "
@@ -101,13 +123,17 @@ def run_linear(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> ProtocolRun:
-    """Trains and tests one linear layer a fold; there is nothing to search but the epoch."""
+    """Trains and tests one linear layer a fold; there is nothing to search but the epoch (or C)."""
     metric = find_metrics(task.metadata["evaluation"], "event" if task.is_event else "scene")[0]
     where = as_device(device)
     n_folds = len(task.data_splits())
     tested = []
+    short: dict[int, int] = {}
     for number in range(n_folds):
         fold = Fold.of(task, number, where, options.score_missing_files)
+        if options.shots is not None:
+            fold = few_shot_fold(fold, options.shots, options.seed, task.prediction_type)
+            short[number] = shortfall(fold.train.targets.cpu().numpy(), options.shots)
         key = f"fold-{number:02d}"
         head = work.load(key)
         if head is None:
@@ -116,17 +142,26 @@ def run_linear(
                 head = _train(key, task, fold, options, metric.maximise)
             work.save(head)
         if progress is not None:
-            progress(number + 1, n_folds, f"{key}: {head.validation_score:.4f} at epoch {head.epoch}")
+            progress(number + 1, n_folds, f"{key}: {head.validation_score:.4f} {_chosen(head)}")
         tested.append(_test(task, fold, head))
     mode: Literal["max", "min"] = "max" if metric.maximise else "min"
     by_loss = sum(math.isnan(item.head.validation_score) for item in tested)
-    notes = [f"validation: the primary score was NaN in {by_loss} folds, their epoch has the least loss"]
-    return ProtocolRun(tested, [], notes if by_loss else [], mode)
+    notes = shortfall_note(short, options.shots or 0)
+    if by_loss:
+        what = "C" if options.solver == "logistic" else "epoch"
+        notes.append(f"validation: the primary score was NaN in {by_loss} folds, their {what} has the least loss")
+    if options.solver == "adam":
+        return ProtocolRun(tested, [], notes, mode)
+    if unfinished := sum(not item.head.hyperparameters["converged"] for item in tested):
+        notes.append(f"logistic: not converged after {MAX_ITERATIONS} iterations in {unfinished} folds")
+    return ProtocolRun(tested, tried_points(tested[0].head, LOGISTIC_GRID), notes, mode)
 
 
 def _train(key: str, task: EmbeddingsTask, fold: Fold, options: LinearOptions, maximise: bool) -> TrainedHead:
     began = time.perf_counter()
     mean, scale = standardisation(fold.train)
+    if options.solver == "logistic":
+        return train_logistic(key, fold, task.prediction_type, maximise, (mean, scale))
     head = LinearHead(mean, scale, len(task.vocabulary)).to(fold.train.device)
     optimizer = torch.optim.Adam(head.parameters(), lr=options.lr, fused=True)
     patience = options.patience or options.max_epochs
@@ -176,9 +211,14 @@ def _train_epoch(
         optimizer.step()
 
 
+def _chosen(head: TrainedHead) -> str:
+    """What was chosen on validation, in a word."""
+    return f"with C {head.hyperparameters['C']:g}" if "C" in head.hyperparameters else f"at epoch {head.epoch}"
+
+
 def _hyperparameters(options: LinearOptions) -> dict[str, Any]:
     kept = asdict(options)
-    return {name: kept[name] for name in ("lr", "batch_size", "max_epochs", "patience")}
+    return {name: kept[name] for name in TRAINING}
 
 
 def _test(task: EmbeddingsTask, fold: Fold, trained: TrainedHead) -> TestedFold:

@@ -61,6 +61,15 @@ class Rows:
             found[here] = part[rows[here] - self._starts[number]]
         return torch.from_numpy(found).to(self.device)
 
+    def subset(self, indices: torch.Tensor) -> Rows:
+        """Only the rows ``indices`` (m,) int64 on the CPU, in that order, held on the device."""
+        chosen = object.__new__(Rows)
+        chosen.device = self.device
+        chosen.targets = self.targets[indices.to(self.device)]
+        chosen._whole = self.take(indices)
+        chosen._parts, chosen._starts = [], np.array([0, len(indices)])
+        return chosen
+
     def blocks(self, size: int = 8192) -> Iterator[tuple[int, int]]:
         """(start, stop) of consecutive blocks of at most ``size`` rows."""
         for start in range(0, len(self), size):

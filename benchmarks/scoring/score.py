@@ -1,4 +1,4 @@
-"""Embeddings folder in, result record out: ``score_embeddings``, the one entry to both protocols."""
+"""Embeddings folder in, result record out: ``score_embeddings``, the one entry to the protocols on embeddings."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ from benchmarks.scoring.embeddings import EmbeddingsTask
 from benchmarks.scoring.evaluation import aggregate
 from benchmarks.scoring.events import EventTable
 from benchmarks.scoring.grid import grid_configs, postprocessing_configs
-from benchmarks.scoring.heads import HearOptions, run_hear
+from benchmarks.scoring.hear import HearOptions, run_hear
+from benchmarks.scoring.knn import KnnOptions, run_knn
 from benchmarks.scoring.linear import LinearOptions, run_linear
 from benchmarks.scoring.metrics import find_metrics
+from benchmarks.scoring.sampling import check_shots
 from benchmarks.scoring.training import (
     Progress,
     ProtocolRun,
@@ -46,10 +48,12 @@ from benchmarks.scoring.training import (
 )
 from hear_delores.errors import DeloresError, did_you_mean
 
-__all__ = ["PROTOCOLS", "SCORING_VERSION", "score_embeddings"]
+__all__ = ["PROTOCOLS", "score_embeddings"]
 
-SCORING_VERSION = 1  # raised with every change of code that changes scores
-PROTOCOLS = {"hear": HearOptions, "linear": LinearOptions}
+# Raised with every change of code that changes the scores of a protocol; 1 where none is named.
+SCORING_VERSIONS = {"hear": 2}  # 2: dropout from raw words, heads side by side
+PROTOCOLS = {"hear": HearOptions, "linear": LinearOptions, "knn": KnnOptions}
+Options = HearOptions | LinearOptions | KnnOptions
 
 
 def score_embeddings(
@@ -70,13 +74,14 @@ def score_embeddings(
 
     Args:
         embeddings_task_dir: a folder written by ``delores embed`` or by heareval.
-        protocol: ``hear`` or ``linear``.
+        protocol: ``hear``, ``linear`` or ``knn``.
         seed: of initialisation, dropout and shuffling.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
         progress: called as progress(done, total, text) after each head.
         overwrite: score again although an identical record exists.
-        options: those of :class:`~benchmarks.scoring.heads.HearOptions` (``grid``, ``grid_points``, ...)
-            or :class:`~benchmarks.scoring.linear.LinearOptions`; None leaves the default.
+        options: those of :class:`~benchmarks.scoring.hear.HearOptions` (``grid``, ``grid_points``, ...)
+            or of :class:`~benchmarks.scoring.linear.LinearOptions` or :class:`~benchmarks.scoring.knn.KnnOptions`
+            (``shots``, ...); None leaves the default.
 
     Raises:
         DeloresError: for a folder that cannot be scored, or an unknown protocol or option.
@@ -89,21 +94,28 @@ def score_embeddings(
     draft = _draft(task, protocol, settings, str(where))
     folder = record_folder(results_dir, draft)
     if not overwrite:
-        existing = _identical(folder, draft.fingerprint)
+        existing = identical_record(folder, draft.fingerprint)
         if existing is not None:
             return existing
     work = WorkFolder(folder / "work", draft.fingerprint)
     if isinstance(settings, HearOptions):
         run = run_hear(task, settings, work, device=str(where), progress=progress)
+    elif isinstance(settings, KnnOptions):
+        run = run_knn(task, settings, work, progress=progress)
     else:
         run = run_linear(task, settings, work, device=str(where), progress=progress)
     record = _complete(draft, run, task, time.perf_counter() - began)
-    save_record(record, results_dir, _predictions(task, run), _official(record, run, task))
+    save_record(record, results_dir, _predictions(task, run), official_scores(record, run.score_mode, task.path))
     work.remove()
     return record
 
 
-def _options(protocol: str, seed: int, options: Mapping[str, Any]) -> HearOptions | LinearOptions:
+def scoring_version(protocol: str) -> int:
+    """Which version of the scoring code a record of this protocol is from."""
+    return SCORING_VERSIONS.get(protocol, 1)
+
+
+def _options(protocol: str, seed: int, options: Mapping[str, Any]) -> Options:
     if protocol not in PROTOCOLS:
         raise DeloresError(f"unknown protocol {protocol!r}. {did_you_mean(protocol, PROTOCOLS)}")
     kind = PROTOCOLS[protocol]
@@ -115,16 +127,20 @@ def _options(protocol: str, seed: int, options: Mapping[str, Any]) -> HearOption
     return kind(seed=seed, **given)
 
 
-def _check_task(task: EmbeddingsTask, settings: HearOptions | LinearOptions) -> None:
+def _check_task(task: EmbeddingsTask, settings: Options) -> None:
     """Finds what is wrong with metrics and grids before anything is trained."""
     find_metrics(task.metadata["evaluation"], "event" if task.is_event else "scene")
+    if task.is_event and isinstance(settings, KnnOptions):
+        raise DeloresError(f"protocol knn is for clips, and {task.folder_name} is an event task: use hear or linear")
+    check_shots(getattr(settings, "shots", None), is_event=task.is_event)
     if isinstance(settings, HearOptions):
         grid_configs(task.metadata, settings.grid, settings.grid_points)
     if task.is_event:
         postprocessing_configs(task.metadata)
 
 
-def _identical(folder: Path, fingerprint: str) -> ResultRecord | None:
+def identical_record(folder: Path, fingerprint: str) -> ResultRecord | None:
+    """The record in ``folder`` when it is of the same run, so that it need not be made again."""
     try:
         record = load_record(folder)
     except DeloresError:  # none, or a damaged one: it will be replaced
@@ -132,24 +148,20 @@ def _identical(folder: Path, fingerprint: str) -> ResultRecord | None:
     return record if record.fingerprint == fingerprint else None
 
 
-def _draft(task: EmbeddingsTask, protocol: str, settings: HearOptions | LinearOptions, device: str) -> ResultRecord:
+def _draft(task: EmbeddingsTask, protocol: str, settings: Options, device: str) -> ResultRecord:
     """The record as far as it is known before training."""
     chosen = asdict(settings)
-    defaults = asdict(type(settings)())
-    changed = {name: value for name, value in chosen.items() if value != defaults[name] and name != "seed"}
-    names = {"grid": "{}", "grid_points": "{}points"}
-    variant = "-".join(names.get(name, f"{name}={{}}").format(value) for name, value in changed.items())
     seed = chosen.pop("seed")
-    info = ProtocolInfo(name=protocol, options=chosen, variant=variant)
+    info = ProtocolInfo(name=protocol, options=chosen, variant=variant_of(settings))
     model, described = _model_info(task), _task_info(task)
     content = [
         FORMAT_VERSION,
-        SCORING_VERSION,
+        scoring_version(protocol),
         task.content_hash,
         model.weights_hash,
         described.revision,
         protocol,
-        chosen,
+        fingerprinted(settings),
         seed,
         device.split(":")[0],
     ]
@@ -163,9 +175,30 @@ def _draft(task: EmbeddingsTask, protocol: str, settings: HearOptions | LinearOp
         scores={},
         folds=[],
         device=device,
-        versions=_versions(),
+        versions=package_versions(protocol),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+def variant_of(settings: Any) -> str:
+    """What differs from the protocol's defaults, in a word for each: ``5-shot``, ``logistic``, ``lr=0.01``."""
+    defaults = asdict(type(settings)())
+    changed = {name: value for name, value in asdict(settings).items() if value != defaults[name] and name != "seed"}
+    names = {"grid": "{}", "grid_points": "{}points", "shots": "{}-shot", "solver": "{}", "amp": "amp"}
+    return "-".join(names.get(name, f"{name}={{}}").format(value) for name, value in changed.items())
+
+
+def fingerprinted(settings: Any) -> dict[str, Any]:
+    """The options that a fingerprint holds, the seed apart.
+
+    An option that was added to a protocol after records had been written (``added`` in its field's metadata)
+    counts only when it is not at its default: those records are still what a run with the defaults gives.
+    """
+    return {
+        item.name: getattr(settings, item.name)
+        for item in fields(settings)
+        if item.name != "seed" and not (item.metadata.get("added") and getattr(settings, item.name) == item.default)
+    }
 
 
 def _model_info(task: EmbeddingsTask) -> ModelInfo:
@@ -192,22 +225,23 @@ def _task_info(task: EmbeddingsTask) -> TaskInfo:
         metrics=metrics,
         maximise=primary.maximise,
         n_clips=sum(len(split.files) for split in task.splits.values()),
-        subset=_subset(task),
+        subset=subset_of(task.metadata, task.info.get("skipped")),
     )
 
 
-def _subset(task: EmbeddingsTask) -> str | None:
-    """How clips of the task were left out, when it was made or when it was embedded; None when none were."""
-    found = [str(task.metadata["subset"])] if task.metadata.get("subset") else []
-    for what, files in (("prepare", task.metadata.get("skipped_files")), ("embed", task.info.get("skipped"))):
+def subset_of(metadata: Mapping[str, Any], skipped: Any) -> str | None:
+    """How clips of the task were left out, when it was made or (``skipped``) embedded; None when none were."""
+    found = [str(metadata["subset"])] if metadata.get("subset") else []
+    for what, files in (("prepare", metadata.get("skipped_files")), ("embed", skipped)):
         if files:
             found.append(f"{len(files)} unusable clips skipped by {what}")
     return "; ".join(found) or None
 
 
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "scoring": str(SCORING_VERSION)}
-    for name in ("hear-delores", "torch", "numpy", "scipy"):
+def package_versions(protocol: str) -> dict[str, str]:
+    """Of Python, of the scoring code and of the packages that scores depend on."""
+    found = {"python": platform.python_version(), "scoring": str(scoring_version(protocol))}
+    for name in ("hear-delores", "torch", "numpy", "scipy", "scikit-learn"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # run from a checkout that is not installed
@@ -238,7 +272,7 @@ def _complete(draft: ResultRecord, run: ProtocolRun, task: EmbeddingsTask, secon
             "protocol": draft.protocol.model_copy(update={"deviations": run.deviations}),
             "scores": scores,
             "scores_std": deviation,
-            "folds": [_fold_result(fold) for fold in run.folds],
+            "folds": [fold_result(fold) for fold in run.folds],
             "grid": grid,
             "seconds": times,
             "peak_memory_bytes": peak_memory_bytes(),
@@ -251,7 +285,8 @@ def _heads(run: ProtocolRun) -> list[TrainedHead]:
     return [*run.grid, *(fold.head for fold in run.folds[1 if run.grid else 0 :])]
 
 
-def _fold_result(fold: TestedFold) -> FoldResult:
+def fold_result(fold: TestedFold) -> FoldResult:
+    """A fold as the record holds it."""
     return FoldResult(
         test_split="|".join(fold.split_names["test"]),
         scores=fold.scores,
@@ -292,7 +327,7 @@ def _event_rows(table: EventTable, files: list[str]) -> np.ndarray:
     return np.stack([own[table.file], table.label.astype(np.float64), table.start_ms, table.end_ms], axis=1)
 
 
-def _official(record: ResultRecord, run: ProtocolRun, task: EmbeddingsTask) -> dict[str, Any]:
+def official_scores(record: ResultRecord, score_mode: str, path: Path) -> dict[str, Any]:
     """heareval's ``test.predicted-scores.json``."""
     results: dict[str, dict[str, float]] = {}
     for fold in record.folds:
@@ -317,6 +352,6 @@ def _official(record: ResultRecord, run: ProtocolRun, task: EmbeddingsTask) -> d
         **whole,
         "hparams": first.hyperparameters,
         "postprocessing": [list(item) for item in first.postprocessing.items()],
-        "score_mode": run.score_mode,
-        "embedding_path": str(task.path),
+        "score_mode": score_mode,
+        "embedding_path": str(path),
     }

@@ -15,7 +15,8 @@ from benchmarks.scoring import heads
 from benchmarks.scoring.embeddings import EmbeddingsTask, data_splits
 from benchmarks.scoring.evaluation import aggregate
 from benchmarks.scoring.grid import HeadConfig
-from benchmarks.scoring.heads import Head, HeadJob, HearOptions, batch_bounds, run_hear, train_head
+from benchmarks.scoring.heads import Head, HeadJob, batch_bounds, train_head
+from benchmarks.scoring.hear import HearOptions, run_hear
 from benchmarks.scoring.training import BestEpoch, Fold, WorkFolder, derive_seed, predict
 from hear_delores.errors import DeloresError
 
@@ -309,10 +310,12 @@ def test_the_grid_is_searched_on_the_first_fold_and_the_best_point_retrained_on_
     task = EmbeddingsTask.open(write_scene(tmp_path / "m" / "t", folds=4, noise=2.0))
     trained: list[tuple[str, int, float]] = []
 
-    def spy(jobs):
+    def spy(jobs, n_jobs):
+        assert n_jobs == (3 if trained else 8)
+        jobs = list(jobs)
         for job in jobs:
             trained.append((job.key, job.fold.number, job.config.lr))
-        return heads.train_sequentially(jobs)
+        return heads.train_sequentially(jobs, n_jobs)
 
     run = run_hear(task, HearOptions(grid="faster"), WorkFolder(None, ""), trainer=spy)
     assert [(key, fold) for key, fold, _ in trained] == [

@@ -160,10 +160,11 @@ def test_an_identical_record_is_not_made_again_and_a_changed_input_is(tmp_path, 
 
 CHILD = """
 import os, signal, sys
-from benchmarks.scoring import heads, linear
+from benchmarks.scoring import linear
+from benchmarks.scoring.batched import HeadStack
 from benchmarks.scoring.score import score_embeddings
 import torch
-torch.set_num_threads(1)
+torch.set_num_threads(2)  # two heads at once
 folder, results, protocol, deadly = sys.argv[1:4] + [int(sys.argv[4])]
 seen = 0
 def counted(whole):
@@ -174,7 +175,7 @@ def counted(whole):
             os.kill(os.getpid(), signal.SIGKILL)  # in the middle of training a head
         return whole(*args)
     return predict
-heads.predict, linear.predict = counted(heads.predict), counted(linear.predict)
+HeadStack.predict, linear.predict = counted(HeadStack.predict), counted(linear.predict)
 options = {"grid": "faster", "grid_points": 4} if protocol == "hear" else {"max_epochs": 10}
 score_embeddings(folder, results_dir=results, protocol=protocol, **options)
 print(seen)
@@ -213,7 +214,7 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path, protocol, deadly):
     assert not load_records([tmp_path / "killed"])
     again = run_child(folder, tmp_path / "killed", protocol, 0)
     assert again.returncode == 0, again.stderr
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     options = {"grid": "faster", "grid_points": 4} if protocol == "hear" else {"max_epochs": 10}
     whole = score_embeddings(folder, results_dir=tmp_path / "whole", protocol=protocol, **options)
     resumed = tmp_path / "killed" / whole.folder.relative_to(tmp_path / "whole")
@@ -235,7 +236,7 @@ def test_finished_heads_of_other_settings_are_not_used(tmp_path, monkeypatch):
         score_embeddings(folder, results_dir=tmp_path / "r", progress=stop, **QUICK)
     [work] = (tmp_path / "r").rglob("work")
     assert [path.name for path in work.glob("*.safetensors")] == ["grid-00.safetensors"]
-    monkeypatch.setattr(module, "SCORING_VERSION", 99)
+    monkeypatch.setitem(module.SCORING_VERSIONS, "hear", 99)
     trained: list[str] = []
     score_embeddings(folder, results_dir=tmp_path / "r", progress=lambda a, b, text: trained.append(text), **QUICK)
     assert len(trained) == 3

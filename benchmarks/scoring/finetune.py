@@ -1,0 +1,272 @@
+"""Protocol ``finetune``: a task folder and a torch HEAR model -> result record, everything trained end to end."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from benchmarks.results import (
+    FORMAT_VERSION,
+    FoldPredictions,
+    ModelInfo,
+    ProtocolInfo,
+    ResultRecord,
+    TaskInfo,
+    record_folder,
+    save_record,
+)
+from benchmarks.scoring.evaluation import SceneEvaluator, aggregate
+from benchmarks.scoring.finetune_audio import Clips
+from benchmarks.scoring.finetune_train import FinetuneFold, FinetuneOptions, train_fold
+from benchmarks.scoring.metrics import find_metrics
+from benchmarks.scoring.models import LoadedModel, load_model
+from benchmarks.scoring.sampling import draw_shots, shortfall, shortfall_note
+from benchmarks.scoring.score import (
+    fingerprinted,
+    fold_result,
+    identical_record,
+    official_scores,
+    package_versions,
+    scoring_version,
+    subset_of,
+    variant_of,
+)
+from benchmarks.scoring.training import (
+    Progress,
+    ProtocolRun,
+    TestedFold,
+    TrainedHead,
+    WorkFolder,
+    activate,
+    logit_loss,
+    peak_memory_bytes,
+)
+from benchmarks.tasks.folder import TaskFolder
+from hear_delores.errors import DeloresError, did_you_mean
+
+__all__ = ["finetune_task"]
+
+
+def finetune_task(
+    model: LoadedModel,
+    task: TaskFolder,
+    *,
+    results_dir: str | Path,
+    seed: int = 42,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    **options: Any,
+) -> ResultRecord:
+    """The record of ``model`` fine-tuned on each fold of ``task`` and tested once; one that exists is returned.
+
+    Every fold begins from a model that is loaded anew: ``model`` itself, in memory and on disk, is left as it is.
+    A run that was killed goes on after the last finished epoch, and ends with the same record but for times,
+    memory and date.
+
+    Args:
+        progress: called as progress(epochs done, most epochs there can be, text).
+        overwrite: train again although an identical record exists.
+        options: those of :class:`~benchmarks.scoring.finetune_train.FinetuneOptions`; None leaves the default.
+
+    Raises:
+        DeloresError: an event task, a model without gradients, audio that cannot be used, an unknown option.
+    """
+    began = time.perf_counter()
+    settings = _options(seed, options)
+    _check(model, task)
+    draft = _draft(model, task, settings)
+    folder = record_folder(results_dir, draft)
+    if not overwrite and (existing := identical_record(folder, draft.fingerprint)) is not None:
+        return existing
+    _fresh(model)  # whether it loads alike again, before anything is written
+    work = WorkFolder(folder / "work", draft.fingerprint)
+    run, predictions = _run(model, task, settings, work, folder / "work", progress)
+    scores, deviation = aggregate([fold.scores for fold in run.folds])
+    record = draft.model_copy(
+        update={
+            "protocol": draft.protocol.model_copy(update={"deviations": run.deviations}),
+            "scores": scores,
+            "scores_std": deviation,
+            "folds": [fold_result(fold) for fold in run.folds],
+            "seconds": {
+                "total": time.perf_counter() - began,
+                "training": sum(fold.head.seconds for fold in run.folds),
+            },
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+    )
+    save_record(record, results_dir, predictions, official_scores(record, run.score_mode, task.path))
+    work.remove()
+    return record
+
+
+def _options(seed: int, options: Mapping[str, Any]) -> FinetuneOptions:
+    known = [item.name for item in fields(FinetuneOptions) if item.name != "seed"]
+    for name in options:
+        if name not in known:
+            raise DeloresError(f"unknown option {name!r} of protocol finetune. {did_you_mean(name, known)}")
+    return FinetuneOptions(seed=seed, **{name: value for name, value in options.items() if value is not None})
+
+
+def _check(model: LoadedModel, task: TaskFolder) -> None:
+    if task.embedding_type != "scene":
+        raise DeloresError(
+            f"protocol finetune is for clips, and {task.folder_name} is an event task: use hear or linear"
+        )
+    if model.kind != "torch":
+        raise DeloresError(f"model {model.spec.label}: only torch models can be fine-tuned, this is a {model.kind} one")
+    find_metrics(task.metadata["evaluation"], "scene")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise DeloresError("delores finetune is one process; start it without torchrun (WORLD_SIZE is above 1)")
+
+
+def _fresh(model: LoadedModel) -> LoadedModel:
+    """The model loaded anew, an object of its own with the same weights."""
+    fresh = load_model(model.spec, model.device)
+    if fresh.weights_hash != model.weights_hash:
+        raise DeloresError(
+            f"model {model.spec.label}: load_model gives other weights each time, so no fold begins where the others "
+            "do; give it a seed"
+        )
+    # A module may hand out one object again and again.
+    return replace(fresh, model=copy.deepcopy(fresh.model)) if fresh.model is model.model else fresh
+
+
+def _run(
+    model: LoadedModel,
+    task: TaskFolder,
+    options: FinetuneOptions,
+    work: WorkFolder,
+    work_path: Path,
+    progress: Progress | None,
+) -> tuple[ProtocolRun, dict[str, FoldPredictions]]:
+    metrics = find_metrics(task.metadata["evaluation"], "scene")
+    splits = task.data_splits()
+    tested, predictions, short = [], {}, {}
+    for number, names in enumerate(splits):
+        key = f"fold-{number:02d}"
+        train, valid, test = (Clips(task, names[role], model.sample_rate) for role in ("train", "valid", "test"))
+        if options.shots is not None:
+            several = task.prediction_type == "multilabel"
+            train = train.subset(draw_shots(train.targets, options.shots, options.seed, number, multilabel=several))
+            short[number] = shortfall(train.targets, options.shots)
+        head = work.load(key)
+        if head is None:
+            validator = SceneEvaluator(metrics, valid.targets)
+            state_file = work_path / f"{key}.state.pt"
+            fold = FinetuneFold(
+                key, number, train, valid, test, validator, task.prediction_type, metrics[0].maximise, state_file
+            )
+
+            def report(epochs: int, text: str, before: int = number * options.max_epochs) -> None:
+                if progress is not None:
+                    progress(before + epochs, len(splits) * options.max_epochs, text)
+
+            head = train_fold(_fresh(model), fold, options, report)
+            work.save(head)
+            state_file.unlink(missing_ok=True)
+        tester = SceneEvaluator(metrics, test.targets)
+        tested.append(_tested(head, names, len(train), test, tester, task.prediction_type))
+        [name] = names["test"]
+        predictions[name] = FoldPredictions(
+            prediction=tested[-1].probabilities, target=test.targets, files=np.array(test.files, dtype=np.str_)
+        )
+    notes = shortfall_note(short, options.shots or 0)
+    by_loss = sum(fold.head.validation_score != fold.head.validation_score for fold in tested)
+    if by_loss:
+        notes.append(f"validation: the primary score was NaN in {by_loss} folds, their epoch has the least loss")
+    mode: Literal["max", "min"] = "max" if metrics[0].maximise else "min"
+    return ProtocolRun(tested, [], notes, mode), predictions
+
+
+def _tested(
+    head: TrainedHead,
+    names: Mapping[str, list[str]],
+    n_train_rows: int,
+    test: Clips,
+    tester: SceneEvaluator,
+    prediction_type: str,
+) -> TestedFold:
+    logits = head.state["logits"]
+    probabilities = activate(logits, prediction_type)
+    return TestedFold(
+        split_names=names,
+        n_train_rows=n_train_rows,
+        head=head,
+        scores=tester.scores(probabilities, {}),
+        loss=float(logit_loss(logits, torch.from_numpy(test.targets), prediction_type)),
+        probabilities=probabilities,
+        events=None,
+        missing_files=(),
+    )
+
+
+def _draft(model: LoadedModel, task: TaskFolder, settings: FinetuneOptions) -> ResultRecord:
+    """The record as far as it is known before training."""
+    chosen = asdict(settings)
+    seed = chosen.pop("seed")
+    spec = model.spec
+    options = json.loads(json.dumps(dict(sorted(spec.options.items())), default=str))
+    content = [
+        FORMAT_VERSION,
+        scoring_version("finetune"),
+        spec.module,
+        options,
+        model.weights_hash,
+        task.revision,
+        "finetune",
+        fingerprinted(settings),
+        seed,
+        model.device.split(":")[0],
+    ]
+    return ResultRecord(
+        fingerprint=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        embeddings_hash="",  # made of audio
+        model=ModelInfo(
+            label=spec.label,
+            module=spec.module,
+            file=Path(spec.path).name,
+            weights_hash=model.weights_hash,
+            options=options,
+            sample_rate=model.sample_rate,
+            sizes={"scene": model.scene_embedding_size, "timestamp": model.timestamp_embedding_size},
+            n_parameters=model.n_parameters,
+        ),
+        task=_task_info(task),
+        protocol=ProtocolInfo(name="finetune", options=chosen, variant=variant_of(settings)),
+        seed=seed,
+        scores={},
+        folds=[],
+        device=model.device,
+        versions=package_versions("finetune"),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _task_info(task: TaskFolder) -> TaskInfo:
+    metrics = [str(name) for name in task.metadata["evaluation"]]
+    primary = find_metrics(metrics, "scene")[0]
+    return TaskInfo(
+        name=task.name,
+        version=str(task.metadata["version"]),
+        mode=str(task.metadata["mode"]),
+        revision=task.revision,
+        embedding_type="scene",
+        prediction_type="multiclass" if task.prediction_type == "multiclass" else "multilabel",
+        primary_metric=primary.name,
+        metrics=metrics,
+        maximise=primary.maximise,
+        n_clips=task.n_clips,
+        subset=subset_of(task.metadata, None),
+    )

@@ -1,0 +1,202 @@
+"""Protocol ``hear``: grid search on the first fold, the best point on the others, one test each, as heareval does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import torch
+
+from benchmarks.scoring.batched import PRECISIONS, train_batched
+from benchmarks.scoring.embeddings import EmbeddingsTask
+from benchmarks.scoring.evaluation import EventEvaluator
+from benchmarks.scoring.grid import HeadConfig, grid_configs, postprocessing_configs
+from benchmarks.scoring.heads import Head, HeadJob, Trainer, has_single_row_batch
+from benchmarks.scoring.metrics import find_metrics
+from benchmarks.scoring.sampling import check_shots, few_shot_fold, shortfall, shortfall_note
+from benchmarks.scoring.training import (
+    Fold,
+    Progress,
+    ProtocolRun,
+    TestedFold,
+    TrainedHead,
+    WorkFolder,
+    as_device,
+    cuda_devices,
+    derive_seed,
+    evaluate_once,
+)
+from hear_delores.errors import DeloresError
+
+__all__ = ["HearOptions", "run_hear"]
+
+
+@dataclass(frozen=True)
+class HearOptions:
+    """The protocol's choices; the defaults are the protocol, but for the two lines that say so.
+
+    Attributes:
+        grid: ``default``, ``fast`` or ``faster``; grid_points: how many of its points are searched.
+        seed: seeds initialisation and dropout. The choice of grid points is heareval's whatever the seed.
+        score_missing_files: a file without predictions costs its events (heareval: it costs nothing).
+        single_row_batch: ``merge`` a last batch of one row into the one before (heareval: BatchNorm
+            ``raise``s, so there is no score to differ from).
+        nan_validation: ``stop`` ends training when a validation score is NaN, as Lightning does;
+            ``worst`` lets it count as the worst score and goes on.
+        precision: ``float32``, or ``bfloat16`` for the matrix products of training and validation; the rest,
+            and the test, stay in float32.
+        shots: train on so many clips per class, drawn by the seed; None on all.
+    """
+
+    grid: str = "default"
+    grid_points: int = 8
+    seed: int = 42
+    score_missing_files: bool = True
+    single_row_batch: Literal["merge", "raise"] = "merge"
+    nan_validation: Literal["stop", "worst"] = "stop"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    shots: int | None = field(default=None, metadata={"added": True})
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("single_row_batch", ("merge", "raise")),
+            ("nan_validation", ("stop", "worst")),
+            ("precision", PRECISIONS),
+        ):
+            if getattr(self, name) not in known:
+                raise DeloresError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
+        check_shots(self.shots)
+
+
+def run_hear(
+    task: EmbeddingsTask,
+    options: HearOptions,
+    work: WorkFolder,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    trainer: Trainer | None = None,
+) -> ProtocolRun:
+    """Searches the grid on fold 0, retrains the best point on every other fold, tests each fold once.
+
+    The best point is the one with the best validation score, the earlier of equals. ``trainer`` None is
+    :func:`~benchmarks.scoring.batched.train_batched`.
+    """
+    trainer = trainer or partial(train_batched, precision=options.precision)
+    metric = find_metrics(task.metadata["evaluation"], "event" if task.is_event else "scene")[0]
+    use_score = bool(task.metadata.get("use_scoring_for_early_stopping", True))
+    maximise = metric.maximise and use_score
+    configs = grid_configs(task.metadata, options.grid, options.grid_points)
+    where = as_device(device)
+    n_folds = len(task.data_splits())
+    held: dict[int, Fold] = {}  # no more folds than are trained side by side
+    short: dict[int, int] = {}  # fold -> classes with too few clips
+
+    def fold(number: int) -> Fold:
+        found = Fold.of(task, number, where, options.score_missing_files)
+        if options.shots is not None:
+            found = few_shot_fold(found, options.shots, options.seed, task.prediction_type)
+            short[number] = shortfall(found.train.targets.cpu().numpy(), options.shots)
+        held[number] = found
+        return found
+
+    first = fold(0)
+    if isinstance(first.validator, EventEvaluator) and not use_score and len(first.validator.postprocessings) > 1:
+        raise DeloresError(
+            "task_metadata.json: without use_scoring_for_early_stopping the event_postprocessing_grid must "
+            f"hold one combination, got {len(first.validator.postprocessings)}"
+        )
+
+    def job(point: int, fold: Fold) -> HeadJob:
+        return HeadJob(
+            f"fold-{fold.number:02d}" if fold.number else f"grid-{point:02d}",
+            configs[point],
+            fold,
+            derive_seed(options.seed, fold.number, point),
+            task.prediction_type,
+            metric.maximise,
+            use_score,
+            options.single_row_batch,
+            options.nan_validation == "stop",
+        )
+
+    report = _Reporter(progress, len(configs) + n_folds - 1)
+    grid = {f"grid-{point:02d}": partial(job, point, first) for point in range(len(configs))}
+    points = {head.key: head for head in _train_kept(grid, work, trainer, report)}
+    tried = [points[key] for key in grid]
+    sign = 1.0 if maximise else -1.0
+    best = max(range(len(tried)), key=lambda point: (sign * tried[point].validation_score, -point))
+    tested = {0: _test(task, first, tried[best])}
+    del held[0], first, grid
+    numbers = {f"fold-{number:02d}": number for number in range(1, n_folds)}
+    others = {key: lambda number=number: job(best, fold(number)) for key, number in numbers.items()}
+    for head in _train_kept(others, work, trainer, report):
+        number = numbers[head.key]
+        tested[number] = _test(task, held.get(number) or fold(number), head)
+        del held[number]
+    folds = [tested[number] for number in range(n_folds)]
+    deviations = _deviations(task, options, configs, folds) + shortfall_note(short, options.shots or 0)
+    return ProtocolRun(folds, tried, deviations, "max" if maximise else "min")
+
+
+class _Reporter:
+    """Counts finished heads."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def __call__(self, head: TrainedHead) -> None:
+        self.done += 1
+        if self.progress is not None:
+            text = f"{head.key}: {head.validation_score:.4f} at epoch {head.epoch}"
+            self.progress(self.done, self.total, text)
+
+
+def _train_kept(
+    jobs: Mapping[str, Callable[[], HeadJob]],
+    work: WorkFolder,
+    trainer: Trainer,
+    report: Callable[[TrainedHead], None],
+) -> Iterator[TrainedHead]:
+    """The heads of all jobs, by key, as they are finished: from the work folder where kept, else trained and kept."""
+    missing = []
+    for key, make in jobs.items():
+        head = work.load(key)
+        if head is None:
+            missing.append(make)
+            continue
+        report(head)
+        yield head
+    for head in trainer((make() for make in missing), len(jobs)):
+        work.save(head)
+        report(head)
+        yield head
+
+
+def _test(task: EmbeddingsTask, fold: Fold, trained: TrainedHead) -> TestedFold:
+    device = fold.test.device
+    with torch.random.fork_rng(cuda_devices(device)):  # building a head draws random numbers
+        head = Head(HeadConfig(**trained.hyperparameters), task.embedding_size, len(task.vocabulary))
+    return evaluate_once(task, fold, trained, head.to(device))
+
+
+def _deviations(
+    task: EmbeddingsTask, options: HearOptions, configs: Sequence[HeadConfig], tested: Sequence[TestedFold]
+) -> list[str]:
+    """Each way in which this run left heareval's protocol. A switch that changed nothing is none."""
+    found = []
+    if any(has_single_row_batch(item.n_train_rows, config) for item in tested for config in configs):
+        found.append("single_row_batch=merge: the last training batch of one row joins the batch before")
+    if not task.is_event:
+        return found
+    if options.nan_validation == "worst":
+        found.append("nan_validation=worst: a NaN validation score does not end training")
+    metric = find_metrics(task.metadata["evaluation"], "event")[0]
+    if not metric.maximise and len(postprocessing_configs(task.metadata)) > 1:
+        found.append("postprocessing: the smallest error rate is chosen, heareval takes the largest")
+    missing = {file for item in tested for file in item.missing_files}
+    if missing and options.score_missing_files:
+        found.append(f"score_missing_files: {len(missing)} files without predictions count as missed")
+    return found
