@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import sys
-from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from benchmarks.terminal import console, model_spec, print_json, progress_bar, set_up_process, write_tables
 
 # Each command imports what it needs itself: torch alone takes seconds, and `delores --help` needs nothing of it.
 
@@ -33,6 +31,21 @@ class Protocol(str, Enum):
 
     hear = "hear"
     linear = "linear"
+    knn = "knn"
+
+
+class Precision(str, Enum):
+    """Of the matrix products that train heads."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Solver(str, Enum):
+    """How the linear layer is found."""
+
+    adam = "adam"
+    logistic = "logistic"
 
 
 class Grid(str, Enum):
@@ -55,6 +68,11 @@ TasksDir = Annotated[Path, typer.Option(help="Folder that holds the task folders
 Task = Annotated[list[str] | None, typer.Option("--task", "-t", help="Task or task folder name; repeat for more.")]
 GridOption = Annotated[Grid, typer.Option(help="heareval's grid of hyper-parameters (protocol hear).")]
 GridPoints = Annotated[int, typer.Option(min=1, help="How many points of the grid (protocol hear).")]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="bfloat16: faster matrix products where the processor has them (protocol hear).")
+]
+SolverOption = Annotated[Solver, typer.Option(help="Adam, or scikit-learn's logistic regression (protocol linear).")]
+Shots = Annotated[int | None, typer.Option(min=1, help="Few-shot: training clips per class, drawn by seed.")]
 Protocols = Annotated[list[Protocol] | None, typer.Option("--protocol", "-p", help="Repeat for more than one.")]
 Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, from --seed on.")]
 Seed = Annotated[int, typer.Option(help="First seed. heareval uses 42.")]
@@ -62,16 +80,6 @@ MODEL_HELP = (
     "[LABEL=]MODULE[@WEIGHTS][?option=value&...], e.g. hear_delores, small=hear_delores@run/checkpoint.safetensors, "
     "benchmarks.baselines.random_encoder?embedding_size=512"
 )
-
-
-def console(quiet: bool = False, stderr: bool = False) -> Console:
-    """Where a command writes; a quiet one writes nowhere. Lines of text are not broken: scripts read them too."""
-    return Console(quiet=quiet, stderr=stderr, highlight=False, markup=False, soft_wrap=True)
-
-
-def print_json(value: Any) -> None:
-    """``value`` as JSON on standard output, without a console's line breaks."""
-    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
 
 
 @app.callback()
@@ -94,7 +102,7 @@ def demo(
     """The whole chain on generated audio, in a few minutes and without any download."""
     from benchmarks.demo import run_demo
 
-    _set_up_process()
+    set_up_process()
     run_demo(out, console(quiet))
 
 
@@ -211,7 +219,7 @@ def embed(
 
     shown = console(quiet)
     folders = find_task_folders(tasks_dir, task or ())
-    loaded = load_model(_spec(module, model), device=device)
+    loaded = load_model(model_spec(module, model), device=device)
     bounded: dict[str, Any] = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
     for folder in folders:
         with progress_bar(quiet, f"{folder.name}") as report:
@@ -228,6 +236,9 @@ def score(
     results: Annotated[Path, typer.Option(help="Where result records are written.")] = Path("results"),
     grid: GridOption = Grid.default,
     grid_points: GridPoints = 8,
+    precision: PrecisionOption = Precision.float32,
+    solver: SolverOption = Solver.adam,
+    shots: Shots = None,
     seeds: Seeds = 1,
     seed: Seed = 42,
     device: Device = "cpu",
@@ -237,8 +248,8 @@ def score(
     """Train the shallow classifier on embeddings and test it."""
     from benchmarks.scoring.score import score_embeddings
 
-    _set_up_process()
-    options: dict[str, dict[str, Any]] = {"hear": {"grid": grid.value, "grid_points": grid_points}}
+    set_up_process()
+    options = _options(grid, grid_points, precision, solver, shots)
     records = []
     for folder in embeddings:
         for name in protocol or [Protocol.hear]:
@@ -246,7 +257,7 @@ def score(
                 with progress_bar(quiet or as_json, f"{folder.name} {name.value}") as report:
                     record = score_embeddings(
                         folder, protocol=name.value, seed=number, results_dir=results, device=device,
-                        progress=report, **options.get(name.value, {}),
+                        progress=report, **options[name.value],
                     )  # fmt: skip
                 records.append(record)
                 if not as_json:
@@ -256,6 +267,17 @@ def score(
                     )
     if as_json:
         print_json([record.model_dump(exclude={"grid"}) for record in records])
+
+
+def _options(
+    grid: Grid, grid_points: int, precision: Precision, solver: Solver, shots: int | None
+) -> dict[str, dict[str, Any]]:
+    """The options of each protocol."""
+    return {
+        "hear": {"grid": grid.value, "grid_points": grid_points, "precision": precision.value, "shots": shots},
+        "linear": {"solver": solver.value, "shots": shots},
+        "knn": {"shots": shots},
+    }
 
 
 @app.command()
@@ -268,6 +290,9 @@ def run(
     protocol: Protocols = None,
     grid: GridOption = Grid.default,
     grid_points: GridPoints = 8,
+    precision: PrecisionOption = Precision.float32,
+    solver: SolverOption = Solver.adam,
+    shots: Shots = None,
     seeds: Seeds = 1,
     seed: Seed = 42,
     batch_seconds: BatchSeconds = None,
@@ -282,12 +307,12 @@ def run(
     shown = console(quiet)
     folders = find_task_folders(tasks_dir, task or (), suite, on_skip=shown.print)
     summary = run_all(
-        [_spec(module) for module in modules],
+        [model_spec(module) for module in modules],
         folders,
         out,
         protocols=[item.value for item in protocol or [Protocol.hear]],
         seeds=range(seed, seed + seeds),
-        options={"hear": {"grid": grid.value, "grid_points": grid_points}},
+        options=_options(grid, grid_points, precision, solver, shots),
         device=device,
         batch_seconds=batch_seconds,
         skip_bad=skip_bad,
@@ -306,19 +331,6 @@ def run(
         raise DeloresError(
             f"{len(summary.failures)} of the jobs failed (listed above); run the same command again to retry"
         )
-
-
-def write_tables(records: list[Any], out: Path, shown: Console) -> None:
-    """Writes ``tables.md`` and ``results.csv`` into ``out`` and prints the tables."""
-    from benchmarks.reading.tables import comparison_tables, to_csv, to_markdown, to_rich
-    from hear_delores.files import atomic_path
-
-    tables = comparison_tables(records)
-    for table in tables:
-        shown.print(to_rich(table), soft_wrap=False)
-    for name, text in (("tables.md", to_markdown(tables)), ("results.csv", to_csv(records))):
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
 
 
 @app.command()
@@ -340,44 +352,18 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def _spec(module: str, model: str | None = None) -> Any:
-    from benchmarks.scoring.models import ModelSpec
-
-    _set_up_process()
-    return ModelSpec.parse(module if model is None else f"{module}@{model}")
-
-
-def _set_up_process() -> None:
-    """What every measuring command needs of its process, before any tensor is made."""
-    from hear_delores.memory import keep_freed_memory
-
-    keep_freed_memory()
-    # A model module is looked for where the user stands, as ``python -m`` does.
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)
-
-
-@contextlib.contextmanager
-def progress_bar(quiet: bool, title: str) -> Iterator[Any]:
-    """A bar on standard error; yields a function (done, total, text) that moves it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    shown = console(quiet, stderr=True)
-    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
-        job = bar.add_task(title, total=None)
-        yield lambda done, total, text="": bar.update(job, completed=done, total=total, description=text or title)
-
-
 def register_rooms() -> None:
     """The commands that live in the rooms that they belong to."""
     from benchmarks.reading.command import compare, standings, submit, tables
+    from benchmarks.reading.report.command import report
+    from benchmarks.scoring.command import finetune
     from benchmarks.tasks.command import download
     from benchmarks.validate.command import validate
     from pretrain.command import command as pretrain
 
-    for command in (download, pretrain, validate, tables, compare, submit, standings):
-        app.command(command.__name__ if command is not pretrain else "pretrain")(command)
+    app.command("pretrain")(pretrain)
+    for command in (download, validate, finetune, tables, compare, report, submit, standings):
+        app.command(command.__name__)(command)
 
 
 register_rooms()

@@ -1,4 +1,4 @@
-"""The whole chain on generated audio: tasks, pre-training, validation, embeddings, scores, tables."""
+"""The whole chain on generated audio: tasks, pre-training, validation, embeddings, scores, tables, report."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import validate
+from benchmarks.reading.report.gather import gather
+from benchmarks.reading.report.page import Sources, render_report
 from benchmarks.runner import find_task_folders, run
 from benchmarks.scoring.models import ModelSpec
 from benchmarks.tasks.demo import write_demo_pool, write_demo_tasks
 from benchmarks.tasks.registry import list_tasks
+from benchmarks.terminal import write_tables
 from hear_delores.errors import DeloresError
+from hear_delores.files import atomic_path
 from pretrain.config import load_config
 from pretrain.loop import pretrain
 
@@ -26,13 +30,11 @@ def run_demo(out: Path, shown: Console) -> None:
     """Runs every link of the chain and prints one table per protocol. What is done already is not done again.
 
     Writes ``tasks/``, ``pool/`` (generated audio), ``pretrain/`` (two checkpoints), ``embeddings/``,
-    ``results/``, ``tables.md`` and ``results.csv`` into ``out``.
+    ``results/``, ``tables.md``, ``results.csv`` and ``report.html`` into ``out``.
 
     Raises:
         DeloresError: a link of the chain failed.
     """
-    from benchmarks.cli import write_tables
-
     started = time.perf_counter()
     _say(shown, started, "generating the demo tasks and an unlabelled pool")
     specs = list_tasks("demo")
@@ -70,6 +72,11 @@ def run_demo(out: Path, shown: Console) -> None:
         raise DeloresError(f"{failure.model} failed on {failure.task}: {failure.message}")
     _say(shown, started, f"tables, in {out}/tables.md and {out}/results.csv")
     write_tables(summary.records, out, shown)
+    _say(shown, started, f"report, in {out}/report.html")
+    sources = Sources([path.parent for path in checkpoints.values()], out / "embeddings")
+    page = render_report(gather(summary.records), sources, title="delores demo")
+    with atomic_path(out / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
     _say(shown, started, "done")
 
 

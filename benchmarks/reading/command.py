@@ -41,8 +41,9 @@ def tables(
     ] = False,
 ) -> None:
     """Comparison tables of result records, measured beside published."""
+    from benchmarks.reading.plain import to_csv, to_markdown
     from benchmarks.reading.published import published_figures
-    from benchmarks.reading.tables import comparison_tables, to_csv, to_markdown
+    from benchmarks.reading.tables import comparison_tables
     from benchmarks.reading.typeset import to_html, to_latex
     from hear_delores.errors import DeloresError
     from hear_delores.files import atomic_path

@@ -1,20 +1,15 @@
 """Comparison tables: models by tasks, one table per protocol, measured beside published.
 
-Markdown, CSV and the terminal are written here, LaTeX and HTML in ``typeset.py``; all show the same lines.
+How they are printed is in ``plain.py`` (Markdown, CSV, the terminal) and ``typeset.py`` (LaTeX, HTML).
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from benchmarks.reading.published import PublishedFigure, published_figures
 from benchmarks.results import ResultRecord
@@ -23,15 +18,14 @@ from hear_delores.errors import DeloresError
 __all__ = [
     "Cell",
     "ComparisonTable",
-    "Line",
     "PublishedRow",
     "comparison_tables",
-    "heading",
-    "lines",
-    "notes",
-    "to_csv",
-    "to_markdown",
-    "to_rich",
+    "metric_scale",
+    "model_key",
+    "paper_columns",
+    "row_names",
+    "split_text",
+    "task_columns",
 ]
 
 #: Metrics between 0 and 1 that are customarily printed in per cent.
@@ -129,7 +123,7 @@ def comparison_tables(
             metrics, which cannot be compared.
     """
     records = list(records)
-    columns = _paper_columns(paper) if paper else _columns(records)
+    columns = paper_columns(paper) if paper else task_columns(records)
     if tasks is not None:
         columns = _chosen(columns, tasks)
     wanted = {folder for folders in columns.values() for folder in folders}
@@ -139,14 +133,14 @@ def comparison_tables(
         raise DeloresError(f"there are no results{of} to put in a table; run `delores run` or `delores score` first")
     _refuse_mixed_tasks(records)
     figures = published_figures(paper, overlay) if paper else []
-    names = _row_names(records)
+    names = row_names(records)
     return [
         _table(protocol, [r for r in records if r.protocol.title == protocol], columns, names, figures, intervals)
         for protocol in dict.fromkeys(r.protocol.title for r in records)
     ]
 
 
-def _columns(records: Sequence[ResultRecord]) -> dict[str, tuple[str, ...]]:
+def task_columns(records: Sequence[ResultRecord]) -> dict[str, tuple[str, ...]]:
     """{column: its task folders}: a task's name, with the mode where it has several."""
     modes: dict[str, dict[str, None]] = {}
     for record in records:
@@ -159,7 +153,7 @@ def _columns(records: Sequence[ResultRecord]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(folders) for name, folders in found.items()}
 
 
-def _paper_columns(paper: str) -> dict[str, tuple[str, ...]]:
+def paper_columns(paper: str) -> dict[str, tuple[str, ...]]:
     from benchmarks.tasks.registry import list_columns, list_tasks
 
     if paper == "hear":
@@ -193,7 +187,7 @@ def _table(
 ) -> ComparisonTable:
     groups: dict[tuple[str, str], list[ResultRecord]] = {}
     for record in records:
-        groups.setdefault((names[_model_key(record)], record.task.folder_name), []).append(record)
+        groups.setdefault((names[model_key(record)], record.task.folder_name), []).append(record)
     models = tuple(dict.fromkeys(model for model, _ in groups))
     cells: dict[tuple[str, str], Cell] = {}
     # Task by task: all models of a task share one set of bootstrap draws.
@@ -214,7 +208,7 @@ def _table(
         metrics={c: first[c].primary_metric if c in first else metrics[c] for c in shown},
         maximise={c: first[c].maximise if c in first else True for c in shown},
         cells=cells,
-        splits={c: _split(records, columns[c]) for c in first},
+        splits={c: split_text(records, columns[c]) for c in first},
         published=rows,
         published_splits={(f.protocol, f.task): f.split for f in fitting if f.split and f.task in shown},
     )
@@ -252,7 +246,7 @@ def _published_rows(
     return rows, set(metrics), metrics
 
 
-def _split(records: Sequence[ResultRecord], folders: tuple[str, ...]) -> str:
+def split_text(records: Sequence[ResultRecord], folders: tuple[str, ...]) -> str:
     """Of a column: how many folds were tested, and the mode where it is not the whole task."""
     record = next(r for r in records if r.task.folder_name in folders)
     parts = [f"{len(record.folds)} folds" if len(record.folds) > 1 else "one split"]
@@ -261,12 +255,12 @@ def _split(records: Sequence[ResultRecord], folders: tuple[str, ...]) -> str:
     return ", ".join(parts)
 
 
-def _model_key(record: ResultRecord) -> tuple[str, str]:
+def model_key(record: ResultRecord) -> tuple[str, str]:
     return record.model.label, record.model.weights_hash
 
 
-def _row_names(records: list[ResultRecord]) -> dict[tuple[str, str], str]:
-    keys = list(dict.fromkeys(_model_key(r) for r in records))
+def row_names(records: list[ResultRecord]) -> dict[tuple[str, str], str]:
+    keys = list(dict.fromkeys(model_key(r) for r in records))
     labels = [label for label, _ in keys]
     return {key: key[0] if labels.count(key[0]) == 1 else f"{key[0]} ({key[1][:8]})" for key in keys}
 
@@ -286,13 +280,13 @@ def _refuse_mixed_tasks(records: list[ResultRecord]) -> None:
                 )
 
 
-def _scale(metric: str) -> float:
+def metric_scale(metric: str) -> float:
     return 100.0 if metric in PERCENT or metric.endswith("_fms") else 1.0
 
 
 def _cell(records: list[ResultRecord], intervals: bool = False) -> Cell:
     metric = records[0].task.primary_metric
-    scale = _scale(metric)
+    scale = metric_scale(metric)
     scores = [scale * record.scores[metric] for record in records]
     mean, folds = fmean(scores), len(records[0].folds)
     spread, over = None, ""
@@ -318,166 +312,3 @@ def _joined(groups: list[list[ResultRecord]]) -> Cell:
 
 
 # --- what all forms show
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row as printed: (text, whether it is the best) for each task, and the mean with its number of tasks."""
-
-    model: str
-    protocol: str
-    cells: tuple[tuple[str, bool], ...]
-    mean: str
-    published: bool = False
-
-
-def lines(table: ComparisonTable) -> list[Line]:
-    """The rows of a table, measured first. Best of a column: among measured rows, and apart among published ones."""
-    found = []
-    for model in table.models:
-        cells = tuple(_shown(table, table.cells.get((model, task)), task) for task in table.tasks)
-        found.append(Line(model, table.protocol, cells, _average(table, *table.average(model))))
-    for row in table.published:
-        cells = tuple(_shown_published(table, row, task) for task in table.tasks)
-        found.append(Line(row.model, row.protocol, cells, _average(table, *table.mean_of(row.scores)), True))
-    return found
-
-
-def heading(table: ComparisonTable, task: str) -> str:
-    """A column's heading: the task, its metric and its split."""
-    about = [table.metrics[task], *([table.splits[task]] if task in table.splits else [])]
-    if not table.maximise[task]:
-        about.append("lower is better")
-    return f"{task} ({', '.join(about)})"
-
-
-def notes(table: ComparisonTable) -> list[str]:
-    """What a reader has to know of the published rows: sources, and splits that differ from the measured ones."""
-    if not table.published:
-        return []
-    sources: dict[str, list[str]] = {}
-    for row in table.published:
-        if not row.source.startswith("HEAR leaderboard"):
-            sources.setdefault(row.source, []).append(row.model)
-    found = [f"{', '.join(models)}: {source}." for source, models in sources.items()]
-    if not found:
-        found = ["Published rows: the HEAR leaderboard, which links each model."]
-    by_protocol: dict[str, dict[str, list[str]]] = {}
-    for (protocol, task), split in table.published_splits.items():
-        if split != "official":
-            by_protocol.setdefault(protocol, {}).setdefault(split, []).append(task)
-    for protocol, tasks in by_protocol.items():
-        splits = "; ".join(f"{split} ({', '.join(names)})" for split, names in tasks.items())
-        found.append(f"Splits of {protocol}: {splits}.")
-    return found
-
-
-def _digits(table: ComparisonTable, task: str) -> int:
-    return 1 if _scale(table.metrics[task]) == 100.0 else 3
-
-
-def _shown(table: ComparisonTable, cell: Cell | None, task: str) -> tuple[str, bool]:
-    if cell is None:
-        return "", False
-    if math.isnan(cell.score):
-        return "n/a", False
-    digits = _digits(table, task)
-    text = f"{cell.score:.{digits}f}"
-    best = table.best(task)
-    # Ties as printed share the mark: a reader cannot tell them apart.
-    is_best = best is not None and text == f"{best:.{digits}f}"
-    if cell.low is not None and cell.high is not None:
-        text += f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
-    elif cell.spread is not None:
-        text += f" ± {cell.spread:.{digits}f}"
-    return text, is_best
-
-
-def _shown_published(table: ComparisonTable, row: PublishedRow, task: str) -> tuple[str, bool]:
-    if task not in row.scores:
-        return "", False
-    best = table.best_published(task)
-    text = f"{row.scores[task]:.1f}"
-    return text, best is not None and text == f"{best:.1f}"
-
-
-def _average(table: ComparisonTable, mean: float | None, count: int) -> str:
-    if mean is None:
-        return ""
-    return f"{mean:.1f}" if count == len(table.tasks) else f"{mean:.1f} (of {count})"
-
-
-def to_markdown(tables: Sequence[ComparisonTable]) -> str:
-    """All tables as Markdown. Bold: best of a column; ±: deviation over folds or seeds; [ ]: 95 % interval."""
-    parts = []
-    for table in tables:
-        with_protocol = bool(table.published)
-        heads = ["model", *(["protocol"] if with_protocol else []), *(heading(table, t) for t in table.tasks), "mean"]
-        text = [f"### Protocol: {table.protocol}", "", _row(heads)]
-        text.append(_row(["---"] * (2 if with_protocol else 1) + ["---:"] * (len(table.tasks) + 1)))
-        for line in lines(table):
-            cells = [f"**{cell}**" if best else cell for cell, best in line.cells]
-            text.append(_row([line.model, *([line.protocol] if with_protocol else []), *cells, line.mean]))
-        if with_protocol:
-            text += ["", *(f"- {note}" for note in notes(table))]
-        parts.append("\n".join(text) + "\n")
-    return "\n".join(parts)
-
-
-def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def to_rich(table: ComparisonTable) -> RichTable:
-    """One table for the terminal."""
-    shown = RichTable(title=f"protocol {table.protocol}", title_justify="left", title_style="bold", pad_edge=False)
-    shown.add_column("model", no_wrap=True)
-    if table.published:
-        shown.add_column("protocol")
-    for task in table.tasks:
-        shown.add_column(f"{task}\n{table.metrics[task]}", justify="right")
-    shown.add_column("mean", justify="right")
-    before = False
-    for line in lines(table):
-        if line.published and not before:
-            shown.add_section()
-        before = line.published
-        cells = [Text(text, style="bold green" if best else "") for text, best in line.cells]
-        shown.add_row(Text(line.model), *([Text(line.protocol)] if table.published else []), *cells, Text(line.mean))
-    return shown
-
-
-def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures: Iterable[PublishedFigure] = ()) -> str:
-    """Every metric of every record, one row each, then published figures: what a program or a spreadsheet reads.
-
-    Scores are as the scorer gives them, from 0 to 1 where others print per cent; those of ``figures`` likewise.
-    ``low``, ``high`` and ``interval_over`` are filled with ``intervals``; ``source`` for published figures alone.
-    """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ["model", "module", "weights_hash", "task", "task_revision", "protocol", "seed", "metric", "primary", "score",
-         "std_over_folds", "n_folds", "n_clips", "low", "high", "interval_over", "split", "source"]
-    )  # fmt: skip
-    for record in records:
-        for metric, score in record.scores.items():
-            std = record.scores_std.get(metric)
-            writer.writerow(
-                [record.model.label, record.model.module, record.model.weights_hash, record.task.name,
-                 record.task.revision, record.protocol.title, record.seed, metric,
-                 int(metric == record.task.primary_metric), repr(score), "" if std is None else repr(std),
-                 len(record.folds), record.task.n_clips, *(_ends(record, metric) if intervals else ("", "", "")),
-                 _split([record], (record.task.folder_name,)), ""]
-            )  # fmt: skip
-    for figure in figures:
-        score_text = "" if figure.score is None else f"{figure.score / _scale(figure.metric):.9g}"
-        cells = [figure.model, "", "", figure.task, "", figure.protocol, "", figure.metric, 1, score_text]
-        writer.writerow([*cells, *[""] * 6, figure.split, figure.source])
-    return stream.getvalue()
-
-
-def _ends(record: ResultRecord, metric: str) -> tuple[str, str, str]:
-    from benchmarks.reading.intervals import record_interval
-
-    found = record_interval(record, metric)
-    return ("", "", "") if found is None else (repr(found.low), repr(found.high), found.over)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from benchmarks.reading.tables import ComparisonTable, Line, heading, lines, notes
+from benchmarks.reading.plain import Line, heading, lines, notes
+from benchmarks.reading.tables import ComparisonTable
 
 __all__ = ["escape_latex", "to_html", "to_latex"]
 
@@ -105,9 +106,13 @@ def _legend(table: ComparisonTable) -> str:
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; }
-section { overflow-x: auto; margin-bottom: 2.5rem; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .3rem; }
+p, ul { max-width: 60rem; margin: .3rem 0 .8rem; }
+ul { padding-left: 1.2rem; }
+.scroll { overflow-x: auto; }
+.scroll:focus-visible { outline: 2px solid; outline-offset: 2px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding-bottom: .5rem; }
+caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; }
 thead th { border-top: 2px solid; border-bottom: 1px solid; vertical-align: bottom; white-space: normal; }
 thead small { display: block; font-weight: normal; }
@@ -118,7 +123,8 @@ th:first-child { text-align: left; position: sticky; left: 0; background: Canvas
 tbody th { font-weight: normal; }
 td.text { text-align: left; }
 tbody tr:hover > * { background: color-mix(in srgb, CanvasText 10%, Canvas); }
-@media print { section { overflow: visible; } table { font-size: 8pt; } th:first-child { position: static; } }
+@media (max-width: 40rem) { body { margin: .8rem; } th:first-child { white-space: normal; max-width: 8rem; } }
+@media print { .scroll { overflow: visible; } table { font-size: 8pt; } th:first-child { position: static; } }
 """
 
 
@@ -127,6 +133,7 @@ def to_html(tables: Sequence[ComparisonTable], *, title: str = "Results") -> str
     sections = "\n".join(_html_table(table) for table in tables)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f"<h1>{html.escape(title)}</h1>\n{sections}\n</body>\n</html>\n"
@@ -147,9 +154,13 @@ def _html_table(table: ComparisonTable) -> str:
         if rows:
             bodies.append(f'<tbody class="{name}">\n' + "\n".join(rows) + "\n</tbody>")
     remarks = "".join(f"<li>{html.escape(note)}</li>" for note in notes(table))
+    protocol = html.escape(table.protocol)
+    # Heading, legend and notes stand outside of the box that scrolls: on a phone they would be cut off with it.
     return (
-        f"<section>\n<table>\n<caption>Protocol <b>{html.escape(table.protocol)}</b>. {html.escape(_legend(table))}"
-        f"</caption>\n<thead><tr>{''.join(heads)}</tr></thead>\n" + "\n".join(bodies) + "\n</table>\n"
+        f"<section>\n<h2>Protocol {protocol}</h2>\n<p>{html.escape(_legend(table))}</p>\n"
+        f'<div class="scroll" role="region" tabindex="0" aria-label="Protocol {protocol}">\n'
+        f"<table>\n<caption>Scores under protocol {protocol}</caption>\n"
+        f"<thead><tr>{''.join(heads)}</tr></thead>\n" + "\n".join(bodies) + "\n</table>\n</div>\n"
         + (f"<ul>{remarks}</ul>\n" if remarks else "") + "</section>"
     )  # fmt: skip
 

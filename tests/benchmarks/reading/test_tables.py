@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmarks.reading.tables import comparison_tables, to_csv, to_markdown, to_rich
+from benchmarks.reading.plain import to_csv, to_markdown, to_rich
+from benchmarks.reading.tables import comparison_tables
 from benchmarks.results import FoldResult, ModelInfo, ProtocolInfo, ResultRecord, TaskInfo
 
 

@@ -1,0 +1,219 @@
+"""Embeddings in two dimensions: principal components of a task's clips, and t-SNE where they are few.
+
+Reads an embeddings folder as ``delores embed`` and heareval write it (raw float32 rows, labels as a pickle of plain
+lists), and of it only the rows that are drawn.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from hear_delores.errors import DeloresError
+
+__all__ = ["EmbeddingsFolder", "Points", "find_embeddings", "project", "read_vocabulary", "sample"]
+
+#: Points of one map; beyond it a map is a blot, and the page heavy. t-SNE is drawn of as many as this or fewer.
+MAX_POINTS = 500
+TSNE_POINTS = 500
+#: Labels with a mark of their own: 8 colours times 8 shapes. The others are drawn small and grey.
+MAX_LABELS = 64
+
+
+@dataclass(frozen=True)
+class EmbeddingsFolder:
+    """One task embedded by one model: ``label`` and ``weights_hash`` are "" and ``revision`` None if not said."""
+
+    path: Path
+    task: str
+    label: str
+    weights_hash: str
+    revision: str | None
+    splits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Points:
+    """The rows of a map: ``embeddings`` (n, d) float32, ``labels`` of each; ``total`` rows had exactly one label."""
+
+    embeddings: np.ndarray
+    labels: tuple[str, ...]
+    total: int
+    without: int
+
+
+def find_embeddings(root: str | Path) -> list[EmbeddingsFolder]:
+    """The embeddings folders under ``root`` (which may be one itself), in order of their paths.
+
+    Raises DeloresError when there is none, or where one's metadata cannot be read.
+    """
+    folder = Path(root)
+    if not folder.is_dir():
+        raise DeloresError(f"{folder}: no such folder of embeddings; make it with 'delores embed'")
+    found = [_folder(file.parent) for file in sorted(folder.rglob("task_metadata.json"))]
+    found = [each for each in found if each is not None]
+    if not found:
+        raise DeloresError(f"{folder}: expected embeddings as 'delores embed' writes them, found none in it")
+    return [each for each in found if each is not None]
+
+
+def _folder(path: Path) -> EmbeddingsFolder | None:
+    """None for a task folder, which holds audio and no embeddings."""
+    metadata = _read_json(path / "task_metadata.json")
+    splits = tuple(sorted(str(name) for name in metadata.get("splits", ())))
+    splits = tuple(name for name in splits if (path / f"{name}.embedding-dimensions.json").is_file())
+    if not splits:
+        return None
+    info = _read_json(path / "embedding-info.json") if (path / "embedding-info.json").is_file() else {}
+    model, task = info.get("model") or {}, info.get("task") or {}
+    name = "-".join(str(metadata.get(key, "")) for key in ("task_name", "version", "mode"))
+    label = str(model.get("label") or path.parent.name)
+    return EmbeddingsFolder(path, name, label, str(model.get("weights_hash") or ""), task.get("revision"), splits)
+
+
+def sample(folder: EmbeddingsFolder, limit: int = MAX_POINTS) -> Points | None:
+    """At most ``limit`` rows that have exactly one label, spread evenly over the rows of all splits.
+
+    None when fewer than three rows have one.
+
+    Raises DeloresError naming the file that is damaged, or does not fit another.
+    """
+    places: list[tuple[str, int]] = []
+    labels: list[str] = []
+    without = 0
+    for split in folder.splits:
+        for row, names in enumerate(_labels(folder.path / f"{split}.target-labels.pkl")):
+            if len(names) == 1:
+                places.append((split, row))
+                labels.append(str(names[0]))
+            else:
+                without += 1
+    if len(places) < 3:
+        return None
+    chosen = np.arange(len(places))
+    if len(places) > limit:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(places))[:limit])
+    rows = []
+    for split in folder.splits:
+        wanted = [places[index][1] for index in chosen if places[index][0] == split]
+        if wanted:
+            rows.append(_rows(folder.path, split, wanted))
+    embeddings = np.concatenate(rows)
+    if not np.isfinite(embeddings).all():
+        raise DeloresError(f"{folder.path}: embeddings are NaN or infinite; mend the model and embed the task again")
+    return Points(embeddings, tuple(labels[index] for index in chosen), len(places), without)
+
+
+def _rows(path: Path, split: str, wanted: list[int]) -> np.ndarray:
+    file, size_file = path / f"{split}.embeddings.npy", path / f"{split}.embedding-dimensions.json"
+    shape = _read_json(size_file, list)
+    if len(shape) != 2 or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise DeloresError(f"{size_file}: expected [rows, dimensions], both positive, got {shape}")
+    if not file.is_file() or file.stat().st_size != 4 * shape[0] * shape[1]:
+        raise DeloresError(f"{file}: expected {shape[0]} x {shape[1]} float32; embed the task again")
+    if max(wanted) >= shape[0]:
+        raise DeloresError(f"{file}: has {shape[0]} rows, but there are labels for more; embed the task again")
+    return np.array(np.memmap(file, dtype=np.float32, mode="r", shape=tuple(shape))[wanted])
+
+
+def project(embeddings: np.ndarray) -> tuple[np.ndarray, tuple[float, float], np.ndarray | None]:
+    """Two dimensions of (n, d) embeddings, and the same on every run.
+
+    Returns:
+        (n, 2) principal components; their shares of the variance; (n, 2) of t-SNE (van der Maaten and Hinton 2008,
+        begun at the principal components), None for more than TSNE_POINTS or fewer than 30 rows.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    values = embeddings.astype(np.float64)
+    if not (values.std(axis=0) > 0).any():
+        return np.zeros((len(values), 2)), (0.0, 0.0), None
+    with threadpool_limits(limits=1):  # threads would sum in another order on each run
+        if values.shape[1] < 2:
+            values = np.concatenate([values, np.zeros((len(values), 1))], axis=1)
+        # More components than are drawn: t-SNE starts from them, free of the noise of the rest.
+        pca = PCA(n_components=min(30, *values.shape), svd_solver="full")
+        reduced = _upright(pca.fit_transform(values))
+        shares = (float(pca.explained_variance_ratio_[0]), float(pca.explained_variance_ratio_[1]))
+        if not 30 <= len(values) <= TSNE_POINTS:
+            return reduced[:, :2], shares, None
+        tsne = TSNE(n_components=2, init="pca", learning_rate="auto", perplexity=min(30.0, len(values) / 4),
+                    random_state=0)  # fmt: skip
+        return reduced[:, :2], shares, tsne.fit_transform(reduced).astype(np.float64)
+
+
+def _upright(flat: np.ndarray) -> np.ndarray:
+    """The sign of a component is arbitrary: its largest deviation points up."""
+    largest = np.take_along_axis(flat, np.abs(flat).argmax(axis=0)[None], axis=0)
+    return flat * np.where(largest < 0, -1.0, 1.0)
+
+
+def label_order(labels: Iterable[str]) -> list[str]:
+    """Labels with a mark of their own: by name (numbers by value), the most frequent ones where they are too many."""
+    counts = Counter(labels)
+    kept = [label for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LABELS]]
+
+    def key(label: str) -> tuple[int, float, str]:
+        try:
+            return 0, float(label), label
+        except ValueError:
+            return 1, 0.0, label
+
+    return sorted(kept, key=key)
+
+
+# --- files
+
+
+def read_vocabulary(path: Path) -> tuple[str, ...]:
+    """Labels by index from ``labelvocabulary.csv``; raises DeloresError when it is damaged."""
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            pairs = sorted((int(row["idx"]), row["label"]) for row in csv.DictReader(stream))
+    except (OSError, KeyError, TypeError, ValueError):
+        raise DeloresError(f"{path}: expected the columns idx (a number) and label") from None
+    if [number for number, _ in pairs] != list(range(len(pairs))):
+        raise DeloresError(f"{path}: expected idx 0, 1, 2, ... once each")
+    return tuple(label for _, label in pairs)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads lists, strings and numbers, nothing else: a pickle cannot run code here."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it wants {module}.{name}, but only lists of labels are allowed")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise pickle.UnpicklingError("it wants an object from elsewhere, but only lists of labels are allowed")
+
+
+def _labels(path: Path) -> list[list[Any]]:
+    try:
+        with open(path, "rb") as stream:
+            labels = _PlainUnpickler(stream).load()
+    # A damaged pickle can raise nearly anything, all of it meaning the same.
+    except Exception as error:
+        raise DeloresError(f"{path}: not a list of labels: {error}; embed the task again") from None
+    if not isinstance(labels, list) or not all(isinstance(row, list) for row in labels):
+        raise DeloresError(f"{path}: expected a list with a list of labels for each row; embed the task again")
+    return labels
+
+
+def _read_json(path: Path, kind: type = dict) -> Any:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DeloresError(f"{path}: cannot be read ({error}); embed the task again") from None
+    if not isinstance(value, kind):
+        raise DeloresError(f"{path}: expected a JSON {kind.__name__}, got {type(value).__name__}")
+    return value

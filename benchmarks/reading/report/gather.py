@@ -1,0 +1,184 @@
+"""From result records to what the page shows: tables with intervals, and the published figures that belong there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from benchmarks.reading.intervals import record_interval
+from benchmarks.reading.plain import lines
+from benchmarks.reading.published import PAPERS, PublishedFigure, published_figures
+from benchmarks.reading.tables import (
+    ComparisonTable,
+    PublishedRow,
+    comparison_tables,
+    model_key,
+    paper_columns,
+    row_names,
+    task_columns,
+)
+from benchmarks.results import ResultRecord, load_predictions
+from hear_delores.errors import DeloresError
+
+__all__ = ["Gathered", "gather"]
+
+#: How the protocol of a published figure begins, and that of the measured ones it may stand beside.
+BESIDE = {"hear": "hear", "linear": "linear", "transfer": "finetune", "fine": "finetune"}
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Everything measured that the page shows.
+
+    ``names`` are the rows' names by (label, weights hash), ``columns`` the task folders of each column,
+    ``left_out`` one line for each record that was damaged and skipped.
+    """
+
+    records: tuple[ResultRecord, ...]
+    tables: tuple[ComparisonTable, ...]
+    names: dict[tuple[str, str], str]
+    columns: dict[str, tuple[str, ...]]
+    left_out: tuple[str, ...] = ()
+
+    def name(self, record: ResultRecord) -> str:
+        """The row that a record stands in."""
+        return self.names[model_key(record)]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All measured rows' names, in the records' order."""
+        return tuple(dict.fromkeys(self.name(record) for record in self.records))
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """All columns that have a measured score, in the tables' order."""
+        measured = {task for table in self.tables for _, task in table.cells}
+        return tuple(column for column in self.columns if column in measured)
+
+    @cached_property
+    def texts(self) -> dict[tuple[str, str, str], tuple[str, bool]]:
+        """The measured cells as tables print them: {(protocol, model, column): (text, whether the best)}."""
+        return {
+            (table.protocol, line.model, task): cell
+            for table in self.tables
+            for line in lines(table)
+            if not line.published
+            for task, cell in zip(table.tasks, line.cells, strict=True)
+        }
+
+    def of_cell(self, protocol: str, model: str, column: str) -> list[ResultRecord]:
+        """The records behind one cell: one for each seed (and for each task of a column of several)."""
+        folders = self.columns[column]
+        return [
+            record
+            for record in self.records
+            if record.task.folder_name in folders and record.protocol.title == protocol and self.name(record) == model
+        ]
+
+    def main_table(self, column: str) -> ComparisonTable | None:
+        """The table in which most models were measured on a task; of equals the one without a variant, then the first.
+
+        Where one protocol must stand for a task (confusions, maps) it is this one, and the page names it.
+        """
+        having = [(table, [m for m in table.models if (m, column) in table.cells]) for table in self.tables]
+        having = [(table, models) for table, models in having if models]
+        if not having:
+            return None
+        return max(having, key=lambda pair: (len(pair[1]), "(" not in pair[0].protocol))[0]
+
+    def ranked(self, table: ComparisonTable, column: str) -> list[str]:
+        """The models measured on a task, best first; a NaN comes last."""
+        sign = -1.0 if table.maximise[column] else 1.0
+
+        def key(model: str) -> tuple[bool, float]:
+            score = table.cells[model, column].score
+            return math.isnan(score), 0.0 if math.isnan(score) else sign * score
+
+        return sorted((m for m in table.models if (m, column) in table.cells), key=key)
+
+
+def gather(
+    records: Sequence[ResultRecord],
+    *,
+    tasks: Sequence[str] | None = None,
+    paper: str | None = None,
+    overlay: str | Path | None = None,
+    skip_damaged: bool = False,
+    left_out: Sequence[str] = (),
+) -> Gathered:
+    """Tables with 95 % intervals, one per protocol variant, and published figures beside the measured ones.
+
+    With ``paper`` tables are those of ``delores tables --paper``. Without, the columns are the tasks that were
+    measured, and a published figure stands beside them when task folder (so version and split), metric and kind of
+    protocol are those of the measurement.
+
+    Raises:
+        DeloresError: no record; task revisions or metrics that do not mix; predictions that are missing, damaged
+            or not those of the scores (with ``skip_damaged`` such a record is left out and named).
+    """
+    records, left_out = list(records), list(left_out)
+    try:
+        tables = comparison_tables(records, tasks, intervals=True, paper=paper, overlay=overlay)
+    except DeloresError:
+        if not skip_damaged:
+            raise
+        records, more = _sound(records)
+        left_out += more
+        tables = comparison_tables(records, tasks, intervals=True, paper=paper, overlay=overlay)
+    columns = paper_columns(paper) if paper else task_columns(records)
+    shown = {task for table in tables for task in table.tasks}
+    columns = {column: folders for column, folders in columns.items() if column in shown}
+    folders = {folder for group in columns.values() for folder in group}
+    records = [record for record in records if record.task.folder_name in folders]
+    if paper is None:
+        tables = [_with_published(table, columns, overlay) for table in tables]
+    return Gathered(tuple(records), tuple(tables), row_names(records), columns, tuple(left_out))
+
+
+def _sound(records: Sequence[ResultRecord]) -> tuple[list[ResultRecord], list[str]]:
+    """The records whose predictions can be read and give their scores, and one line for each other one."""
+    kept, messages = [], []
+    for record in records:
+        try:
+            record_interval(record, draws=2)
+            if record.folder is not None:
+                load_predictions(record.folder)
+            kept.append(record)
+        except DeloresError as error:
+            messages.append(str(error))
+    return kept, messages
+
+
+def _with_published(
+    table: ComparisonTable, columns: Mapping[str, tuple[str, ...]], overlay: str | Path | None
+) -> ComparisonTable:
+    """A table with the published figures of its own tasks, versions, metrics and kind of protocol."""
+    scores: dict[tuple[str, str], dict[str, float]] = {}
+    sources: dict[tuple[str, str], str] = {}
+    splits: dict[tuple[str, str], str] = {}
+    for paper in PAPERS:
+        ours = {theirs: own for theirs, folders in paper_columns(paper).items() for own in columns
+                if columns[own] == folders and own in table.metrics}  # fmt: skip
+        if not ours:
+            continue
+        for figure in published_figures(paper, overlay):
+            column = ours.get(figure.task)
+            if column is None or figure.score is None or not _fits(figure, table, column):
+                continue
+            key = figure.model, figure.protocol
+            scores.setdefault(key, {}).setdefault(column, figure.score)
+            sources.setdefault(key, figure.source)
+            if figure.split:
+                splits[figure.protocol, column] = figure.split
+    rows = tuple(PublishedRow(*key, sources[key], row) for key, row in scores.items())
+    return replace(table, published=rows, published_splits=splits)
+
+
+def _fits(figure: PublishedFigure, table: ComparisonTable, column: str) -> bool:
+    if figure.metric != table.metrics[column]:
+        return False
+    kind = next((ours for theirs, ours in BESIDE.items() if figure.protocol.startswith(theirs)), figure.protocol)
+    return table.protocol.replace("-", "").startswith(kind)

@@ -1,0 +1,69 @@
+"""What the commands share: consoles, progress bars, JSON, and how the process is set up."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+__all__ = ["console", "model_spec", "print_json", "progress_bar", "set_up_process", "write_tables"]
+
+
+def console(quiet: bool = False, stderr: bool = False) -> Console:
+    """Where a command writes; a quiet one writes nowhere. Lines of text are not broken: scripts read them too."""
+    return Console(quiet=quiet, stderr=stderr, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """``value`` as JSON on standard output, without a console's line breaks."""
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+
+
+def model_spec(module: str, model: str | None = None) -> Any:
+    """The model that a command was given, with --model's weights if there are any."""
+    from benchmarks.scoring.models import ModelSpec
+
+    set_up_process()
+    return ModelSpec.parse(module if model is None else f"{module}@{model}")
+
+
+def set_up_process() -> None:
+    """What every measuring command needs of its process, before any tensor is made."""
+    from hear_delores.memory import keep_freed_memory
+
+    keep_freed_memory()
+    # A model module is looked for where the user stands, as ``python -m`` does.
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+
+
+@contextlib.contextmanager
+def progress_bar(quiet: bool, title: str) -> Iterator[Any]:
+    """A bar on standard error; yields a function (done, total, text) that moves it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    shown = console(quiet, stderr=True)
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
+        job = bar.add_task(title, total=None)
+        yield lambda done, total, text="": bar.update(job, completed=done, total=total, description=text or title)
+
+
+def write_tables(records: list[Any], out: Path, shown: Console) -> None:
+    """Writes ``tables.md`` and ``results.csv`` into ``out`` and prints the tables."""
+    from benchmarks.reading.plain import to_csv, to_markdown, to_rich
+    from benchmarks.reading.tables import comparison_tables
+    from hear_delores.files import atomic_path
+
+    tables = comparison_tables(records)
+    for table in tables:
+        shown.print(to_rich(table), soft_wrap=False)
+    for name, text in (("tables.md", to_markdown(tables)), ("results.csv", to_csv(records))):
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
