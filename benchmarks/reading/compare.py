@@ -1,11 +1,10 @@
 """Two models on the same clips: paired difference, interval and p-value, for each task and over tasks.
 
-Per task the clips are the units: the paired bootstrap draws the same clips for both models, and the sign-flip
-test swaps the two models clip by clip. For an accuracy that is McNemar's exact test in all but name; for metrics
-that are no mean over clips it flips the clips' pseudo-values (value + deviation). With k-fold tasks clips are
-resampled within their fold. All of it is given the heads that were trained: it says how far the difference hangs
-on the clips of the test set, not on the seed. Over tasks the tasks are the units of a second sign-flip test.
-p-values of tasks are corrected for their number by Holm's method.
+Per task the clips are the units: the paired bootstrap draws the same clips for both models, and the permutation test
+swaps the two models clip by clip (:mod:`benchmarks.reading.permutation`). With k-fold tasks clips are drawn and
+swapped within their fold. All of it is given the heads that were trained: it says how far the difference hangs on the
+clips of the test set, not on the seed. Over tasks the tasks are the units of a sign-flip test. p-values of tasks are
+corrected for their number by Holm's method.
 """
 
 from __future__ import annotations
@@ -18,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reading.intervals import bca_ends, bootstrap_weights, statistics_of
+from benchmarks.reading.permutation import SWAPS, SwapTest, holm, share_as_large, sign_flip_p, swap_test
+from benchmarks.reading.weighted import Statistic
 from benchmarks.results import ResultRecord
 from hear_delores.errors import DeloresError
 
-__all__ = ["Comparison", "TaskComparison", "compare_records", "holm", "sign_flip_draws", "sign_flip_p"]
+__all__ = ["Comparison", "TaskComparison", "compare_records"]
 
 DRAWS = 2000
-FLIPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Paired:
-    """What one task gives: ``drawn`` (draws,) bootstrap differences, ``share`` and ``influence`` by clip."""
+    """What one task gives. ``drawn`` (draws,) are bootstrap differences, ``influence`` (n_clips,) theirs by clip."""
 
     record: ResultRecord
     scores: tuple[float, float]
     drawn: np.ndarray
-    share: np.ndarray  # each clip's part of the difference: they sum to it
     influence: np.ndarray
+    deviations: np.ndarray
+    freedom: float
+    swapped: SwapTest
     folds_a: int
     seeds: tuple[int, int]
 
@@ -99,7 +101,7 @@ def compare_records(
     *,
     protocol: str | None = None,
     draws: int = DRAWS,
-    flips: int = FLIPS,
+    swaps: int = SWAPS,
     seed: int = 0,
 ) -> Comparison:
     """The comparison of two models on the tasks that both were scored on; several seeds of one are averaged.
@@ -121,10 +123,11 @@ def compare_records(
             f"{labels[0]} and {labels[1]} share no task under {title}: {', '.join(groups[0])} against"
             f" {', '.join(groups[1])}; score both on one"
         )
-    generator = np.random.default_rng(seed)
-    pairs = {task: _pair(groups[0][task], groups[1][task], draws) for task in common}
-    flipped = {task: sign_flip_draws(pair.share, flips, generator) for task, pair in pairs.items()}
-    ps = [_p_value(pair.share, flipped[task]) for task, pair in pairs.items()]
+    # A seed for each task: the swaps of one are independent of those of another.
+    pairs = {
+        task: _pair(groups[0][task], groups[1][task], draws, swaps, seed + number) for number, task in enumerate(common)
+    }
+    ps = [pair.swapped.p for pair in pairs.values()]
     rows = tuple(
         _task_row(task, pair, labels, p, corrected)
         for (task, pair), p, corrected in zip(pairs.items(), ps, holm(ps), strict=True)
@@ -134,7 +137,7 @@ def compare_records(
         labels[1],
         title,
         rows,
-        *_over_tasks(pairs, flipped),
+        *_over_tasks(pairs),
         wins_a=sum(row.favours == labels[0] for row in rows),
         wins_b=sum(row.favours == labels[1] for row in rows),
         left_out=tuple(task for task, pair in pairs.items() if not _averaged(pair)),
@@ -180,56 +183,74 @@ def _by_task(records: list[ResultRecord], title: str) -> dict[str, list[ResultRe
     return found
 
 
-def _pair(side_a: list[ResultRecord], side_b: list[ResultRecord], draws: int) -> _Paired:
+def _pair(side_a: list[ResultRecord], side_b: list[ResultRecord], draws: int, swaps: int, seed: int) -> _Paired:
     record = side_a[0]
     metric, task = record.task.primary_metric, record.task.folder_name
-    for other in [*side_a, *side_b]:
-        if other.task.revision != record.task.revision or other.task.primary_metric != metric:
-            raise DeloresError(
-                f"{task}: the task was changed between the two results (revision {record.task.revision[:8]} against"
-                f" {other.task.revision[:8]}); score both on one"
-            )
+    _check_alike([*side_a, *side_b])
     parts = [[statistics_of(r, metric) for r in side] for side in (side_a, side_b)]
     n_folds = len(parts[0][0])
-    drawn, shares, influences, scores = np.zeros(draws), [], [], np.zeros((n_folds, 2))
-    splits = [fold.test_split for fold in record.folds]
-    if any([fold.test_split for fold in r.folds] != splits for r in [*side_a, *side_b]):
-        raise DeloresError(f"{task}: the two were tested on different splits; score both on one task folder")
+    drawn, scores = np.zeros(draws), np.zeros((n_folds, 2))
+    influences, deviations, freedoms, pairs = [], [], [], []
     for number in range(n_folds):
-        both = [[seed[number] for seed in side] for side in parts]
-        units = both[0][0].units
+        both = [[one_seed[number] for one_seed in side] for side in parts]
+        units, split = both[0][0].units, record.folds[number].test_split
         if any(part.units != units for side in both for part in side):
-            raise DeloresError(
-                f"{task}: the two were tested on different clips of {splits[number]}; score both on one task"
-            )
+            raise DeloresError(f"{task}: the two were tested on different clips of {split}; score both on one task")
         weights = bootstrap_weights(len(units), draws, number)
         values = [float(np.mean([part.value for part in side])) for side in both]
-        slopes = [np.mean([part.influence() for part in side], axis=0) for side in both]
+        slopes = [_difference(both, name) for name in ("influence", "deviations")]
+        if not np.isfinite([*values, *slopes[0]]).all():
+            raise DeloresError(f"{task}: {metric} of {split} is not a finite number, so it cannot be compared")
         sampled = [np.mean([part.scores(weights) for part in side], axis=0) for side in both]
-        if not np.isfinite([*values, *slopes[0], *slopes[1]]).all():
-            raise DeloresError(f"{task}: {metric} of {splits[number]} is not a finite number, so it cannot be compared")
         scores[number] = values
         drawn += (sampled[0] - sampled[1]) / n_folds
-        influences.append((slopes[0] - slopes[1]) / (n_folds * len(units)))
-        apart = np.mean([part.deviations() for part in both[0]], axis=0) - np.mean(
-            [part.deviations() for part in both[1]], axis=0
-        )
-        shares.append((values[0] - values[1] + apart) / (n_folds * len(units)))
+        influences.append(slopes[0] / (n_folds * len(units)))
+        deviations.append(slopes[1] / (n_folds * len(units)))
+        freedoms.append(min(part.degrees_of_freedom() for side in both for part in side))
+        pairs.append(_seed_pairs(*both))
     sign = 1 if record.task.maximise else -1
     return _Paired(
         record,
         (float(scores[:, 0].mean()), float(scores[:, 1].mean())),
         drawn,
-        np.concatenate(shares),
         np.concatenate(influences),
+        np.concatenate(deviations),
+        float(np.sum(freedoms)),
+        swap_test(pairs, swaps, seed),
         int(np.count_nonzero(sign * (scores[:, 0] - scores[:, 1]) > 0)),
         (len(side_a), len(side_b)),
     )
 
 
+def _check_alike(records: list[ResultRecord]) -> None:
+    """Raises DeloresError unless all were made on one task, by one metric, tested on the same splits."""
+    first = records[0]
+    task, splits = first.task.folder_name, [fold.test_split for fold in first.folds]
+    for other in records:
+        if other.task.revision != first.task.revision or other.task.primary_metric != first.task.primary_metric:
+            raise DeloresError(
+                f"{task}: the task was changed between the two results (revision {first.task.revision[:8]} against"
+                f" {other.task.revision[:8]}); score both on one"
+            )
+        if [fold.test_split for fold in other.folds] != splits:
+            raise DeloresError(f"{task}: the two were tested on different splits; score both on one task folder")
+
+
+def _difference(both: list[list[Statistic]], name: str) -> np.ndarray:
+    """(n_clips,) influence or deviations of the first side less those of the second, each the mean over seeds."""
+    first, second = (np.mean([getattr(part, name)() for part in side], axis=0) for side in both)
+    return np.asarray(first - second)
+
+
+def _seed_pairs(first: list[Statistic], second: list[Statistic]) -> list[tuple[Statistic, Statistic]]:
+    """Seeds in pairs to swap: one to one, or where one side has more, so often that each counts alike."""
+    count = math.lcm(len(first), len(second))
+    return [(first[number % len(first)], second[number % len(second)]) for number in range(count)]
+
+
 def _task_row(task: str, pair: _Paired, labels: list[str], p: float, corrected: float) -> TaskComparison:
     difference = pair.scores[0] - pair.scores[1]
-    low, high = bca_ends(difference, pair.drawn, pair.influence) or (difference, difference)
+    low, high = _ends(difference, pair.drawn, pair.influence, pair.deviations, pair.freedom)
     better = difference if pair.record.task.maximise else -difference
     return TaskComparison(
         task=task,
@@ -243,7 +264,7 @@ def _task_row(task: str, pair: _Paired, labels: list[str], p: float, corrected: 
         p=p,
         p_holm=corrected,
         favours="" if better == 0 else labels[0] if better > 0 else labels[1],
-        n_clips=len(pair.share),
+        n_clips=len(pair.influence),
         n_folds=len(pair.record.folds),
         folds_a=pair.folds_a,
         seeds=pair.seeds,
@@ -254,70 +275,28 @@ def _averaged(pair: _Paired) -> bool:
     return pair.record.task.maximise and pair.record.task.primary_metric != "d_prime"
 
 
-def _over_tasks(pairs: dict[str, _Paired], flipped: dict[str, np.ndarray]) -> tuple[float, float, float, float, float]:
+def _ends(
+    difference: float, drawn: np.ndarray, influence: np.ndarray, deviations: np.ndarray, freedom: float
+) -> tuple[float, float]:
+    """The BCa interval of a difference, widened by what a bootstrap of few clips of a class falls short."""
+    spread = float((influence**2).sum())
+    widening = math.sqrt(float((deviations**2).sum()) / spread) if spread > 0 else 1.0
+    ends = bca_ends(difference, drawn, influence, freedom=freedom, widening=widening)
+    return ends or (difference, difference)
+
+
+def _over_tasks(pairs: dict[str, _Paired]) -> tuple[float, float, float, float, float]:
     """Mean difference over tasks, its interval, and the p-values over clips and over tasks."""
-    chosen = {task: pair for task, pair in pairs.items() if _averaged(pair)}
+    chosen = [pair for pair in pairs.values() if _averaged(pair)]
     if not chosen:
         return (math.nan,) * 5
-    count = len(chosen)
-    differences = np.array([pair.scores[0] - pair.scores[1] for pair in chosen.values()])
+    differences = np.array([pair.scores[0] - pair.scores[1] for pair in chosen])
     mean = float(differences.mean())
-    drawn = np.mean([pair.drawn for pair in chosen.values()], axis=0)
-    influence = np.concatenate([pair.influence for pair in chosen.values()]) / count
-    low, high = bca_ends(mean, drawn, influence) or (mean, mean)
-    # The flips of the tasks are independent, so their mean is a flip of the mean.
-    swapped = np.mean([flipped[task] for task in chosen], axis=0)
-    return mean, low, high, _share_as_large(swapped, mean), sign_flip_p(differences)
-
-
-# --- the test
-
-
-def sign_flip_draws(share: np.ndarray, flips: int, generator: np.random.Generator) -> np.ndarray:
-    """(flips,) sums of ``share`` with random signs: the difference had the models been swapped clip by clip."""
-    share = share[share != 0]
-    if not len(share):
-        return np.zeros(flips)
-    found, width = [], (len(share) + 7) // 8
-    for start in range(0, flips, 512):
-        rows = min(512, flips - start)
-        coins = np.frombuffer(generator.bytes(rows * width), dtype=np.uint8).reshape(rows, width)
-        swapped = np.unpackbits(coins, axis=1, count=len(share))
-        found.append(share.sum() - 2 * (swapped.astype(np.float64) @ share))
-    return np.concatenate(found)
-
-
-def sign_flip_p(share: np.ndarray, flips: int = FLIPS, seed: int = 0) -> float:
-    """Two-sided p-value that the sum of ``share`` is 0, its signs being exchangeable; exact up to 14 values.
-
-    >>> sign_flip_p(np.array([1.0, 2.0, 3.0]))
-    0.25
-    """
-    share = np.asarray(share, dtype=np.float64)
-    return _p_value(share, sign_flip_draws(share, flips, np.random.default_rng(seed)))
-
-
-def _p_value(share: np.ndarray, flipped: np.ndarray) -> float:
-    total, changing = float(share.sum()), share[share != 0]
-    if len(changing) > 14:
-        return _share_as_large(flipped, total)
-    signs = 1 - 2 * ((np.arange(2 ** len(changing))[:, None] >> np.arange(len(changing))) & 1)
-    return float(np.mean(np.abs(signs @ changing) >= abs(total) - 1e-12 * np.abs(changing).sum()))
-
-
-def _share_as_large(flipped: np.ndarray, total: float) -> float:
-    """The observed one counts as one of the flips, so that the level holds with any number of them."""
-    return float((1 + np.count_nonzero(np.abs(flipped) >= abs(total) - 1e-12)) / (1 + len(flipped)))
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """p-values corrected for their number by Holm's step-down method (family-wise error), in the given order.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(ps)
-    scaled = np.array(ps, dtype=np.float64)[order] * np.arange(len(ps), 0, -1)
-    corrected = np.empty(len(ps))
-    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
-    return [float(value) for value in corrected]
+    drawn = np.mean([pair.drawn for pair in chosen], axis=0)
+    influence, deviations = (
+        np.concatenate([getattr(pair, name) for pair in chosen]) / len(chosen) for name in ("influence", "deviations")
+    )
+    low, high = _ends(mean, drawn, influence, deviations, sum(pair.freedom for pair in chosen))
+    # The swaps of the tasks are independent, so their mean is a swap of the mean.
+    swapped = np.mean([pair.swapped.drawn for pair in chosen], axis=0)
+    return mean, low, high, share_as_large(swapped, mean), sign_flip_p(differences)

@@ -22,7 +22,7 @@ from scipy.special import ndtri
 from benchmarks.results import FoldPredictions
 from hear_delores.errors import DeloresError, did_you_mean
 
-__all__ = ["METRIC_NAMES", "RankStatistic", "RatioStatistic", "Statistic", "statistic"]
+__all__ = ["METRIC_NAMES", "PairedRanks", "RankStatistic", "RatioStatistic", "Statistic", "statistic"]
 
 ACCURACIES = ("top1_acc", "pitch_acc", "chroma_acc")
 RANKS = ("mAP", "aucroc", "d_prime")
@@ -58,8 +58,17 @@ class Statistic(ABC):
         """
 
     def deviations(self) -> np.ndarray:
-        """The influence, widened where its spread would understate the metric's on few clips; for tests."""
-        return self.influence()
+        """The influence, widened as a sample's variance is by n / (n - 1): their root sum of squares over n is the
+        metric's standard error."""
+        return self.influence() * math.sqrt(len(self.units) / max(len(self.units) - 1, 1))
+
+    def degrees_of_freedom(self) -> float:
+        """Of that standard error, for Student's t."""
+        return float(len(self.units) - 1)
+
+    def bias(self) -> float:
+        """By how much the metric is expected to exceed what it would be on endless clips; 0 where that is small."""
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -109,51 +118,58 @@ class RankStatistic(Statistic):
         self.classes = np.flatnonzero(usable)
         self.n_labels = self.positive.shape[1]
         finite = bool(np.isfinite(self.prediction).all())
-        self._defined = finite and (metric == "mAP" or len(self.classes) == self.n_labels)
+        self.is_defined = finite and (metric == "mAP" or len(self.classes) == self.n_labels)
         self._bins: tuple[csr_matrix, csr_matrix, csr_matrix, np.ndarray] | None = None
+        self._derivatives: np.ndarray | None = None
 
-    def _class_scores(self, weights: np.ndarray) -> np.ndarray:
-        """(n_classes, b): average precision or ROC AUC of each usable class, NaN where a draw lacks it.
+    def _bins_of_classes(self) -> tuple[csr_matrix, csr_matrix, csr_matrix, np.ndarray]:
+        """Rows binned by the distinct predictions u_1 > u_2 > ... of a class's positive rows.
 
-        Rows are binned by the distinct predictions u_1 > u_2 > ... of a class's positive rows, since only there
-        does precision count: a sparse product sums the weights of each bin for all draws, and a cumulative sum
-        over bins gives all weight at or above each threshold.
+        Only there does precision count: a sparse product sums the weights of each bin for all draws, and a
+        cumulative sum over bins gives all weight at or above each threshold.
         """
         if self._bins is None:
             self._bins = _threshold_bins(self.prediction[:, self.classes], self.positive[:, self.classes])
-        everything, positive, ties, starts = self._bins
-        in_bin, level = everything @ weights, ties @ weights
-        hits = (positive @ weights).astype(np.float64)
-        total = weights.sum(axis=0, dtype=np.float64)
-        found = np.empty((len(self.classes), weights.shape[1]))
+        return self._bins
+
+    def _class_scores(self, in_bin: np.ndarray, hits: np.ndarray, ties: np.ndarray, total: np.ndarray) -> np.ndarray:
+        """(n_classes, b): average precision or ROC AUC of each usable class, NaN where a draw lacks it.
+
+        Args:
+            in_bin, hits, ties: (n_bins, b) weight of all rows of a bin, of the positive ones, and of the negative
+                ones at its threshold.
+            total: (b,) weight of all rows.
+        """
+        found = np.empty((len(self.classes), in_bin.shape[1]))
         with np.errstate(invalid="ignore", divide="ignore"):
-            for number, (a, b) in enumerate(itertools.pairwise(starts)):
+            for number, (a, b) in enumerate(itertools.pairwise(self._bins_of_classes()[3])):
                 above = np.cumsum(in_bin[a:b], axis=0, dtype=np.float64)
-                right = np.cumsum(hits[a:b], axis=0)
+                right = np.cumsum(hits[a:b], axis=0, dtype=np.float64)
                 n_positive = right[-1]
                 if self.metric == "mAP":
                     precision = np.divide(right, above, out=np.zeros_like(right), where=above > 0)
                     found[number] = (hits[a:b] * precision).sum(axis=0) / n_positive
                 else:
                     n_negative = total - n_positive
-                    below = n_negative - (above - right) + 0.5 * level[a:b]
+                    below = n_negative - (above - right) + 0.5 * ties[a:b]
                     found[number] = (hits[a:b] * below).sum(axis=0) / (n_positive * n_negative)
         return found
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
-        if not self._defined:
+        if not self.is_defined:
             return np.full(weights.shape[1], np.nan)
         if not len(self.classes):
             return np.zeros(weights.shape[1])
+        matrices, found = self._bins_of_classes()[:3], []
         # Whole weights are exact in float32, which halves the traffic; a block of 64 draws stays in the cache.
-        blocks = [
-            self._macro_average(np.ascontiguousarray(weights[:, start : start + 64], dtype=np.float32))
-            for start in range(0, weights.shape[1], 64)
-        ]
-        return np.concatenate(blocks)
+        for start in range(0, weights.shape[1], 64):
+            block = np.ascontiguousarray(weights[:, start : start + 64], dtype=np.float32)
+            in_bin, hits, ties = (matrix @ block for matrix in matrices)
+            by_class = self._class_scores(in_bin, hits, ties, block.sum(axis=0, dtype=np.float64))
+            found.append(self._macro_average(by_class))
+        return np.concatenate(found)
 
-    def _macro_average(self, weights: np.ndarray) -> np.ndarray:
-        by_class = self._class_scores(weights)
+    def _macro_average(self, by_class: np.ndarray) -> np.ndarray:
         if self.metric == "d_prime":
             by_class = ndtri(by_class) * math.sqrt(2.0)
         present = ~np.isnan(by_class)
@@ -162,35 +178,114 @@ class RankStatistic(Statistic):
         return mean * (len(self.classes) / self.n_labels) if self.metric == "mAP" else mean
 
     def influence(self) -> np.ndarray:
-        return self._influence(widened=False)
+        return self._average(self._slopes())
 
     def deviations(self) -> np.ndarray:
-        """The influence with each class's part times k / (k - 1), k the clips of its rarer side.
+        return self._average(self._widened())
 
-        So is a clip's part in a leave-one-out jackknife, whose spread errs on the safe side. Without it a paired
-        test at 5 % finds 8 % of differences that are not there where a class has 5 positive clips, 6 % where 10.
+    def degrees_of_freedom(self) -> float:
+        """Satterthwaite's: variances of the classes, each with one less degree than clips on its rarer side."""
+        spread = (self._widened() ** 2).sum(axis=0)
+        weight = (spread**2 / (self._rarer - 1)).sum()
+        return float(spread.sum() ** 2 / weight) if weight > 0 else float(len(self.units) - 1)
+
+    def _widened(self) -> np.ndarray:
+        """(n_units, n_classes): the class's part less that without the clip, of mean 0: the delete-one jackknife.
+
+        Of a class with five positive clips these five are the sample, however many clips have none of it: k, the
+        clips of its rarer side, stands for n. For AUC leaving one out is k / (k - 1) times the derivative. For
+        average precision the jackknife is widened once more, by sqrt(k / (k - 1)): its spread on few clips is
+        skewed, and only so do intervals hold the truth (``benchmarks/perf/interval_coverage.py``).
         """
-        return self._influence(widened=True)
+        few, n = self._rarer / (self._rarer - 1), len(self.units)
+        if self.metric != "mAP" or not self.is_defined:
+            return self._slopes() * few
+        columns = [_without_each(self.prediction[:, c], self.positive[:, c]) for c in self.classes]
+        without = np.stack(columns, axis=1) if columns else np.zeros((n, 0))
+        return (without.mean(axis=0) - without) * np.sqrt(few * (n - 1) / n)
 
-    def _influence(self, widened: bool) -> np.ndarray:
-        n = len(self.units)
-        if not self._defined:
-            return np.full(n, np.nan)
-        function = _average_precision_influence if self.metric == "mAP" else _auc_influence
-        total = np.zeros(n)
-        for index in self.classes:
-            value, slope = function(self.prediction[:, index], self.positive[:, index])
-            if self.metric == "d_prime":
-                quantile = ndtri(value)
-                if not np.isfinite(quantile):
-                    return np.full(n, np.nan)
-                slope = slope * math.sqrt(2.0) * math.sqrt(2 * math.pi) * math.exp(quantile**2 / 2)
-            if widened:
-                count = int(self.positive[:, index].sum())
-                fewer = max(min(count, n - count), 2)
-                slope = slope * (fewer / (fewer - 1))
-            total += slope
-        return total * (n / self.n_labels)
+    def bias(self) -> float:
+        """mAP: every positive clip counts itself into its own precision. d_prime: the quantile of AUC is convex.
+
+        A clip's precision among the *other* clips predicted as high, (A - 1) / (N - 1), has none of it.
+        """
+        if self.metric == "aucroc" or not self.is_defined:
+            return 0.0
+        if self.metric == "mAP":
+            parts = [_self_counting(self.prediction[:, c], self.positive[:, c]) for c in self.classes]
+            return float(np.sum(parts)) / self.n_labels
+        auc = [_auc_influence(self.prediction[:, c], self.positive[:, c])[0] for c in self.classes]
+        # Half the second derivative times the variance; that of the AUC is the d' slopes' less the first derivative.
+        spread = (self._slopes() ** 2).sum(axis=0) * self._rarer / (self._rarer - 1)
+        return float((ndtri(np.array(auc)) / (2 * math.sqrt(2.0)) * spread).sum()) / self.n_labels
+
+    @property
+    def _rarer(self) -> np.ndarray:
+        """(n_classes,) clips on the rarer side of each usable class, at least 2."""
+        count = self.positive[:, self.classes].sum(axis=0)
+        return np.maximum(np.minimum(count, len(self.units) - count), 2)
+
+    def _average(self, slopes: np.ndarray) -> np.ndarray:
+        return slopes.sum(axis=1) * (len(self.units) / self.n_labels)
+
+    def _slopes(self) -> np.ndarray:
+        """(n_units, n_classes): derivative of each usable class's part by each clip's weight; NaN where undefined."""
+        if not self.is_defined:
+            return np.full((len(self.units), len(self.classes) or 1), np.nan)
+        if self._derivatives is None:
+            function = _average_precision_influence if self.metric == "mAP" else _auc_influence
+            found = np.zeros((len(self.units), len(self.classes)))
+            for number, index in enumerate(self.classes):
+                value, slope = function(self.prediction[:, index], self.positive[:, index])
+                if self.metric == "d_prime":
+                    quantile = ndtri(value)
+                    steep = math.exp(quantile**2 / 2) if np.isfinite(quantile) else math.nan
+                    slope = slope * (2 * math.sqrt(math.pi) * steep)
+                found[:, number] = slope
+            self._derivatives = found
+        return self._derivatives
+
+
+class PairedRanks:
+    """A metric of ranks of two models on the same clips, some of which they exchange: what permutation tests draw."""
+
+    def __init__(self, metric: str, first: np.ndarray, second: np.ndarray, positive: np.ndarray) -> None:
+        """``first`` and ``second`` are (n_clips, n_labels) predictions on one scale, ``positive`` the labels."""
+        self._n = len(positive)
+        rows = tuple(map(str, range(2 * self._n)))
+        both = np.concatenate([first, second])
+        self._pooled = RankStatistic(rows, metric, both, np.concatenate([positive, positive]))
+        # Weights of the rows of one side are 1 or 0, those of the other the opposite: a swap moves sums between them.
+        self._own, self._other, self._moves = [], [], []
+        if self._pooled.is_defined:
+            for matrix in self._pooled._bins_of_classes()[:3]:
+                sides = matrix[:, : self._n], matrix[:, self._n :]
+                self._own.append(np.asarray(sides[0].sum(axis=1)))
+                self._other.append(np.asarray(sides[1].sum(axis=1)))
+                self._moves.append((sides[1] - sides[0]).tocsr())
+
+    def differences(self, swapped: np.ndarray) -> np.ndarray:
+        """(b,) first - second, the clips of each column of ``swapped`` (n_clips, b) exchanged."""
+        if not self._pooled.is_defined or not len(self._pooled.classes):
+            return np.full(swapped.shape[1], 0.0 if self._pooled.is_defined else np.nan)
+        found = []
+        for start in range(0, swapped.shape[1], 64):
+            block = np.ascontiguousarray(swapped[:, start : start + 64], dtype=np.float32)
+            moved = [moves @ block for moves in self._moves]
+            first = self._score([own + move for own, move in zip(self._own, moved, strict=True)])
+            second = self._score([other - move for other, move in zip(self._other, moved, strict=True)])
+            found.append(first - second)
+        return np.concatenate(found)
+
+    def _score(self, sums: list[np.ndarray]) -> np.ndarray:
+        in_bin, hits, ties = sums
+        by_class = self._pooled._class_scores(in_bin, hits, ties, np.full(in_bin.shape[1], float(self._n)))
+        if self._pooled.metric == "d_prime":
+            # A swap may part a class's clips perfectly: d' as of a quarter of a pair in the wrong order.
+            positive = self._pooled.positive[: self._n, self._pooled.classes].sum(axis=0)
+            least = 0.25 / (positive * (self._n - positive))[:, None]
+            by_class = np.clip(by_class, least, 1 - least)
+        return self._pooled._macro_average(by_class)
 
 
 def _threshold_bins(
@@ -254,6 +349,36 @@ def _average_precision_influence(score: np.ndarray, positive: np.ndarray) -> tup
     own = precision[np.searchsorted(hits, score[positive], "left")]
     slope[positive] += (gain[positive] + own - value) / p
     return value, slope
+
+
+def _without_each(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """(n,) the average precision of a class without each of its rows; 0 without its only positive one."""
+    p = int(positive.sum())
+    hits, everything = np.sort(score[positive]), np.sort(score)
+    right = p - np.searchsorted(hits, hits, "left")
+    above = len(score) - np.searchsorted(everything, hits, "left")
+    precision = right / above
+    # A row counts in the precision of every positive one at or below it.
+    fewer_above = right / np.maximum(above - 1, 1) - precision
+    fewer_right = (right - 1) / np.maximum(above - 1, 1) - precision
+    below = np.searchsorted(hits, score, "right")
+    found = (precision.sum() + np.concatenate([[0.0], np.cumsum(fewer_above)])[below]) / p
+    own = np.searchsorted(hits, score[positive], "left")
+    others = precision.sum() + np.concatenate([[0.0], np.cumsum(fewer_right)])[below[positive]]
+    found[positive] = (others - (fewer_right + precision)[own]) / max(p - 1, 1)
+    return found
+
+
+def _self_counting(score: np.ndarray, positive: np.ndarray) -> float:
+    """What a class's average precision gains by each positive clip standing in its own precision.
+
+    The clips N - 1 above one at random hold a share of positives that is not biased; it adds one to both, which lifts
+    A / N above it by (1 - A / N) / (N - 1).
+    """
+    hits, everything = np.sort(score[positive]), np.sort(score)
+    right = len(hits) - np.searchsorted(hits, hits, "left")
+    above = len(score) - np.searchsorted(everything, hits, "left")
+    return float(np.mean((1 - right / above) / np.maximum(above - 1, 1)))
 
 
 # --- from predictions to a statistic

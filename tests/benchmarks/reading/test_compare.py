@@ -1,45 +1,15 @@
-"""Paired comparison: McNemar's test where it is one, false positives at most its level, nothing unlike compared."""
+"""Paired comparison of records: the better model found, nothing unlike compared, one table or JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
-from scipy.stats import binomtest
 
-from benchmarks.perf.interval_coverage import false_positives
 from benchmarks.reading.command import compare
-from benchmarks.reading.compare import compare_records, holm, sign_flip_p
-
-
-def test_sign_flips_are_exact_for_few_and_mcnemars_test_for_accuracies() -> None:
-    values = np.random.default_rng(0).normal(size=8)
-    totals = [abs(np.dot(signs, values)) for signs in product((1, -1), repeat=8)]
-    assert sign_flip_p(values) == pytest.approx(np.mean(np.array(totals) >= abs(values.sum()) - 1e-12))
-    for wins, losses in ((30, 14), (25, 21), (60, 30)):
-        share = np.array([1.0] * wins + [-1.0] * losses + [0.0] * 100)
-        assert sign_flip_p(share, 20_000) == pytest.approx(binomtest(wins, wins + losses).pvalue, abs=0.012)
-    assert sign_flip_p(np.zeros(5)) == 1.0
-
-
-@pytest.mark.parametrize("metric", ["top1_acc", "aucroc", "mAP"])
-def test_false_positives_are_at_most_the_level(metric: str) -> None:
-    # 800 tests at 5 %: two and a half standard errors are 1.9 %.
-    assert false_positives(metric, 200, 800, np.random.default_rng(1)) <= 0.069
-
-
-def test_holm_by_its_definition() -> None:
-    ps = list(np.random.default_rng(0).random(12) ** 3)
-    order = np.argsort(ps)
-    expected, so_far = [0.0] * 12, 0.0
-    for rank, index in enumerate(order):
-        so_far = max(so_far, min(1.0, (12 - rank) * ps[index]))
-        expected[index] = so_far
-    assert holm(ps) == pytest.approx(expected)
+from benchmarks.reading.compare import compare_records
 
 
 @pytest.fixture
@@ -78,6 +48,24 @@ def test_a_model_against_itself_is_no_difference(two: tuple[list, list]) -> None
     found = compare_records(two[0], two[0])
     assert [(row.difference, row.p, row.favours) for row in found.tasks] == [(0.0, 1.0, "")] * 2
     assert (found.difference, found.p_clips, found.p_tasks) == (0.0, 1.0, 1.0)
+
+
+def test_seeds_of_one_model_are_averaged_and_swapped_together(saved: Callable, make_fold: Callable) -> None:
+    def seeds(label: str, skill: float, count: int, start: int) -> list:
+        folds = [make_fold(120, skill, start + i) for i in range(count)]
+        return [
+            saved({"test": fold}, label=label, task="t1", seed=i, metrics=("mAP",), weights=label * 64)
+            for i, fold in enumerate(folds)
+        ]
+
+    a, b = seeds("a", 1.4, 2, 0), seeds("b", 0.6, 3, 10)
+    for first, second in ((a, b), (a, b[:2]), (a[:1], b)):
+        [row] = compare_records(first, second).tasks
+        scores = [sum(r.primary_score for r in side) / len(side) for side in (first, second)]
+        assert row.difference == pytest.approx(scores[0] - scores[1], abs=1e-9)
+        assert row.seeds == (len(first), len(second))
+        assert row.p < 0.05
+        assert row.low > 0
 
 
 def test_what_cannot_be_compared_is_refused_in_one_line(

@@ -10,18 +10,53 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, ttest_1samp
 
-from benchmarks.perf.interval_coverage import coverage, draw_accuracy, draw_ranks, fold_coverage, truths
+from benchmarks.perf.interval_coverage import (
+    MULTILABEL,
+    Labels,
+    coverage,
+    draw_accuracy,
+    draw_ranks,
+    fold_coverage,
+    made_data,
+)
 from benchmarks.reading.intervals import bootstrap_weights, clip_interval, fold_interval, record_interval
 from benchmarks.reading.weighted import statistic
 from benchmarks.results import FoldPredictions
 
+MADE = made_data()
 
-@pytest.mark.parametrize("metric", ["top1_acc", "aucroc"])
-def test_intervals_hold_a_known_score(metric: str) -> None:
+
+@pytest.mark.parametrize("title", list(MADE))
+def test_intervals_hold_a_known_score(title: str) -> None:
     # 300 draws: 95 % has a standard error of 1.3 %; the full 1,000 are benchmarks/perf/interval_coverage.py.
+    draw, truth = MADE[title]
     random = np.random.default_rng(0)
-    draw = (lambda: draw_accuracy(300, random)) if metric == "top1_acc" else (lambda: draw_ranks(metric, 300, random))
-    assert 0.91 <= coverage(draw, truths()[metric], 300) <= 0.985
+    assert 0.915 <= coverage(lambda: draw(200, random), truth, 300)["reported"] <= 0.985
+
+
+def test_a_bootstrap_of_few_positives_holds_it_less_often() -> None:
+    random, few = np.random.default_rng(0), Labels(np.full(4, 0.05), np.full(4, 1.5))
+    held = coverage(lambda: draw_ranks("mAP", 120, random, few), few.truth("mAP"), 80, bootstrap=True)
+    assert held["percentile"] + 0.05 < held["reported"]
+    assert held["BCa"] <= held["reported"]
+
+
+@pytest.mark.parametrize("metric", ["mAP", "aucroc", "d_prime"])
+def test_made_scores_are_true(metric: str) -> None:
+    large = draw_ranks(metric, 60_000, np.random.default_rng(1))
+    assert large.value == pytest.approx(MULTILABEL.truth(metric), rel=0.02)
+
+
+def test_a_score_lies_in_its_interval_even_where_its_bias_is_large() -> None:
+    # Forty classes with four clips each: the bias of their mean is the bias of one, its spread is not.
+    many = Labels(np.full(40, 1 / 40), np.full(40, 1.0), one_each=True)
+    for seed in range(5):
+        found = draw_ranks("mAP", 160, np.random.default_rng(seed), many)
+        interval = clip_interval([found])
+        assert interval is not None
+        assert found.bias() > 0.03
+        assert interval.low < many.truth("mAP") < interval.high or interval.low < found.value - found.bias()
+        assert interval.low < found.value <= interval.high
 
 
 def test_fold_intervals_hold_a_known_score_where_a_percentile_bootstrap_does_not() -> None:

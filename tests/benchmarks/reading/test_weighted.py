@@ -96,6 +96,43 @@ def test_influence_is_the_derivative_by_the_weights(metric: str) -> None:
     assert found.influence().mean() == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("metric", ["mAP", "aucroc"])
+def test_deviations_are_the_jackknifes(metric: str, ties: bool) -> None:
+    fold = scene(8, n=60, labels=3, ties=ties)
+    rows = np.arange(60)
+    for label in range(3):
+        one = FoldPredictions(fold.prediction[:, [label]], fold.target[:, [label]], fold.files)
+        found, positive = statistic(metric, one), one.target[:, 0] > 0
+        without = [METRICS[metric].scores(one.prediction[rows != j], one.target[rows != j])[metric] for j in range(60)]
+        jackknife = np.mean(without) - np.array(without)
+        k = min(positive.sum(), 60 - positive.sum())
+        if metric == "mAP":
+            expected = jackknife * np.sqrt(59 / 60 * k / (k - 1)) * 60
+            np.testing.assert_allclose(found.deviations(), expected, atol=1e-9)
+        else:  # exact on the rarer side; on the other k / (k - 1) is more than its own
+            rarer = positive if positive.sum() == k else ~positive
+            exact = found.value - np.array(without)
+            np.testing.assert_allclose(found.deviations()[rarer], exact[rarer] * 60, atol=1e-9)
+        assert found.degrees_of_freedom() == pytest.approx(k - 1)
+
+
+def test_bias_of_average_precision_is_what_many_samples_show() -> None:
+    random, values, biases = np.random.default_rng(0), [], []
+    for _ in range(400):
+        target = (random.random((60, 1)) < 0.2).astype(np.float32)
+        prediction = (random.normal(size=(60, 1)) + target).astype(np.float32)
+        found = statistic("mAP", FoldPredictions(prediction, target, np.arange(60).astype(str)))
+        values.append(found.value)
+        biases.append(found.bias())
+    target = (random.random((200_000, 1)) < 0.2).astype(np.float32)
+    prediction = (random.normal(size=target.shape) + target).astype(np.float32)
+    truth = METRICS["mAP"].scores(prediction, target)["mAP"]
+    spread = np.std(values) / 20
+    assert np.mean(values) - truth > 3 * spread  # there is a bias
+    assert np.mean(values) - np.mean(biases) == pytest.approx(truth, abs=3 * spread)
+
+
 def test_a_class_that_a_draw_lacks_is_left_out_of_it_and_one_that_the_split_lacks_counts_as_in_the_scorer() -> None:
     fold = scene(4, n=30, labels=3)
     fold.target[:, 0] = 0
