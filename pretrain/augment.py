@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.config import AugmentConfig
+from pretrain.distributed import ALONE, World
 
 __all__ = [
     "Augmenter",
@@ -190,11 +191,16 @@ class Augmenter(nn.Module):
 
     Both views of a batch mix with inputs of *earlier* batches, in unaugmented form; the batch enters the
     memory once, after both. The very first batch has no past and is not mixed.
+
+    Each process of ``world`` augments its own rows of the batch, with the parameters that one process would draw
+    for them; the memory holds the rows of all, and is the same everywhere.
     """
 
-    def __init__(self, config: AugmentConfig, n_mels: int, n_frames: int, mean: float, std: float) -> None:
+    def __init__(
+        self, config: AugmentConfig, n_mels: int, n_frames: int, mean: float, std: float, world: World = ALONE
+    ) -> None:
         super().__init__()
-        self.config, self.mean, self.std = config, mean, std
+        self.config, self.mean, self.std, self.world = config, mean, std, world
         self.memory = MixupMemory(config.mixup_memory, n_mels, n_frames) if config.mixup else None
 
     def normalise(self, x: Tensor) -> Tensor:
@@ -207,17 +213,19 @@ class Augmenter(nn.Module):
         x = x if before else self.normalise(x)
         views = [self._view(x, generator) for _ in range(2)]
         if self.memory is not None:
-            self.memory.push(x)
+            self.memory.push(self.world.gather(x))
         return views[0], views[1]
 
     def _view(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        mixed = x
+        mixed, batch = x, self.world.size * len(x)
         if self.memory is not None and len(self.memory):
-            drawn = sample_mixup_parameters(generator, len(x), len(self.memory), self.config.mixup_ratio)
-            mixed = apply_mixup(x, self.memory.ring[drawn.place.to(x.device)], drawn.alpha)
+            drawn = sample_mixup_parameters(generator, batch, len(self.memory), self.config.mixup_ratio)
+            alpha, place = (self.world.part(parameter) for parameter in drawn)
+            mixed = apply_mixup(x, self.memory.ring[place.to(x.device)], alpha)
         if self.config.mixup_domain == "log_mel":
             mixed = self.normalise(mixed)
         if not self.config.crop:
             return mixed
-        crop = sample_crop_parameters(generator, len(x), x.shape[1], x.shape[2], self.config)
+        drawn_crop = sample_crop_parameters(generator, batch, x.shape[1], x.shape[2], self.config)
+        crop = CropParameters(*(self.world.part(parameter) for parameter in drawn_crop))
         return apply_resize_crop(mixed, crop, self.config)

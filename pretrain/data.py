@@ -145,6 +145,14 @@ class Corpus:
             bad.append(i)
         raise DeloresError(f"all {len(self)} clips are bad, the first one: {self.skipped[0][1]}")
 
+    def learn(self, index: int, reason: str) -> None:
+        """Takes another process's word that the content of clip ``index`` is bad."""
+        self._bad.setdefault(index, reason)
+
+    def reason(self, index: int) -> str:
+        """Why clip ``index`` is bad."""
+        return self._bad[index]
+
     def _try_read(self, index: int) -> NDArray[np.int16] | None:
         if index in self._bad:
             return None

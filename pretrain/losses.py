@@ -1,7 +1,7 @@
 """The two losses of DeLoRes, as functions that read as their equations.
 
-Both compute in float32 whatever the surrounding autocast does: sums over thousands of squared correlations
-lose too much in bfloat16.
+Both compute in float32 (float64 of float64 inputs) whatever the surrounding autocast does: sums over thousands of
+squared correlations lose too much in bfloat16. Of several processes, each gives its own rows and its ``world``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pretrain.distributed import ALONE, World
+
 __all__ = [
     "BarlowTwinsLoss",
     "BarlowTwinsTerms",
     "InfoNCETerms",
+    "at_least_float32",
     "barlow_twins_loss",
     "cross_correlation",
     "info_nce",
@@ -40,17 +43,24 @@ class InfoNCETerms(NamedTuple):
     accuracy: Tensor
 
 
-def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
+    """float16 and bfloat16 as float32; float32 and float64 as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def cross_correlation(z1: Tensor, z2: Tensor, world: World = ALONE) -> Tensor:
     """The (D, D) float32 cross-correlation C of two (N, D) batches over their N rows.
 
     C_ij = 1/N sum_n  s(z1)_ni s(z2)_nj,   s(z) = (z - mean_n z) / sqrt(var_n z + 1e-5), var biased
+
+    With several processes in ``world``, n runs over the N rows of all of them, and all get the same C.
     """
-    s1 = F.batch_norm(z1.float(), None, None, training=True, eps=BATCH_NORM_EPS)
-    s2 = F.batch_norm(z2.float(), None, None, training=True, eps=BATCH_NORM_EPS)
-    return s1.T @ s2 / len(z1)
+    s1 = world.batch_norm(at_least_float32(z1), None, None, BATCH_NORM_EPS)
+    s2 = world.batch_norm(at_least_float32(z2), None, None, BATCH_NORM_EPS)
+    return world.total(s1.T @ s2) / (world.size * len(z1))
 
 
-def barlow_twins_loss(z1: Tensor, z2: Tensor, lambd: float) -> BarlowTwinsTerms:
+def barlow_twins_loss(z1: Tensor, z2: Tensor, lambd: float, world: World = ALONE) -> BarlowTwinsTerms:
     """The Barlow Twins loss of the projections of two views, with its terms and C.
 
     L = sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2
@@ -60,9 +70,10 @@ def barlow_twins_loss(z1: Tensor, z2: Tensor, lambd: float) -> BarlowTwinsTerms:
     Args:
         z1, z2: (N, D) floating, row n of both comes from clip n. N >= 2.
         lambd: weight of redundancy reduction against invariance.
+        world: the processes that hold the rest of the batch, each giving its own rows.
     """
     with torch.autocast(z1.device.type, enabled=False):
-        c = cross_correlation(z1, z2)
+        c = cross_correlation(z1, z2, world)
         on_diagonal = (1 - c.diagonal()).square().sum()
         off_diagonal = _off_diagonal(c).square().sum()
     return BarlowTwinsTerms(on_diagonal + lambd * off_diagonal, on_diagonal, off_diagonal, c)
@@ -81,8 +92,8 @@ class BarlowTwinsLoss(nn.Module):
         super().__init__()
         self.lambd, self.scale = lambd, scale
 
-    def forward(self, z1: Tensor, z2: Tensor) -> BarlowTwinsTerms:
-        terms = barlow_twins_loss(z1, z2, self.lambd)
+    def forward(self, z1: Tensor, z2: Tensor, world: World = ALONE) -> BarlowTwinsTerms:
+        terms = barlow_twins_loss(z1, z2, self.lambd, world)
         return terms._replace(loss=self.scale * terms.loss)
 
     def extra_repr(self) -> str:
@@ -101,11 +112,11 @@ def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> InfoNCE
         temperature: T.
     """
     with torch.autocast(q.device.type, enabled=False):
-        q, k = q.float(), k.detach().float()
+        q, k = at_least_float32(q), at_least_float32(k.detach())
         positive = (q * k).sum(dim=1, keepdim=True)  # (N, 1)
-        negative = q @ queue.detach().float().T  # (N, K)
+        negative = q @ queue.detach().to(q.dtype).T  # (N, K)
         logits = torch.cat([positive, negative], dim=1) / temperature
         target = torch.zeros(len(q), dtype=torch.long, device=q.device)
         loss = F.cross_entropy(logits, target)
-        accuracy = (positive[:, 0] > negative.amax(dim=1)).float().mean()
+        accuracy = (positive[:, 0] > negative.amax(dim=1)).to(q.dtype).mean()
     return InfoNCETerms(loss, accuracy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +12,26 @@ from torch import Tensor, nn
 
 from hear_delores.encoder import AudioNTT
 from pretrain.config import PretrainConfig
-from pretrain.losses import BarlowTwinsLoss, info_nce
+from pretrain.distributed import ALONE, World
+from pretrain.losses import BarlowTwinsLoss, BarlowTwinsTerms, at_least_float32, info_nce
 
-__all__ = ["DeLoResM", "DeLoResS", "Method", "build_method", "projector"]
+__all__ = ["DeLoResM", "DeLoResS", "Method", "Observed", "build_method", "projector"]
 
 Metrics = dict[str, Tensor]
+
+
+class Observed(NamedTuple):
+    """What a person may want to look at of a step, detached; rows are this process's own.
+
+    Attributes:
+        embedding: (n, D), the pooled embeddings of the first view.
+        projections: name -> (n, D'), what the losses are computed from, first view.
+        correlations: name -> (D', D'), the cross-correlation of the two views over the whole batch.
+    """
+
+    embedding: Tensor
+    projections: dict[str, Tensor]
+    correlations: dict[str, Tensor]
 
 
 def projector(size: int, widths: Sequence[int], dropout: float) -> nn.Sequential:
@@ -29,9 +45,21 @@ def projector(size: int, widths: Sequence[int], dropout: float) -> nn.Sequential
 
 
 class Method(nn.Module):
-    """A pre-training method around ``encoder``, the network that the checkpoint keeps."""
+    """A pre-training method around ``encoder``, the network that the checkpoint keeps.
+
+    Attributes:
+        world: the processes that a batch is spread over; each passes its own rows to ``training_step``.
+        observing: whether the next steps leave what they saw in ``observed``.
+    """
 
     encoder: AudioNTT
+    world: World = ALONE
+    observing: bool = False
+    observed: Observed | None = None
+
+    def forward(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, Metrics]:
+        """``training_step``, by the name that DistributedDataParallel calls."""
+        return self.training_step(view1, view2)
 
     def training_step(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, Metrics]:
         """The loss of a batch and what to log about it, detached.
@@ -54,9 +82,14 @@ class DeLoResS(Method):
         self.loss = BarlowTwinsLoss(config.loss.lambd, config.loss.scale)
 
     def training_step(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, Metrics]:
-        z1 = self.projector(self.encoder(view1).pooled)  # (B, D)
+        embedding = self.encoder(view1).pooled
+        z1 = self.projector(embedding)  # (B, D)
         z2 = self.projector(self.encoder(view2).pooled)
-        terms = self.loss(z1, z2)
+        terms = self.loss(z1, z2, self.world)
+        if self.observing:
+            self.observed = Observed(
+                embedding.detach(), {"projection": z1.detach()}, {"projection": terms.correlation.detach()}
+            )
         return terms.loss, {
             "loss": terms.loss.detach(),
             "on_diagonal": terms.on_diagonal.detach(),
@@ -70,6 +103,9 @@ class DeLoResM(Method):
     The key encoder is the momentum average of the query encoder's *parameters*; its BatchNorm buffers come
     from its own forward passes. Both encoders' layer outputs pass the same projectors, which learn from both;
     into the encoders, the gradient flows through the query alone.
+
+    With several processes, each encodes the keys of other clips than its queries' (MoCo, section 3.3), and the
+    queue takes the keys of all of them, in the order of the batch: it is the same on every process.
     """
 
     queue: Tensor
@@ -91,21 +127,41 @@ class DeLoResM(Method):
 
     def training_step(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, Metrics]:
         query = self.encoder(view1)
-        q = F.normalize(self.head(query.pooled).float(), dim=1)  # (B, dim)
+        q = F.normalize(at_least_float32(self.head(query.pooled)), dim=1)  # (B, dim)
         with torch.no_grad():
             self.update_key()
-            key = self.key_encoder(view2)
-            k = F.normalize(self.key_head(key.pooled).float(), dim=1)
+            k, *key_layers = self._keys(view2)
         contrast = info_nce(q, k, self.queue, self.temperature)
-        layers = [
-            self.layer_loss(project(a), project(b)).loss
-            for project, a, b in zip(self.layer_projectors, query.layers, key.layers, strict=True)
-        ]
-        loss = contrast.loss + torch.stack(layers).sum()
-        self.enqueue(k)
-        metrics = {"loss": loss, "info_nce": contrast.loss, "accuracy": contrast.accuracy}
-        metrics |= {f"layer{i}": layer for i, layer in enumerate(layers, 1)}
+        info_nce_loss, accuracy = self.world.mean(contrast.loss), self.world.mean(contrast.accuracy)
+        projected: list[Tensor] = []
+        layers: list[BarlowTwinsTerms] = []
+        for project, a, b in zip(self.layer_projectors, query.layers, key_layers, strict=True):
+            projected.append(project(a))
+            layers.append(self.layer_loss(projected[-1], project(b), self.world))
+        loss = info_nce_loss + torch.stack([layer.loss for layer in layers]).sum()
+        self.enqueue(self.world.gather(k))
+        if self.observing:
+            self._observe(query.pooled, q, projected, layers)
+        metrics = {"loss": loss, "info_nce": info_nce_loss, "accuracy": accuracy}
+        metrics |= {f"layer{i}": layer.loss for i, layer in enumerate(layers, 1)}
         return loss, {name: value.detach() for name, value in metrics.items()}
+
+    def _keys(self, view: Tensor) -> list[Tensor]:
+        """The keys (B, dim) of a view, rows of unit length, and the key encoder's three layer outputs.
+
+        Several processes encode them shuffled, and *every* output is brought back into the order of the batch
+        before anything is compared. The order depends on how many batches the key encoder has seen.
+        """
+        seen = int(self.key_encoder.blocks[0].norm.num_batches_tracked) if self.world.size > 1 else 0
+        with self.world.shuffled(view, seen) as (rows, unshuffle):
+            key = self.key_encoder(rows)
+            k = F.normalize(at_least_float32(self.key_head(key.pooled)), dim=1)
+            return [unshuffle(output) for output in (k, *key.layers)]
+
+    def _observe(self, embedding: Tensor, q: Tensor, projected: list[Tensor], layers: list[BarlowTwinsTerms]) -> None:
+        projections = {f"layer{i}": a.detach() for i, a in enumerate(projected, 1)}
+        correlations = {f"layer{i}": layer.correlation.detach() for i, layer in enumerate(layers, 1)}
+        self.observed = Observed(embedding.detach(), {"query": q.detach(), **projections}, correlations)
 
     @torch.no_grad()
     def update_key(self) -> None:

@@ -18,12 +18,12 @@ __all__ = ["Display", "Means", "RunLog"]
 
 
 class Display:
-    """A progress bar on standard error with the loss and clips per second; silent unless ``shown``."""
+    """A progress bar on standard error with loss, clips per second, notes and time left; silent unless ``shown``."""
 
     def __init__(self, shown: bool) -> None:
         self._bar = Progress(
             TextColumn("{task.description:<10}"),
-            BarColumn(),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
@@ -67,13 +67,13 @@ class Display:
         """Time since the last step does not count as training."""
         self._last = time.monotonic()
 
-    def step(self, done: int, total: int, loss: float, clips: int) -> None:
-        """Shows a finished training step of ``clips`` clips."""
+    def step(self, done: int, total: int, loss: float, clips: int, note: str = "") -> None:
+        """Shows a finished training step of ``clips`` clips, and ``note`` behind its figures."""
         now = time.monotonic()
         rate = clips / max(now - self._last, 1e-9)
         self._last = now
         self._rate = rate if self._rate is None else 0.9 * self._rate + 0.1 * rate
-        self.phase("training", done, total, f"loss {loss:.4g}  {self._rate:.0f} clips/s")
+        self.phase("training", done, total, f"loss {loss:.4g}  {self._rate:.0f} clips/s{note}")
 
 
 class Means:
@@ -104,14 +104,17 @@ class Means:
 class RunLog:
     """A JSON-lines file; every line has a ``step``, and resuming drops the lines beyond the saved state.
 
-    ``seconds`` is the one value in it that differs between two runs of the same configuration.
+    Without a ``path`` nothing is written: of several processes, one keeps the log. ``seconds`` is the one value in
+    it that differs between two runs of the same configuration.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path | None, clock: Callable[[], float]) -> None:
         self.path, self._clock = path, clock
 
     def restart(self, step: int | None) -> None:
         """Keeps the lines up to ``step``, or none."""
+        if self.path is None:
+            return
         kept: list[str] = []
         if step is not None and self.path.is_file():
             kept = [line for line in self.path.read_text("utf-8").splitlines() if _step_of(line) <= step]
@@ -119,6 +122,8 @@ class RunLog:
             temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def write(self, values: dict[str, Any]) -> None:
+        if self.path is None:
+            return
         line = json.dumps({**values, "seconds": round(self._clock(), 2)})
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")

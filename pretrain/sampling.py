@@ -46,11 +46,22 @@ class Sampler:
     """Random crops of a corpus, shuffled without replacement epoch after epoch.
 
     Batches run on across the ends of epochs: no clip is dropped, and a corpus may be smaller than a batch.
+
+    ``rows``: which rows of each batch to read, all by default; of several processes, each reads its own.
     """
 
-    def __init__(self, corpus: Corpus, n_samples: int, batch_size: int, seed: int, stream: int = TRAINING) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        n_samples: int,
+        batch_size: int,
+        seed: int,
+        stream: int = TRAINING,
+        rows: range | None = None,
+    ) -> None:
         self.corpus, self.n_samples, self.batch_size = corpus, n_samples, batch_size
         self.seed, self.stream = seed, stream
+        self.rows = range(batch_size) if rows is None else rows
 
     def indices(self, step: int) -> list[tuple[int, int]]:
         """(epoch, clip) of every row of batch ``step``."""
@@ -69,10 +80,10 @@ class Sampler:
         return int(_places(self.stream, self.seed, epoch, len(self.corpus))[clip] * (room + 1))
 
     def batch(self, step: int) -> Batch:
-        """The crops of batch ``step``, clips that are shorter padded with zeros at their end."""
-        audio = np.zeros((self.batch_size, self.n_samples), dtype=np.int16)
+        """The crops of this sampler's rows of batch ``step``, shorter clips padded with zeros at their end."""
+        audio = np.zeros((len(self.rows), self.n_samples), dtype=np.int16)
         bad: list[int] = []
-        for row, (epoch, clip) in enumerate(self.indices(step)):
+        for row, (epoch, clip) in enumerate(self.indices(step)[self.rows.start : self.rows.stop]):
             samples, met = self.corpus.read(clip)
             bad += met
             start = self.crop_start(epoch, clip, len(samples))

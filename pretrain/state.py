@@ -22,9 +22,19 @@ FREE_KEYS = frozenset({"data.threads", "data.prefetch", "data.cache_mb", "save_e
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Writes the training state, whole or not at all."""
-    with atomic_path(path) as temporary:
-        torch.save({"format_version": FORMAT_VERSION, **state}, temporary)
+    """Writes the training state, whole or not at all.
+
+    Raises:
+        DeloresError: the disk is full or the folder cannot be written; the state before stays.
+    """
+    try:
+        with atomic_path(path) as temporary:
+            torch.save({"format_version": FORMAT_VERSION, **state}, temporary)
+    except (OSError, RuntimeError) as error:  # torch's writer raises the latter when the disk is full
+        first = str(error).split("\n", 1)[0]
+        raise DeloresError(
+            f"cannot save the training state {path} ({first}): make room or rights there, and go on with --resume"
+        ) from None
 
 
 def load_state(path: Path) -> dict[str, Any]:
