@@ -18,7 +18,7 @@ from benchmarks.terminal import write_tables
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 from pretrain.config import load_config
-from pretrain.loop import pretrain
+from pretrain.loop import Watching, pretrain
 
 __all__ = ["run_demo"]
 
@@ -45,7 +45,9 @@ def run_demo(out: Path, shown: Console) -> None:
     for label, preset in (("DeLoRes-S", "demo-s"), ("DeLoRes-M", "demo-m")):
         _say(shown, started, f"pre-training {label} on the pool (preset {preset})")
         folder = out / "pretrain" / preset
-        checkpoints[label] = pretrain(load_config(preset), pool, folder, resume=True, quiet=True)
+        checkpoints[label] = pretrain(
+            load_config(preset), pool, folder, resume=True, quiet=True, watching=Watching(picture=True)
+        )
 
     _say(shown, started, "validating the HEAR API of the new DeLoRes-S checkpoint")
     outcomes = validate.validate("hear_delores", str(checkpoints["DeLoRes-S"]))

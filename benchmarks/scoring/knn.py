@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.scoring.embeddings import EmbeddingsTask
 from benchmarks.scoring.linear import standardisation
@@ -69,6 +68,8 @@ class Neighbours:
     """
 
     def __init__(self, train: Rows, metric: str) -> None:
+        from sklearn.neighbors import NearestNeighbors  # half a second to import: not for every command
+
         self.metric = metric
         self.targets = train.targets.cpu().numpy()
         self._moments = standardisation(train) if metric == "euclidean" else None

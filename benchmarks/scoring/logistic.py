@@ -8,8 +8,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from benchmarks.scoring.rows import Rows
 from benchmarks.scoring.search import best_point
@@ -34,6 +32,9 @@ def fit_logistic(
         x: (n, d) float32 standardised rows.
         targets: (n, n_labels) of 0 and 1.
     """
+    from sklearn.exceptions import ConvergenceWarning  # half a second to import: not for every command
+    from sklearn.linear_model import LogisticRegression
+
     weight = np.zeros((targets.shape[1], x.shape[1]), dtype=np.float32)
     bias = np.full(targets.shape[1], -NEVER, dtype=np.float32)
     converged = True
