@@ -38,7 +38,7 @@ KINDS = ("scene", "folds", "multilabel", "event")
 PRIMARY = {"scene": "top1_acc", "folds": "top1_acc", "multilabel": "mAP", "event": "event_onset_200ms_fms"}
 SIZES = {"train": 1000, "valid": 300, "test": 300}
 N_FOLDS, FOLD_ROWS = 5, 300
-N_FILES, EVENT_SECONDS, HOP_MS = 12, 20.0, 50.0
+N_FILES, EVENT_SECONDS, HOP_MS = 6, 20.0, 50.0
 STUB = """
 class Module: pass
 class test:
@@ -265,7 +265,7 @@ def main() -> None:
     parser.add_argument("--dims", nargs="+", type=int, default=[128, 512, 2048, 4096])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--grid-points", type=int, default=4)
-    parser.add_argument("--epochs", type=int, default=45)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--full", action="store_true", help="heareval's 500 epochs with early stopping")
     parser.add_argument("--no-bfloat16", action="store_true")
     parser.add_argument("--json", type=Path)

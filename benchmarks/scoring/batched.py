@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.func import stack_module_state
 from torch.nn import functional as F
+from torch.optim.adam import adam
 
 from benchmarks.scoring.evaluation import EventEvaluator
 from benchmarks.scoring.heads import Head, HeadJob, batch_bounds, initial_head
@@ -153,11 +153,11 @@ def train_stack(
         finished = [entry for entry in running if last or entry.best.stop]
         for entry in finished:
             yield entry.trained(epoch + 1, (time.perf_counter() - began) / len(jobs))
+        if len(finished) == len(running):
+            return
         if finished:
             stack.keep([number for number, entry in enumerate(running) if entry not in finished])
             running = [entry for entry in running if entry not in finished]
-        if not running:
-            return
 
 
 class _Entry:
@@ -205,15 +205,19 @@ class HeadStack:
 
     def __init__(self, jobs: Sequence[HeadJob], heads: Sequence[Head], precision: str = "float32") -> None:
         self.config = jobs[0].config
-        self.tensors: dict[str, torch.Tensor] = {}
-        self.parameters: list[str] = []
         parameters, buffers = stack_module_state(list(heads))
         self.tensors = {name: value.detach() for name, value in {**parameters, **buffers}.items()}
         self.parameters = list(parameters)
         self.rates = [job.config.lr for job in jobs]
         self.random = [_DropoutMask(self.config.dropout, job.seed) for job in jobs]
         self.centre = _mean_row(jobs[0].fold.train) if precision == "bfloat16" else None
-        self._attach([{} for _ in jobs])
+        for name in self.parameters:
+            self.tensors[name].requires_grad_()
+        # Adam's moments, stacked like the parameters, and its count of steps for each parameter of each head.
+        self.first = {name: torch.zeros_like(self.tensors[name]).detach() for name in self.parameters}
+        self.second = {name: torch.zeros_like(self.tensors[name]).detach() for name in self.parameters}
+        device = self.tensors["projection.bias"].device
+        self.steps = [[torch.zeros((), device=device) for _ in self.parameters] for _ in jobs]
 
     def __len__(self) -> int:
         return len(self.rates)
@@ -228,10 +232,8 @@ class HeadStack:
             losses = F.binary_cross_entropy_with_logits(logits, targets.expand_as(logits), reduction="sum")
             losses = losses / targets.numel()
         gradients = torch.autograd.grad(losses, [self.tensors[name] for name in self.parameters])
-        for leaves, per_head in zip(self.leaves, zip(*gradients, strict=True), strict=True):
-            for leaf, gradient in zip(leaves, per_head, strict=True):
-                leaf.grad = gradient.contiguous()  # fused Adam takes no strides
-        self.optimizer.step()
+        for number in range(len(self)):
+            self._adam(number, [gradient[number].contiguous() for gradient in gradients])  # fused: takes no strides
 
     @torch.no_grad()
     def predict(self, rows: Rows) -> torch.Tensor:
@@ -245,27 +247,33 @@ class HeadStack:
 
     def keep(self, numbers: Sequence[int]) -> None:
         """Drops every other head, with what Adam knows of it."""
-        if not numbers:
-            return
-        known = [[self.optimizer.state[leaf] for leaf in self.leaves[number]] for number in numbers]
-        chosen = torch.tensor(numbers, device=next(iter(self.tensors.values())).device)
-        self.tensors = {name: value.detach()[chosen] for name, value in self.tensors.items()}
+        chosen = torch.tensor(numbers, dtype=torch.int64)
+
+        def kept(part: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {name: value.detach()[chosen.to(value.device)] for name, value in part.items()}
+
+        self.tensors, self.first, self.second = kept(self.tensors), kept(self.first), kept(self.second)
+        self.steps = [self.steps[number] for number in numbers]
         self.rates = [self.rates[number] for number in numbers]
         self.random = [self.random[number] for number in numbers]
-        self._attach([dict(enumerate(states)) for states in known])
-
-    def _attach(self, known: Sequence[dict[int, Any]]) -> None:
-        """Adam over each head's part of the stacked tensors, every head with its own learning rate."""
         for name in self.parameters:
             self.tensors[name].requires_grad_()
-        self.leaves = [
-            [nn.Parameter(self.tensors[name].data[number]) for name in self.parameters] for number in range(len(self))
-        ]
-        groups = [{"params": leaves, "lr": rate} for leaves, rate in zip(self.leaves, self.rates, strict=True)]
-        self.optimizer = torch.optim.Adam(groups, fused=True)
-        for leaves, states in zip(self.leaves, known, strict=True):
-            for number, state in states.items():
-                self.optimizer.state[leaves[number]] = state
+
+    def _adam(self, number: int, gradients: list[torch.Tensor]) -> None:
+        """One step of torch's fused Adam on one head's part of the stacked tensors, at its own learning rate.
+
+        The function, not the class: making the class imports torch's compiler, two seconds and 900 modules.
+        """
+        adam(
+            [self.tensors[name].detach()[number] for name in self.parameters],
+            gradients,
+            [self.first[name][number] for name in self.parameters],
+            [self.second[name][number] for name in self.parameters],
+            [],
+            self.steps[number],
+            fused=True, amsgrad=False, maximize=False, weight_decay=0.0,
+            lr=self.rates[number], beta1=0.9, beta2=0.999, eps=1e-8,
+        )  # fmt: skip
 
     def _logits(self, embeddings: torch.Tensor, training: bool) -> torch.Tensor:
         """(n, d) -> (B, n, n_labels)."""
