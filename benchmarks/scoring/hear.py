@@ -11,7 +11,6 @@ import torch
 
 from benchmarks.scoring.batched import PRECISIONS, train_batched
 from benchmarks.scoring.embeddings import EmbeddingsTask
-from benchmarks.scoring.evaluation import EventEvaluator
 from benchmarks.scoring.grid import HeadConfig, grid_configs, postprocessing_configs
 from benchmarks.scoring.heads import Head, HeadJob, Trainer, has_single_row_batch
 from benchmarks.scoring.metrics import find_metrics
@@ -84,95 +83,103 @@ def run_hear(
     The best point is the one with the best validation score, the earlier of equals. ``trainer`` None is
     :func:`~benchmarks.scoring.batched.train_batched`.
     """
-    trainer = trainer or partial(train_batched, precision=options.precision)
-    metric = find_metrics(task.metadata["evaluation"], "event" if task.is_event else "scene")[0]
-    use_score = bool(task.metadata.get("use_scoring_for_early_stopping", True))
-    maximise = metric.maximise and use_score
-    configs = grid_configs(task.metadata, options.grid, options.grid_points)
-    where = as_device(device)
-    n_folds = len(task.data_splits())
-    held: dict[int, Fold] = {}  # no more folds than are trained side by side
-    short: dict[int, int] = {}  # fold -> classes with too few clips
-
-    def fold(number: int) -> Fold:
-        found = Fold.of(task, number, where, options.score_missing_files)
-        if options.shots is not None:
-            found = few_shot_fold(found, options.shots, options.seed, task.prediction_type)
-            short[number] = shortfall(found.train.targets.cpu().numpy(), options.shots)
-        held[number] = found
-        return found
-
-    first = fold(0)
-    if isinstance(first.validator, EventEvaluator) and not use_score and len(first.validator.postprocessings) > 1:
-        raise DeloresError(
-            "task_metadata.json: without use_scoring_for_early_stopping the event_postprocessing_grid must "
-            f"hold one combination, got {len(first.validator.postprocessings)}"
-        )
-
-    def job(point: int, fold: Fold) -> HeadJob:
-        return HeadJob(
-            f"fold-{fold.number:02d}" if fold.number else f"grid-{point:02d}",
-            configs[point],
-            fold,
-            derive_seed(options.seed, fold.number, point),
-            task.prediction_type,
-            metric.maximise,
-            use_score,
-            options.single_row_batch,
-            options.nan_validation == "stop",
-        )
-
-    report = _Reporter(progress, len(configs) + n_folds - 1)
-    grid = {f"grid-{point:02d}": partial(job, point, first) for point in range(len(configs))}
-    points = {head.key: head for head in _train_kept(grid, work, trainer, report)}
-    tried = [points[key] for key in grid]
-    sign = 1.0 if maximise else -1.0
-    best = max(range(len(tried)), key=lambda point: (sign * tried[point].validation_score, -point))
-    tested = {0: _test(task, first, tried[best])}
-    del held[0], first, grid
-    numbers = {f"fold-{number:02d}": number for number in range(1, n_folds)}
-    others = {key: lambda number=number: job(best, fold(number)) for key, number in numbers.items()}
-    for head in _train_kept(others, work, trainer, report):
+    search = _Search(task, options, work, as_device(device), progress, trainer)
+    first = search.fold(0)
+    jobs = {f"grid-{point:02d}": partial(search.job, point, 0) for point in range(len(search.configs))}
+    points = {head.key: head for head in search.trained(jobs)}
+    grid = [points[key] for key in jobs]
+    sign = 1.0 if search.maximise else -1.0
+    best = max(range(len(grid)), key=lambda point: (sign * grid[point].validation_score, -point))
+    tested = {0: _test(task, first, grid[best])}
+    search.let_go(0)
+    del first
+    numbers = {f"fold-{number:02d}": number for number in range(1, search.n_folds)}
+    for head in search.trained({key: partial(search.job, best, number) for key, number in numbers.items()}):
         number = numbers[head.key]
-        tested[number] = _test(task, held.get(number) or fold(number), head)
-        del held[number]
-    folds = [tested[number] for number in range(n_folds)]
-    deviations = _deviations(task, options, configs, folds) + shortfall_note(short, options.shots or 0)
-    return ProtocolRun(folds, tried, deviations, "max" if maximise else "min")
+        tested[number] = _test(task, search.fold(number), head)
+        search.let_go(number)
+    folds = [tested[number] for number in range(search.n_folds)]
+    deviations = _deviations(task, options, search.configs, folds) + shortfall_note(search.short, options.shots or 0)
+    return ProtocolRun(folds, grid, deviations, "max" if search.maximise else "min")
 
 
-class _Reporter:
-    """Counts finished heads."""
+class _Search:
+    """A run's folds, jobs and finished heads. No more folds are held than are trained side by side."""
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self.progress, self.total, self.done = progress, total, 0
+    def __init__(
+        self,
+        task: EmbeddingsTask,
+        options: HearOptions,
+        work: WorkFolder,
+        device: torch.device,
+        progress: Progress | None,
+        trainer: Trainer | None,
+    ) -> None:
+        self.task, self.options, self.work, self.device, self.progress = task, options, work, device, progress
+        self.trainer: Trainer = trainer or partial(train_batched, precision=options.precision)
+        self.metric = find_metrics(task.metadata["evaluation"], "event" if task.is_event else "scene")[0]
+        self.use_score = bool(task.metadata.get("use_scoring_for_early_stopping", True))
+        self.maximise = self.metric.maximise and self.use_score
+        self.configs = grid_configs(task.metadata, options.grid, options.grid_points)
+        self.n_folds = len(task.data_splits())
+        self.short: dict[int, int] = {}  # fold -> classes with too few clips
+        self.done = 0
+        self._held: dict[int, Fold] = {}
+        choices = len(postprocessing_configs(task.metadata)) if task.is_event else 1
+        if choices > 1 and not self.use_score:
+            raise DeloresError(
+                "task_metadata.json: without use_scoring_for_early_stopping the event_postprocessing_grid must "
+                f"hold one combination, got {choices}"
+            )
 
-    def __call__(self, head: TrainedHead) -> None:
+    def fold(self, number: int) -> Fold:
+        """A fold's rows, held until they are let go."""
+        if number not in self._held:
+            options, found = self.options, Fold.of(self.task, number, self.device, self.options.score_missing_files)
+            if options.shots is not None:
+                found = few_shot_fold(found, options.shots, options.seed, self.task.prediction_type)
+                self.short[number] = shortfall(found.train.targets.cpu().numpy(), options.shots)
+            self._held[number] = found
+        return self._held[number]
+
+    def let_go(self, number: int) -> None:
+        """Frees a fold's rows."""
+        del self._held[number]
+
+    def job(self, point: int, number: int) -> HeadJob:
+        """Grid point ``point`` on a fold."""
+        return HeadJob(
+            f"fold-{number:02d}" if number else f"grid-{point:02d}",
+            self.configs[point],
+            self.fold(number),
+            derive_seed(self.options.seed, number, point),
+            self.task.prediction_type,
+            self.metric.maximise,
+            self.use_score,
+            self.options.single_row_batch,
+            self.options.nan_validation == "stop",
+        )
+
+    def trained(self, jobs: Mapping[str, Callable[[], HeadJob]]) -> Iterator[TrainedHead]:
+        """The heads of jobs by key, as they are finished: from the work folder where kept, else trained and kept."""
+        missing = []
+        for key, make in jobs.items():
+            head = self.work.load(key)
+            if head is None:
+                missing.append(make)
+                continue
+            self._report(head)
+            yield head
+        for head in self.trainer((make() for make in missing), len(jobs)):
+            self.work.save(head)
+            self._report(head)
+            yield head
+
+    def _report(self, head: TrainedHead) -> None:
         self.done += 1
         if self.progress is not None:
             text = f"{head.key}: {head.validation_score:.4f} at epoch {head.epoch}"
-            self.progress(self.done, self.total, text)
-
-
-def _train_kept(
-    jobs: Mapping[str, Callable[[], HeadJob]],
-    work: WorkFolder,
-    trainer: Trainer,
-    report: Callable[[TrainedHead], None],
-) -> Iterator[TrainedHead]:
-    """The heads of all jobs, by key, as they are finished: from the work folder where kept, else trained and kept."""
-    missing = []
-    for key, make in jobs.items():
-        head = work.load(key)
-        if head is None:
-            missing.append(make)
-            continue
-        report(head)
-        yield head
-    for head in trainer((make() for make in missing), len(jobs)):
-        work.save(head)
-        report(head)
-        yield head
+            self.progress(self.done, len(self.configs) + self.n_folds - 1, text)
 
 
 def _test(task: EmbeddingsTask, fold: Fold, trained: TrainedHead) -> TestedFold:
