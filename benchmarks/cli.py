@@ -213,9 +213,9 @@ def embed(
     quiet: Quiet = False,
 ) -> None:
     """Embeddings of tasks on disk, in heareval's own layout."""
-    from benchmarks.runner import find_task_folders
     from benchmarks.scoring.embed import embed_task
     from benchmarks.scoring.models import load_model
+    from benchmarks.tasks.find import find_task_folders
 
     shown = console(quiet)
     folders = find_task_folders(tasks_dir, task or ())
@@ -301,8 +301,8 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Embed, score and tabulate many models on many tasks; skips what is done."""
-    from benchmarks.runner import find_task_folders
     from benchmarks.runner import run as run_all
+    from benchmarks.tasks.find import find_task_folders
 
     shown = console(quiet)
     folders = find_task_folders(tasks_dir, task or (), suite, on_skip=shown.print)

@@ -10,9 +10,10 @@ from rich.console import Console
 from benchmarks import validate
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.report.page import Sources, render_report
-from benchmarks.runner import find_task_folders, run
+from benchmarks.runner import run
 from benchmarks.scoring.models import ModelSpec
 from benchmarks.tasks.demo import write_demo_pool, write_demo_tasks
+from benchmarks.tasks.find import find_task_folders
 from benchmarks.tasks.registry import list_tasks
 from benchmarks.terminal import write_tables
 from hear_delores.errors import DeloresError

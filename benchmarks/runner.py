@@ -13,9 +13,9 @@ from benchmarks.scoring.embed import embed_task
 from benchmarks.scoring.models import LoadedModel, ModelSpec, load_model
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.tasks.folder import TaskFolder
-from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.errors import DeloresError
 
-__all__ = ["Failure", "RunSummary", "find_task_folders", "run"]
+__all__ = ["Failure", "RunSummary", "run"]
 
 Say = Callable[[str], None]
 
@@ -37,55 +37,6 @@ class RunSummary:
     failures: list[Failure] = field(default_factory=list)
     skipped_clips: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
-
-
-def find_task_folders(
-    tasks_dir: Path, names: Sequence[str] = (), suite: str | None = None, on_skip: Say | None = None
-) -> list[TaskFolder]:
-    """The task folders of ``tasks_dir`` that were asked for, opened and checked.
-
-    Args:
-        tasks_dir: holds task folders ``<name>-<version>-<mode>``.
-        names: task names or folder names; empty takes the suite, or every task folder there is.
-        suite: a suite of the registry.
-        on_skip: told which tasks of the suite are not in ``tasks_dir``.
-
-    Raises:
-        DeloresError: ``tasks_dir`` is no folder, a name is not there, or nothing was found.
-    """
-    if not tasks_dir.is_dir():
-        raise DeloresError(f"expected a folder of tasks, but there is none at {tasks_dir}; run `delores prepare` first")
-    folders = sorted(path for path in tasks_dir.iterdir() if (path / "task_metadata.json").is_file())
-    if names:
-        chosen = [_named(name, folders) for name in names]
-    elif suite is not None:
-        chosen = _suite_folders(suite, folders, on_skip)
-    else:
-        chosen = folders
-    if not chosen:
-        raise DeloresError(f"no task of {suite or 'any suite'} is in {tasks_dir}; run `delores prepare` first")
-    return [TaskFolder.open(path) for path in chosen]
-
-
-def _named(name: str, folders: list[Path]) -> Path:
-    matches = [path for path in folders if path.name == name or path.name.split("-", 1)[0] == name]
-    matches = matches or [path for path in folders if path.name.startswith(f"{name}-")]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise DeloresError(f"{name!r} names several task folders: {', '.join(p.name for p in matches)}; give one whole")
-    raise DeloresError(f"no task folder is called {name!r}. {did_you_mean(name, [p.name for p in folders])}")
-
-
-def _suite_folders(suite: str, folders: list[Path], on_skip: Say | None) -> list[Path]:
-    from benchmarks.tasks.registry import list_tasks
-
-    by_name = {path.name: path for path in folders}
-    specs = list_tasks(suite)
-    missing = [spec.folder_name for spec in specs if spec.folder_name not in by_name]
-    if missing and on_skip is not None:
-        on_skip(f"not in the tasks folder, left out: {', '.join(missing)}")
-    return [by_name[spec.folder_name] for spec in specs if spec.folder_name in by_name]
 
 
 def run(

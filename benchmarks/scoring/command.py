@@ -41,10 +41,10 @@ def finetune(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")] = False,
 ) -> None:
     """Fine-tune a torch model end to end (the papers' transfer evaluation). A killed run goes on when run again."""
-    from benchmarks.runner import find_task_folders
     from benchmarks.scoring.finetune import finetune_task
     from benchmarks.scoring.models import load_model
     from benchmarks.scoring.training import as_device
+    from benchmarks.tasks.find import find_task_folders
     from benchmarks.terminal import console, model_spec, print_json, progress_bar
 
     folders = find_task_folders(tasks_dir, task or ())
