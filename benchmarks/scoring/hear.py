@@ -31,6 +31,12 @@ from hear_delores.errors import DeloresError
 
 __all__ = ["HearOptions", "run_hear"]
 
+#: What pandas reads as missing in a CSV, but for "nan", which is how heareval then writes it.
+READ_AS_MISSING = frozenset([
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
+    "NaN", "None", "n/a", "null",
+])  # fmt: skip
+
 
 @dataclass(frozen=True)
 class HearOptions:
@@ -42,6 +48,8 @@ class HearOptions:
         score_missing_files: a file without predictions costs its events (heareval: it costs nothing).
         single_row_batch: ``merge`` a last batch of one row into the one before (heareval: BatchNorm
             ``raise``s, so there is no score to differ from).
+        na_labels: ``keep`` reads labels such as "NA" and "None" as they stand (heareval's vocabulary lacks them,
+            read as missing by pandas, and its run ends in a KeyError: ``raise``).
         nan_validation: ``stop`` ends training when a validation score is NaN, as Lightning does;
             ``worst`` lets it count as the worst score and goes on.
         precision: ``float32``, or ``bfloat16`` for the matrix products of training and validation; the rest,
@@ -56,6 +64,7 @@ class HearOptions:
     single_row_batch: Literal["merge", "raise"] = "merge"
     nan_validation: Literal["stop", "worst"] = "stop"
     precision: Literal["float32", "bfloat16"] = "float32"
+    na_labels: Literal["keep", "raise"] = field(default="keep", metadata={"added": True})
     shots: int | None = field(default=None, metadata={"added": True})
 
     def __post_init__(self) -> None:
@@ -63,6 +72,7 @@ class HearOptions:
             ("single_row_batch", ("merge", "raise")),
             ("nan_validation", ("stop", "worst")),
             ("precision", PRECISIONS),
+            ("na_labels", ("keep", "raise")),
         ):
             if getattr(self, name) not in known:
                 raise DeloresError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
@@ -125,6 +135,11 @@ class _Search:
         self.short: dict[int, int] = {}  # fold -> classes with too few clips
         self.done = 0
         self._held: dict[int, Fold] = {}
+        if lost := _lost_labels(task) if options.na_labels == "raise" else []:
+            raise DeloresError(
+                f"{task.path}: heareval reads the labels {', '.join(lost)} as missing and cannot score this task; "
+                "rename them, or use na_labels='keep'"
+            )
         choices = len(postprocessing_configs(task.metadata)) if task.is_event else 1
         if choices > 1 and not self.use_score:
             raise DeloresError(
@@ -196,6 +211,8 @@ def _deviations(
     found = []
     if any(has_single_row_batch(item.n_train_rows, config) for item in tested for config in configs):
         found.append("single_row_batch=merge: the last training batch of one row joins the batch before")
+    if lost := _lost_labels(task):
+        found.append(f"na_labels=keep: heareval reads the labels {', '.join(lost)} as missing, and fails")
     if not task.is_event:
         return found
     if options.nan_validation == "worst":
@@ -207,3 +224,7 @@ def _deviations(
     if missing and options.score_missing_files:
         found.append(f"score_missing_files: {len(missing)} files without predictions count as missed")
     return found
+
+
+def _lost_labels(task: EmbeddingsTask) -> list[str]:
+    return [label for label in task.vocabulary if label in READ_AS_MISSING]

@@ -171,3 +171,15 @@ def test_early_stopping_and_checkpoint_follow_lightning_on_any_scores(kit):
             assert mine.score == kept.item()
             if stop:
                 break
+
+
+def test_labels_that_pandas_reads_as_missing_end_heareval_s_run(kit, monkeypatch, tmp_path):
+    folder = write_scene(tmp_path / "m" / "t", labels=("NA", "None", "dog"))
+    with pytest.raises(KeyError, match=r"NA|None"):
+        official(kit, monkeypatch, folder, SMALL, first_weights(folder, SMALL))
+
+
+def test_a_last_batch_of_one_row_ends_heareval_s_run(kit, monkeypatch, tmp_path):
+    folder = write_scene(tmp_path / "m" / "t", sizes={"train": 65, "valid": 20, "test": 20})
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        official(kit, monkeypatch, folder, SMALL, first_weights(folder, SMALL))

@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from embeddings_folders import write_events, write_scene
@@ -16,7 +17,7 @@ from benchmarks.scoring.embeddings import EmbeddingsTask, data_splits
 from benchmarks.scoring.evaluation import aggregate
 from benchmarks.scoring.grid import HeadConfig
 from benchmarks.scoring.heads import Head, HeadJob, batch_bounds, train_head
-from benchmarks.scoring.hear import HearOptions, run_hear
+from benchmarks.scoring.hear import READ_AS_MISSING, HearOptions, run_hear
 from benchmarks.scoring.training import BestEpoch, Fold, WorkFolder, derive_seed, predict
 from hear_delores.errors import DeloresError
 
@@ -266,6 +267,22 @@ def test_the_merged_batch_is_named_in_the_result(tmp_path):
     folder = write_scene(tmp_path / "m" / "t", sizes={"train": 33, "valid": 9, "test": 9}, evaluation_params=own)
     run = run_hear(EmbeddingsTask.open(folder), HearOptions(grid="faster", grid_points=2), WorkFolder(None, ""))
     assert [text.split(":")[0] for text in run.deviations] == ["single_row_batch=merge"]
+
+
+def test_labels_that_heareval_reads_as_missing(tmp_path):
+    task = EmbeddingsTask.open(write_scene(tmp_path / "m" / "t", labels=("NA", "None", "dog"), noise=0.1))
+    quick = {"grid": "faster", "grid_points": 2}
+    run = run_hear(task, HearOptions(**quick), WorkFolder(None, ""))
+    assert run.folds[0].scores["top1_acc"] > 0.9
+    assert run.deviations == ["na_labels=keep: heareval reads the labels NA, None as missing, and fails"]
+    with pytest.raises(DeloresError, match="reads the labels NA, None as missing and cannot score this task"):
+        run_hear(task, HearOptions(na_labels="raise", **quick), WorkFolder(None, ""))
+    # Older pandas makes "nan" of them all as text, so that this one label is found again.
+    names = [*sorted(READ_AS_MISSING), "nan", "dog"]
+    vocabulary = tmp_path / "labelvocabulary.csv"
+    vocabulary.write_text("\n".join(["idx,label", *(f"{i},{name}" for i, name in enumerate(names))]))
+    missing = pd.read_csv(vocabulary)["label"].isna()
+    assert {name for name, lost in zip(names, missing, strict=True) if lost} == READ_AS_MISSING | {"nan"}
 
 
 # --- folds
