@@ -324,7 +324,7 @@ class HeadStack:
 
 
 class _DropoutMask:
-    """Factors 0 or 1 / keep from raw 16-bit words: five times as fast as torch's generator on a processor.
+    """Factors 0 or 1 / keep from raw 16-bit words: several times as fast as torch's generator on a processor.
 
     The probability is a multiple of 2**-16 (0.1 becomes 0.10001), and the factor is that of the multiple.
     """

@@ -40,7 +40,7 @@ READ_AS_MISSING = frozenset([
 
 @dataclass(frozen=True)
 class HearOptions:
-    """The protocol's choices; the defaults are the protocol, but for the two lines that say so.
+    """The protocol's choices; the defaults are the protocol, but where a line says otherwise.
 
     Attributes:
         grid: ``default``, ``fast`` or ``faster``; grid_points: how many of its points are searched.
