@@ -39,6 +39,7 @@ PRIMARY = {"scene": "top1_acc", "folds": "top1_acc", "multilabel": "mAP", "event
 SIZES = {"train": 1000, "valid": 300, "test": 300}
 N_FOLDS, FOLD_ROWS = 5, 300
 N_FILES, EVENT_SECONDS, HOP_MS = 6, 20.0, 50.0
+NOISE = 1.6
 STUB = """
 class Module: pass
 class test:
@@ -71,7 +72,7 @@ class Ran:
 # --- folders
 
 
-def write_folder(folder: Path, kind: str, dim: int, epochs: int | None) -> None:
+def write_folder(folder: Path, kind: str, dim: int, epochs: int | None, noise: float = NOISE) -> None:
     """A task's embeddings in heareval's layout: class centres plus noise, far from saturated."""
     rng = np.random.default_rng([KINDS.index(kind), dim])
     labels = [f"class{i:02d}" for i in range(20 if kind == "multilabel" else 3 if kind == "event" else 10)]
@@ -94,24 +95,36 @@ def write_folder(folder: Path, kind: str, dim: int, epochs: int | None) -> None:
     centres = rng.standard_normal((len(labels), dim)) * (32.0 / dim) ** 0.5
     for split in splits:
         write = write_event_split if kind == "event" else write_scene_split
-        write(folder, split, kind, labels, centres, rng)
+        write(folder, split, kind, labels, centres, noise, rng)
 
 
 def write_scene_split(
-    folder: Path, split: str, kind: str, labels: list[str], centres: np.ndarray, rng: np.random.Generator
+    folder: Path,
+    split: str,
+    kind: str,
+    labels: list[str],
+    centres: np.ndarray,
+    noise: float,
+    rng: np.random.Generator,
 ) -> None:
     n = FOLD_ROWS if kind == "folds" else SIZES[split]
     held = rng.random((n, len(labels))) < 0.15 if kind == "multilabel" else np.eye(len(labels))[np.arange(n) % 10]
     files = [f"{split}_{i:05d}.wav" for i in range(n)]
     truth = {file: [labels[j] for j in np.nonzero(row)[0]] for file, row in zip(files, held, strict=True)}
     order = rng.permutation(n)
-    rows = held[order] @ centres + rng.standard_normal((n, centres.shape[1])) * 1.6
+    rows = held[order] @ centres + rng.standard_normal((n, centres.shape[1])) * noise
     (folder / f"{split}.json").write_text(json.dumps(truth))
     write_rows(folder, split, rows, [truth[files[i]] for i in order])
 
 
 def write_event_split(
-    folder: Path, split: str, kind: str, labels: list[str], centres: np.ndarray, rng: np.random.Generator
+    folder: Path,
+    split: str,
+    kind: str,
+    labels: list[str],
+    centres: np.ndarray,
+    noise: float,
+    rng: np.random.Generator,
 ) -> None:
     times = np.arange(0.0, EVENT_SECONDS * 1000, HOP_MS)
     truth, rows, held, stamps = {}, [], [], []
@@ -127,7 +140,7 @@ def write_event_split(
         truth[file] = events
         active = np.array([[any(e["label"] == label and e["start"] <= t < e["end"] for e in events)
                             for label in labels] for t in times])  # fmt: skip
-        rows.append(active @ centres + rng.standard_normal((len(times), centres.shape[1])) * 1.6)
+        rows.append(active @ centres + rng.standard_normal((len(times), centres.shape[1])) * noise)
         held += [[labels[j] for j in np.nonzero(row)[0]] for row in active]
         stamps += [[file, float(t)] for t in times]
     (folder / f"{split}.json").write_text(json.dumps(truth))
@@ -267,6 +280,7 @@ def main() -> None:
     parser.add_argument("--grid-points", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--full", action="store_true", help="heareval's 500 epochs with early stopping")
+    parser.add_argument("--noise", type=float, default=NOISE, help="of the made rows; larger makes a harder task")
     parser.add_argument("--no-bfloat16", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -279,7 +293,7 @@ def main() -> None:
     for kind, dim in cells(arguments):
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / f"made_{kind}-1-full"
-            write_folder(folder, kind, dim, None if arguments.full else arguments.epochs)
+            write_folder(folder, kind, dim, None if arguments.full else arguments.epochs, arguments.noise)
             found: dict[str, list[Ran]] = {"heareval": [], **{precision: [] for precision in precisions}}
             floors: list[float] = []
             for number in range(arguments.runs):

@@ -95,9 +95,11 @@ def run_hear(
     """
     search = _Search(task, options, work, as_device(device), progress, trainer)
     first = search.fold(0)
-    jobs = {f"grid-{point:02d}": partial(search.job, point, 0) for point in range(len(search.configs))}
+    # Deep heads first: they take longest, and no core waits long for the last one.
+    by_depth = sorted(range(len(search.configs)), key=lambda point: -search.configs[point].hidden_layers)
+    jobs = {f"grid-{point:02d}": partial(search.job, point, 0) for point in by_depth}
     points = {head.key: head for head in search.trained(jobs)}
-    grid = [points[key] for key in jobs]
+    grid = [points[key] for key in sorted(jobs)]
     sign = 1.0 if search.maximise else -1.0
     best = max(range(len(grid)), key=lambda point: (sign * grid[point].validation_score, -point))
     tested = {0: _test(task, first, grid[best])}
