@@ -326,21 +326,25 @@ def test_bad_folds():
 def test_the_grid_is_searched_on_the_first_fold_and_the_best_point_retrained_on_the_others(tmp_path):
     task = EmbeddingsTask.open(write_scene(tmp_path / "m" / "t", folds=4, noise=2.0))
     trained: list[tuple[str, int, float]] = []
+    depths: list[int] = []
 
     def spy(jobs, n_jobs):
         assert n_jobs == (3 if trained else 8)
         jobs = list(jobs)
         for job in jobs:
             trained.append((job.key, job.fold.number, job.config.lr))
+            depths.append(job.config.hidden_layers)
         return heads.train_sequentially(jobs, n_jobs)
 
     run = run_hear(task, HearOptions(grid="faster"), WorkFolder(None, ""), trainer=spy)
-    assert [(key, fold) for key, fold, _ in trained] == [
+    assert depths[:8] == sorted(depths[:8], reverse=True)
+    assert [(key, fold) for key, fold, _ in [*sorted(trained[:8]), *trained[8:]]] == [
         *((f"grid-{i:02d}", 0) for i in range(8)),
         ("fold-01", 1),
         ("fold-02", 2),
         ("fold-03", 3),
     ]
+    assert [head.key for head in run.grid] == [f"grid-{i:02d}" for i in range(8)]
     scores = [head.validation_score for head in run.grid]
     best = scores.index(max(scores))  # the earlier of equals
     assert run.folds[0].head is run.grid[best]
