@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.executor import expected_bytes, run_side_by_side
+from benchmarks.jobs import Job, JobResult, forget, run_job
 from benchmarks.results import ResultRecord
-from benchmarks.scoring.embed import embed_task
-from benchmarks.scoring.models import LoadedModel, ModelSpec, load_model
-from benchmarks.scoring.score import score_embeddings
+from benchmarks.scoring.models import ModelSpec
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
 
-__all__ = ["Failure", "RunSummary", "run"]
+__all__ = ["Failure", "RunSummary", "expand_lists", "run"]
 
 Say = Callable[[str], None]
 
@@ -50,73 +51,103 @@ def run(
     device: str = "auto",
     batch_seconds: float | None = None,
     skip_bad: bool = False,
+    jobs: int = 1,
+    scheduler: str | None = None,
     say: Say = lambda text: None,
 ) -> RunSummary:
     """Embeds and scores every model on every task; what is already done is read, not done again.
 
     ``options`` are keyed by protocol, e.g. {"hear": {"grid_points": 2}}. Embeddings are written to
-    ``out/embeddings`` (heareval's layout), records to ``out/results``. A model or task that fails is noted and
-    the run goes on.
+    ``out/embeddings`` (heareval's layout), records to ``out/results``. What fails is noted and the run goes on.
+    Records come in the order of models, tasks, protocols and seeds, and their scores are the same bit for bit
+    wherever they were made, with the same number of threads.
+
+    Args:
+        jobs: how many model x task pairs run side by side, each in a process of its own; 1 runs them here in turn.
+        scheduler: address (tcp://HOST:PORT) of a Dask scheduler whose workers run them instead.
+
+    Raises:
+        DeloresError: both ``jobs`` and ``scheduler`` are given, or the cluster cannot be used.
     """
+    if jobs < 1 or (jobs > 1 and scheduler):
+        raise DeloresError(f"expected jobs >= 1, or a scheduler, whose workers decide; got {jobs} and {scheduler}")
     started = time.perf_counter()
-    summary = RunSummary()
-    for number, spec in enumerate(models, 1):
-        say(f"[{number}/{len(models)}] {spec.label}")
-        try:
-            model = load_model(spec, device=device)
-        except Exception as error:  # a foreign module may raise anything; the other models still run
-            summary.failures.append(Failure(spec.label, "", _one_line(error)))
-            say(f"  failed: {_one_line(error)}")
-            continue
-        for task in tasks:
-            try:
-                _one_task(
-                    model, task, out, summary, protocols=protocols, seeds=seeds, options=options or {},
-                    batch_seconds=batch_seconds, skip_bad=skip_bad, say=say,
-                )  # fmt: skip
-            except Exception as error:  # as above
-                summary.failures.append(Failure(spec.label, task.folder_name, _one_line(error)))
-                say(f"  {task.name}: failed: {_one_line(error)}")
-    summary.seconds = time.perf_counter() - started
+    name = uuid.uuid4().hex
+    named_once = {task.path: task for task in tasks}.values()  # lists may name one twice
+    pairs = [(spec, task) for spec in dict.fromkeys(models) for task in named_once]
+    plan = [
+        Job(
+            name, spec, task.path, out, tuple(protocols), tuple(seeds), options or {}, device, batch_seconds, skip_bad,
+            expected_bytes(task, batch_seconds),
+        )
+        for spec, task in pairs
+    ]  # fmt: skip
+    results: dict[int, JobResult] = {}
+
+    def done(number: int, result: JobResult) -> None:
+        results[number] = result
+        say(f"[{len(results)}/{len(plan)}] {plan[number].model.label}")
+        for line in result.lines or [f"  {plan[number].task.name}: failed: {text}" for text in result.failures]:
+            say(line)
+
+    if scheduler:
+        from benchmarks.cluster import run_on_dask
+
+        run_on_dask(plan, scheduler, done)
+    elif jobs > 1:
+        run_side_by_side(plan, jobs, done)
+    else:
+        _in_turn(plan, results, say)
+    return _summary(pairs, results, time.perf_counter() - started)
+
+
+def _in_turn(plan: Sequence[Job], results: dict[int, JobResult], say: Say) -> None:
+    """Every job in this process."""
+    models = list(dict.fromkeys(job.model for job in plan))
+    for number, job in enumerate(plan):
+        first = number == 0 or job.model != plan[number - 1].model
+        if first:
+            say(f"[{models.index(job.model) + 1}/{len(models)}] {job.model.label}")
+        results[number] = result = run_job(job, say)
+        if first and not result.loaded:
+            say(f"  failed: {result.failures[0]}")
+    forget()
+
+
+def _summary(
+    pairs: Sequence[tuple[ModelSpec, TaskFolder]], results: Mapping[int, JobResult], seconds: float
+) -> RunSummary:
+    """In the order of the plan; a model that could not be loaded is one failure, task ""."""
+    summary = RunSummary(seconds=seconds)
+    for number, (spec, task) in enumerate(pairs):
+        result = results[number]
+        summary.records += result.records
+        if result.skipped:
+            summary.skipped_clips[task.folder_name] = result.skipped
+        for message in result.failures:
+            failure = Failure(spec.label, task.folder_name if result.loaded else "", message)
+            if failure not in summary.failures:
+                summary.failures.append(failure)
     return summary
 
 
-def _one_task(
-    model: LoadedModel,
-    task: TaskFolder,
-    out: Path,
-    summary: RunSummary,
-    *,
-    protocols: Sequence[str],
-    seeds: Sequence[int],
-    options: Mapping[str, Any],
-    batch_seconds: float | None,
-    skip_bad: bool,
-    say: Say,
-) -> None:
-    bounded: dict[str, Any] = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
-    embedded = embed_task(model, task, out / "embeddings", skip_bad=skip_bad, **bounded)
-    if embedded.skipped:
-        summary.skipped_clips[task.folder_name] = list(embedded.skipped)
-    for protocol in protocols:
-        for seed in seeds:
-            record = score_embeddings(
-                embedded.path,
-                protocol=protocol,
-                seed=seed,
-                results_dir=out / "results",
-                device=model.device,
-                **options.get(protocol, {}),
-            )
-            summary.records.append(record)
-            metric = record.task.primary_metric
-            when = ", from before" if embedded.cached else ""
-            say(
-                f"  {task.name}: {metric} {record.scores[metric]:.4f} ({protocol}; embedded in"
-                f" {embedded.seconds:.1f} s{when}; scored in {record.seconds['total']:.1f} s)"
-            )
+def expand_lists(words: Sequence[str]) -> list[str]:
+    """``words`` with each ``@FILE`` replaced by the file's lines, without empty ones and those that begin with #.
 
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or "(no message)"
-    return text if isinstance(error, DeloresError) else f"{type(error).__name__}: {text}"
+    Raises:
+        DeloresError: the file cannot be read, or lists nothing.
+    """
+    found: list[str] = []
+    for word in words:
+        if not word.startswith("@"):
+            found.append(word)
+            continue
+        try:
+            lines = Path(word[1:]).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DeloresError(f"cannot read the list {word[1:]!r}: {error}; expected one name a line") from None
+        listed = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+        if not listed:
+            raise DeloresError(f"the list {word[1:]!r} is empty; expected one name a line")
+        found += listed
+    return found
