@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from benchmarks.terminal import console, model_spec, print_json, progress_bar, set_up_process, write_tables
@@ -107,100 +106,6 @@ def demo(
 
 
 @app.command()
-def tasks(
-    suite: Annotated[str | None, typer.Option(help="Only this suite.")] = None,
-    tasks_dir: Annotated[Path, typer.Option(help="Where task folders are looked for.")] = Path("tasks"),
-    as_json: AsJson = False,
-) -> None:
-    """List the tasks: split, metric, clips, how to get them, whether they are ready. --json tells all, sources too."""
-    from benchmarks.tasks.registry import list_tasks
-
-    specs = list_tasks(suite)
-    ready = {spec.folder_name: (tasks_dir / spec.folder_name / "task_metadata.json").is_file() for spec in specs}
-    if as_json:
-        print_json([{**spec.model_dump(), "ready": ready[spec.folder_name]} for spec in specs])
-        return
-    headings = ("task", "kind", "cls", "split", "clips", "here", "get by", "metric")
-    rows = [
-        (
-            spec.name if spec.mode in ("full", "honest") else f"{spec.name} {spec.mode}",
-            spec.embedding_type,
-            str(spec.classes),
-            f"{spec.nfolds}-fold" if spec.nfolds else "TVT",
-            f"{spec.clips:,}",
-            "yes" if ready[spec.folder_name] else "no",
-            "either" if len(spec.obtain) > 1 else spec.obtain[0],
-            spec.evaluation[0],
-        )
-        for spec in specs
-    ]
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
-    for heading, cells in zip(headings, zip(*rows, strict=True), strict=True):
-        side: Any = "right" if heading in ("cls", "clips") else "left"
-        # The metric's name is the one that may be cut on a narrow terminal.
-        least = None if heading == "metric" else max(map(len, (heading, *cells)))
-        table.add_column(heading, justify=side, no_wrap=True, min_width=least, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*row)
-    console().print(table, soft_wrap=False)
-
-
-@app.command()
-def prepare(
-    task: Annotated[
-        str,
-        typer.Argument(
-            help="A task of the registry, `demo` for all generated ones, or a name for the task made of a CSV."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder that the task folder is written into.")] = Path("tasks"),
-    source: Annotated[
-        Path | None,
-        typer.Option(help="The corpus as distributed, or a CSV: file,label[,group],split|fold."),
-    ] = None,
-    audio: Annotated[Path | None, typer.Option(help="Folder of the audio, if not beside the CSV.")] = None,
-    sample_rate: Annotated[int, typer.Option(help="Rate of the audio in the task folder.")] = 16000,
-    multilabel: Annotated[bool, typer.Option("--multilabel", help="Labels are separated by ';'.")] = False,
-    split: Annotated[str | None, typer.Option(help="Another split of a registry task, such as published.")] = None,
-    subset: Annotated[bool, typer.Option("--subset", help="Accept a corpus that lacks files; marked as such.")] = False,
-    shared_groups: Annotated[
-        bool, typer.Option("--shared-groups", help="Allow a group (speaker, source) in several splits.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a task folder that is there.")] = False,
-    skip_bad: SkipBad = False,
-    quiet: Quiet = False,
-) -> None:
-    """Raw corpus to HEAR task folder."""
-    from benchmarks.tasks.corpora import labels_csv, prepare_corpus
-    from benchmarks.tasks.corpora.labels_csv import PrepareReport
-    from benchmarks.tasks.demo import write_demo_tasks
-    from benchmarks.tasks.registry import find_task, list_tasks
-
-    shown = console(quiet)
-    specs = {spec.name: spec for spec in list_tasks()}
-    with progress_bar(quiet, task) as report:
-        if source is None:
-            names = [spec.name for spec in list_tasks("demo")] if task == "demo" else [find_task(task).name]
-            for path in write_demo_tasks(out, names, sample_rate=sample_rate, progress=report):
-                shown.print(str(path))
-            return
-        common: dict[str, Any] = {
-            "sample_rate": sample_rate, "skip_bad": skip_bad, "overwrite": overwrite, "progress": report,
-        }  # fmt: skip
-        if task in specs and specs[task].corpus is not None:
-            summary: PrepareReport = prepare_corpus(task, source, out, split=split, subset=subset, **common)
-        else:
-            summary = labels_csv.prepare(
-                source, out, task, audio_dir=audio, multilabel=multilabel, shared_groups=shared_groups, **common
-            )
-    shown.print(f"{summary.path}: {summary.clips:,} clips, {summary.classes} classes, {summary.splits} splits")
-    for note in summary.warnings:
-        shown.print(f"  note: {note}")
-    for name in summary.skipped:
-        shown.print(f"  left out: {name}")
-
-
-@app.command()
 def embed(
     module: Annotated[str, typer.Argument(help=MODEL_HELP)],
     model: ModelPath = None,
@@ -282,10 +187,13 @@ def _options(
 
 @app.command()
 def run(
-    modules: Annotated[list[str], typer.Argument(help=MODEL_HELP)],
+    modules: Annotated[list[str], typer.Argument(help=f"{MODEL_HELP}; or @FILE with one a line.")],
     suite: Annotated[str | None, typer.Option(help="Tasks of this suite.")] = None,
     tasks_dir: TasksDir = Path("tasks"),
-    task: Task = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", "-t", help="Task or task folder name, or @FILE with one a line; repeat for more."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Embeddings, results and tables are written here.")] = Path("runs"),
     protocol: Protocols = None,
     grid: GridOption = Grid.default,
@@ -298,16 +206,23 @@ def run(
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
     skip_bad: SkipBad = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Models x tasks side by side here, as far as memory allows.")
+    ] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="tcp://HOST:PORT of a Dask scheduler whose workers do the work instead.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Embed, score and tabulate many models on many tasks; skips what is done."""
+    from benchmarks.runner import expand_lists
     from benchmarks.runner import run as run_all
     from benchmarks.tasks.find import find_task_folders
 
     shown = console(quiet)
-    folders = find_task_folders(tasks_dir, task or (), suite, on_skip=shown.print)
+    folders = find_task_folders(tasks_dir, expand_lists(task or ()), suite, on_skip=shown.print)
     summary = run_all(
-        [model_spec(module) for module in modules],
+        [model_spec(module) for module in expand_lists(modules)],
         folders,
         out,
         protocols=[item.value for item in protocol or [Protocol.hear]],
@@ -316,6 +231,8 @@ def run(
         device=device,
         batch_seconds=batch_seconds,
         skip_bad=skip_bad,
+        jobs=jobs,
+        scheduler=scheduler,
         say=lambda text: shown.print(text),
     )
     if summary.records:
@@ -327,7 +244,7 @@ def run(
 
         errors = console(stderr=True)
         for failure in summary.failures:
-            errors.print(f"failed: {failure.model} {failure.task}: {failure.message}".replace("  ", " "))
+            errors.print(f"failed: {failure.model} {failure.task}".rstrip() + f": {failure.message}")
         raise DeloresError(
             f"{len(summary.failures)} of the jobs failed (listed above); run the same command again to retry"
         )
@@ -354,15 +271,31 @@ def doctor(as_json: AsJson = False) -> None:
 
 def register_rooms() -> None:
     """The commands that live in the rooms that they belong to."""
+    from benchmarks.command import ablate, convert
     from benchmarks.reading.command import compare, standings, submit, tables
     from benchmarks.reading.report.command import report
     from benchmarks.scoring.command import finetune
-    from benchmarks.tasks.command import download
+    from benchmarks.tasks.command import download, prepare, tasks
     from benchmarks.validate.command import validate
     from pretrain.command import command as pretrain
+    from pretrain.command import pack
 
     app.command("pretrain")(pretrain)
-    for command in (download, validate, finetune, tables, compare, report, submit, standings):
+    app.command("pack")(pack)
+    for command in (
+        tasks,
+        prepare,
+        convert,
+        ablate,
+        download,
+        validate,
+        finetune,
+        tables,
+        compare,
+        report,
+        submit,
+        standings,
+    ):
         app.command(command.__name__)(command)
 
 

@@ -1,16 +1,134 @@
-"""The commands of this room: ``delores download``."""
+"""The commands of this room: ``delores tasks``, ``prepare`` and ``download``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from benchmarks.terminal import console, print_json, progress_bar
 
 if TYPE_CHECKING:
     from benchmarks.tasks.download import Fetch, Plan
 
-__all__ = ["download"]
+__all__ = ["download", "prepare", "tasks"]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")]
+
+
+def tasks(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TASK]...", help="Tasks to tell everything about; none lists them all."),
+    ] = None,
+    suite: Annotated[str | None, typer.Option(help="Only this suite.")] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="Everything about each: splits, counts, and who says so.")
+    ] = False,
+    tasks_dir: Annotated[Path, typer.Option(help="Where task folders are looked for.")] = Path("tasks"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """List the tasks: figures, split, metric, source, licence, size, how to get them, whether they are ready here."""
+    from benchmarks.tasks.listing import card, list_lines, look_up
+    from benchmarks.tasks.registry import find_task, list_tasks
+
+    specs = [find_task(name) for name in names] if names else list_tasks(suite)
+    found = look_up(specs, tasks_dir)
+    if as_json:
+        print_json([{**task.spec.model_dump(), "ready": task.is_ready, "folders": task.folders} for task in found])
+        return
+    shown = console()
+    width = min(shown.width, 100)
+    if not (names or long):
+        shown.print("\n".join(list_lines(found, width)))
+        return
+    shown.print("\n\n".join("\n".join(card(task, width)) for task in found))
+
+
+def prepare(
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="A task of the registry, `demo` for all generated ones, or a name for the task made of a CSV."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder that the task folder is written into.")] = Path("tasks"),
+    source: Annotated[
+        Path | None,
+        typer.Option(help="The corpus as distributed, or a CSV: file,label[,group],split|fold."),
+    ] = None,
+    audio: Annotated[Path | None, typer.Option(help="Folder of the audio, if not beside the CSV.")] = None,
+    sample_rate: Annotated[int, typer.Option(help="Rate of the audio in the task folder.")] = 16000,
+    duration: Annotated[
+        str | None,
+        typer.Option(help="Of a task made of a CSV: seconds that clips are cut or padded to, or `mean`: theirs."),
+    ] = None,
+    multilabel: Annotated[bool, typer.Option("--multilabel", help="Labels are separated by ';'.")] = False,
+    split: Annotated[str | None, typer.Option(help="Another split of a registry task, such as published.")] = None,
+    subset: Annotated[bool, typer.Option("--subset", help="Accept a corpus that lacks files; marked as such.")] = False,
+    shared_groups: Annotated[
+        bool, typer.Option("--shared-groups", help="Allow a group (speaker, source) in several splits.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a task folder that is there.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, count it and list it.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Raw corpus to HEAR task folder."""
+    from benchmarks.tasks.corpora import labels_csv, prepare_corpus
+    from benchmarks.tasks.corpora.labels_csv import PrepareReport
+    from benchmarks.tasks.demo import write_demo_tasks
+    from benchmarks.tasks.registry import find_task, is_task, list_tasks
+    from hear_delores.errors import DeloresError
+
+    shown = console(quiet)
+    length = _seconds(duration)
+    if length is not None and (source is None or is_task(task)):
+        raise DeloresError(f"{task}: its clips have a length of their own; --duration is for tasks made of a CSV")
+    with progress_bar(quiet, task) as report:
+        if source is None:
+            names = [spec.name for spec in list_tasks("demo")] if task == "demo" else [find_task(task).name]
+            for path in write_demo_tasks(out, names, sample_rate=sample_rate, progress=report):
+                shown.print(str(path))
+            return
+        common: dict[str, Any] = {
+            "sample_rate": sample_rate, "skip_bad": skip_bad, "overwrite": overwrite, "progress": report,
+        }  # fmt: skip
+        if is_task(task):
+            summary: PrepareReport = prepare_corpus(task, source, out, split=split, subset=subset, **common)
+        else:
+            summary = labels_csv.prepare(
+                source,
+                out,
+                task,
+                audio_dir=audio,
+                sample_duration_s=length,
+                multilabel=multilabel,
+                shared_groups=shared_groups,
+                **common,
+            )
+    shown.print(f"{summary.path}: {summary.clips:,} clips, {summary.classes} classes, {summary.splits} splits")
+    for note in summary.warnings:
+        shown.print(f"  note: {note}")
+    for name in summary.skipped:
+        shown.print(f"  left out: {name}")
+
+
+def _seconds(text: str | None) -> Any:
+    """A positive number of seconds, ``mean``, or None."""
+    from hear_delores.errors import DeloresError
+
+    if text is None or text == "mean":
+        return text
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86400:
+        raise DeloresError(f"--duration: expected seconds above 0, or mean; got {text!r}")
+    return seconds
 
 
 def download(
@@ -23,7 +141,7 @@ def download(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be fetched, and how large.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte that count as a stall.")] = 60.0,
     attempts: Annotated[int, typer.Option(min=1, help="Connections in a row that may bring nothing.")] = 5,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fetch official task archives: resumes, verifies checksums, unpacks safely, keeps what is whole."""
     from benchmarks.tasks import download as fetching

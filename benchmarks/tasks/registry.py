@@ -32,6 +32,7 @@ __all__ = [
     "SplitVariant",
     "TaskSpec",
     "find_task",
+    "is_task",
     "join_columns",
     "list_columns",
     "list_suites",
@@ -116,9 +117,12 @@ class TaskSpec(BaseModel):
     clips: int = Field(gt=0)
     description: str = Field(min_length=1)
     source: str = Field(min_length=1)
-    licence: str = Field(min_length=1)
-    #: Bytes to download; null where nothing is downloaded.
+    #: Null where no source states it.
+    licence: str | None = Field(min_length=1)
+    #: Bytes of the corpus to download; null where nothing is downloaded or no source states it.
     size_bytes: int | None = None
+    #: Where the figures come from, by what they are of: a corpus's facts must not be told from memory.
+    cited: dict[Literal["task", "counts", "licence", "size", "rules"], StrictStr] = Field(default_factory=dict)
     evaluation_params: dict[str, Any] = Field(default_factory=dict)
     use_scoring_for_early_stopping: bool = True
     #: How a user gets the task folder; the first is the way to take.
@@ -144,11 +148,27 @@ class TaskSpec(BaseModel):
             raise DeloresError("'obtain' says prepare, but no 'corpus' says how")
         if "download" in self.obtain and self.archive is None:
             raise DeloresError("'obtain' says download, but no 'archive' says from where")
+        if uncited := [what for what in self._stated() if what not in self.cited]:
+            raise DeloresError(
+                f"'cited' does not say where the {uncited[0]} comes from; cite a source, or leave it out"
+            )
         for name, variant in self.variants.items():
             full = self._of_variant(name)
             if unknown := sorted(set(variant.counts) - set(split_names(full["split_mode"], full["nfolds"]))):
                 raise DeloresError(f"variants.{name}.counts: {unknown[0]!r} is none of its splits")
         return self
+
+    def _stated(self) -> list[str]:
+        """The figures that need a source: those of a corpus that others made."""
+        if "generated" in self.obtain or not self.obtain:
+            return []
+        stated = {
+            "task": True,
+            "counts": any(variant.counts for variant in self.variants.values()),
+            "licence": self.licence is not None,
+            "size": self.size_bytes is not None,
+        }
+        return [what for what, is_stated in stated.items() if is_stated]
 
     @property
     def folder_name(self) -> str:
@@ -270,7 +290,12 @@ def find_task(name: str) -> TaskSpec:
     return _find(name, _registry())
 
 
-def _find(name: str, specs: Iterable[TaskSpec]) -> TaskSpec:
+def is_task(name: str) -> bool:
+    """Whether the registry has a task of this name, or several."""
+    return bool(_matches(name, _registry()))
+
+
+def _matches(name: str, specs: Iterable[TaskSpec]) -> list[TaskSpec]:
     specs = tuple(specs)
     found = [spec for spec in specs if name in (spec.name, spec.folder_name, f"{spec.name}-{spec.mode}")]
     if not found and "-" in name:
@@ -280,6 +305,12 @@ def _find(name: str, specs: Iterable[TaskSpec]) -> TaskSpec:
             for variant in spec.variants
             if name in (f"{spec.name}-{variant}", f"{spec.name}-{spec.version}-{variant}")
         ]
+    return found
+
+
+def _find(name: str, specs: Iterable[TaskSpec]) -> TaskSpec:
+    specs = tuple(specs)
+    found = _matches(name, specs)
     if len(found) > 1:
         raise DeloresError(f"{name!r} could be {' or '.join(spec.folder_name for spec in found)}; give the full name")
     if not found:

@@ -91,7 +91,7 @@ def prepare_corpus(
         total=len(reading.recordings),
     )
     _missing_list(Path(out), spec).unlink(missing_ok=True)  # of an earlier attempt
-    labels = Counter(recording.label for recording in reading.recordings)
+    labels = Counter(name for recording in reading.recordings for name in set(recording.label_names))
     return CorpusReport(
         task=folder,
         clips_by_split={name: len(folder.labels(name)) for name in folder.splits},
@@ -117,7 +117,10 @@ def read_corpus(spec: TaskSpec, source: str | Path) -> Reading:
     if doubled:
         raise DeloresError(f"{source}: two recordings would both become {doubled[0]}; is the corpus there twice?")
     if empty := [name for name in spec.splits if all(recording.split != name for recording in reading.recordings)]:
-        raise DeloresError(f"{source}: no recording of {spec.name} is in the split {empty[0]!r}")
+        missing = (
+            f"; {len(reading.missing):,} listed file(s) missing: {reading.missing[0]} ..." if reading.missing else ""
+        )
+        raise DeloresError(f"{source}: no recording of {spec.name} is in the split {empty[0]!r}{missing}")
     return reading
 
 
@@ -143,30 +146,31 @@ def crossing_groups(recordings: list[Recording]) -> list[str]:
 def check_whole(spec: TaskSpec, reading: Reading, source: Path, subset: bool) -> str | None:
     """None for the whole corpus, else how much of it is there. Raises DeloresError unless a subset is accepted."""
     assert spec.corpus is not None
-    recorded = [recording for recording in reading.recordings if recording.slice_s is None]
-    made = len(reading.recordings) - len(recorded)
-    if set(spec.counts) == set(spec.splits):
+    drawn = reading.drawn_from is not None
+    recorded = [recording for recording in reading.recordings if drawn or recording.counted]
+    found = len(recorded) if reading.drawn_from is None else reading.drawn_from
+    if not drawn and set(spec.counts) == set(spec.splits):
         expected = sum(spec.counts.values())
     else:
-        expected = spec.corpus.recordings if made else spec.clips
+        expected = spec.corpus.recordings if drawn or len(recorded) < len(reading.recordings) else spec.clips
     faults = []
-    if len(recorded) != expected and not (spec.corpus.grows and len(recorded) > expected):
-        faults.append(f"{len(recorded):,} of {expected:,} recordings")
+    if found != expected and not (spec.corpus.grows and found > expected):
+        faults.append(f"{found:,} of {expected:,} recordings")
     by_split = Counter(recording.split for recording in recorded)
     faults += [f"{name} {by_split[name]:,} of {n:,}" for name, n in spec.counts.items() if by_split[name] != n]
-    if (classes := len({recording.label for recording in reading.recordings})) != spec.classes:
+    if (classes := len({name for recording in reading.recordings for name in recording.label_names})) != spec.classes:
         faults.append(f"{classes} of {spec.classes} classes")
     if reading.missing:
         named = ", ".join(reading.missing[:_NAMED]) + (" ..." if len(reading.missing) > _NAMED else "")
         faults.append(f"{len(reading.missing):,} listed file(s) missing: {named}")
-    if len(recorded) > expected and not spec.corpus.grows:
+    if found > expected and not spec.corpus.grows:
         raise DeloresError(f"{source}: holds more than {spec.name} should: {'; '.join(faults)}; is it another version?")
     if faults and not subset:
         raise DeloresError(
             f"{source}: not the whole corpus of {spec.name}: {'; '.join(faults)}; complete it, or ask for a subset "
             "(every table will say so)"
         )
-    return f"{len(recorded):,} of {expected:,} recordings" if faults else None
+    return f"{found:,} of {expected:,} recordings" if faults else None
 
 
 def _list_missing(out: Path, spec: TaskSpec, missing: list[str]) -> str:
@@ -200,12 +204,13 @@ def _metadata(spec: TaskSpec, subset: str | None, missing: int, crossing: int) -
 
 def _clips(recordings: list[Recording], split: str) -> Iterator[Clip]:
     for recording in sorted((item for item in recordings if item.split == split), key=lambda item: item.file):
+        labels = recording.labels or (recording.label,)
         if recording.slice_s is None:
-            yield Clip(recording.file, (recording.label,), recording.path)
+            yield Clip(recording.file, labels, recording.path)
         else:
             samples, rate = _whole_file(recording.path)
             start, length = (round(seconds * rate) for seconds in recording.slice_s)
-            yield Clip(recording.file, (recording.label,), samples[start : start + length], rate)
+            yield Clip(recording.file, labels, samples[start : start + length], rate)
 
 
 @functools.lru_cache(maxsize=1)  # the slices of one file come one after the other

@@ -7,12 +7,16 @@ Columns: ``file``, ``label``, optionally ``group`` (a speaker or source: it may 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, Literal
+
+import soundfile
 
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.metadata import TVT_SPLITS
@@ -86,7 +90,7 @@ def prepare(
     version: str = "1",
     mode: str = "full",
     multilabel: bool = False,
-    sample_duration_s: float | None = None,
+    sample_duration_s: float | Literal["mean"] | None = None,
     metrics: tuple[str, ...] | None = None,
     shared_groups: bool = False,
     skip_bad: bool = False,
@@ -102,7 +106,8 @@ def prepare(
         audio_dir: where the files are; by default beside the CSV, or in ``audio`` beside it.
         sample_rate: of the audio that is written, in Hz.
         multilabel: a ``label`` holds any number of labels separated by ";" (none when it is empty).
-        sample_duration_s: length to cut or zero-pad every clip to; None keeps each clip's own.
+        sample_duration_s: length to cut or zero-pad every clip to; None keeps each clip's own; ``mean`` is the mean of
+            all clips, the input length of the DeLoRes papers' evaluation.
         metrics: names, the primary one first; by default accuracy, or mAP for multilabel.
         shared_groups: accept groups that cross splits, as some corpora's own splits do (a speaker in
             training and test). Scores then say less; the task's metadata and a warning state it.
@@ -132,6 +137,8 @@ def prepare(
         "mode": mode,
         "splits": splits,
     }
+    if sample_duration_s == "mean":
+        metadata |= {"sample_duration": _mean_duration(rows, folders), "sample_duration_rule": "mean of the clips"}
     crossing = _crossing_groups(rows)
     if crossing:
         metadata["groups_crossing_splits"] = len(crossing)
@@ -292,12 +299,23 @@ def _target_names(rows: list[LabelRow]) -> dict[str, str]:
 
 
 def _clips(rows: list[LabelRow], split: str, names: dict[str, str], folders: list[Path]) -> list[Clip]:
-    clips = []
+    return [Clip(names[row.file], row.labels, _place(row, folders)) for row in rows if row.split == split]
+
+
+def _place(row: LabelRow, folders: list[Path]) -> Path:
+    places = [folder / row.file for folder in folders]
+    return next((path for path in places if path.is_file()), places[0])
+
+
+def _mean_duration(rows: list[LabelRow], folders: list[Path]) -> float:
+    """Seconds, by the files' headers; a file that cannot be read is left to whoever reads it to say."""
+    durations = []
     for row in rows:
-        if row.split == split:
-            places = [folder / row.file for folder in folders]
-            clips.append(Clip(names[row.file], row.labels, next((p for p in places if p.is_file()), places[0])))
-    return clips
+        with contextlib.suppress(soundfile.SoundFileError, OSError, RuntimeError):
+            durations.append(soundfile.info(_place(row, folders)).duration)
+    if not durations:
+        raise DeloresError(f"{folders[0]}: none of the {len(rows)} listed files can be read as audio")
+    return round(fmean(durations), 4)
 
 
 def _skip_line(file: str, error: DeloresError) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 from benchmarks.tasks.corpora.drawing import VALID_OF_PUBLISHED, draw
+from benchmarks.tasks.corpora.hear_draw import at_most
 from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, find_folder
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
@@ -14,15 +16,24 @@ from hear_delores.errors import DeloresError
 __all__ = ["read"]
 
 
+#: Pitches of HEAR's tasks: those of a piano.
+LOWEST, HIGHEST = 21, 108
+
+
 def read(source: Path, spec: TaskSpec) -> Reading:
-    """The notes of NSynth with the family of their instrument; the group is the instrument.
+    """The notes of NSynth with the family of their instrument, or their pitch; the group is the instrument.
 
     The published figures take ``valid`` as the test set: a tenth of the training instruments then validates.
+    HEAR's pitch tasks are drawn from the official splits (hear-preprocess 2021.1.1, ``nsynth_pitch.py``).
     """
+    assert spec.corpus is not None
+    options = spec.corpus.options
     corpus = find_folder(
         source, lambda folder: (folder / "nsynth-train").is_dir(), "nsynth-train, nsynth-valid and nsynth-test"
     )
     reading = Reading([])
+    if options["label"] == "pitch":
+        return _pitches(corpus, options["at_most"])
     if spec.mode == "published":
         rest = Reading([])
         _read_part(corpus, "train", "", rest)
@@ -32,6 +43,31 @@ def read(source: Path, spec: TaskSpec) -> Reading:
         return reading
     for split in ("train", "valid", "test"):
         _read_part(corpus, split, split, reading)
+    return reading
+
+
+def _pitches(corpus: Path, limits: dict[str, int]) -> Reading:
+    """Notes drawn by their names: so only those that were drawn have to be there as audio."""
+    notes = []
+    n_notes = 0
+    for split in ("train", "valid", "test"):
+        folder = corpus / f"nsynth-{split}"
+        examples = _examples(folder / "examples.json")
+        n_notes += len(examples)
+        for note, facts in examples.items():
+            if not isinstance(facts, dict) or not isinstance(facts.get("pitch"), int):
+                raise DeloresError(f"{folder / 'examples.json'}: {note}: expected a pitch")
+            if LOWEST <= facts["pitch"] <= HIGHEST:
+                wav = folder / "audio" / f"{note}.wav"
+                notes.append(Recording(wav, wav.name, str(facts["pitch"]), split, note.split("-")[0]))
+    listing = Listing()
+    reading = Reading([], drawn_from=n_notes)
+    for item in at_most(notes, limits):
+        path = listing.find(item.path.parent, item.path.name)
+        if path is None:
+            reading.missing.append(item.path.relative_to(corpus).as_posix())
+        else:
+            reading.recordings.append(dataclasses.replace(item, path=path))
     return reading
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hear_delores.errors import DeloresError
 
@@ -14,6 +15,7 @@ __all__ = [
     "Listing",
     "Reading",
     "Recording",
+    "audio_below",
     "audio_files",
     "find_folder",
     "find_folders",
@@ -30,11 +32,12 @@ class Recording:
     Attributes:
         path: the audio file.
         file: its name in the task folder, ending in ``.wav``.
-        label: its class.
+        label: its class; empty where ``labels`` says more.
+        labels: several classes, or events ``{"label", "start", "end"}`` in milliseconds.
         split: train, valid, test or foldNN; empty while it is to be drawn.
         group: speaker, place or source recording, which should not cross splits; empty where it is unknown.
-        slice_s: (start, length) in seconds of the part of the file that is the clip. Such clips are made here,
-            so that they do not count as recordings of the corpus.
+        slice_s: (start, length) in seconds of the part of the file that is the clip; None for all of it.
+        counted: False for a clip that is made beside the corpus's own recordings, such as silence.
     """
 
     path: Path
@@ -43,6 +46,13 @@ class Recording:
     split: str = ""
     group: str = ""
     slice_s: tuple[float, float] | None = None
+    labels: tuple[Any, ...] = ()
+    counted: bool = True
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Its classes, those of its events among them."""
+        return tuple(item["label"] if isinstance(item, dict) else item for item in self.labels) or (self.label,)
 
 
 @dataclass
@@ -54,11 +64,13 @@ class Reading:
         missing: files that the corpus's own lists name and that are not there, relative to the source.
         own_split: True where the corpus's authors made the split: groups that cross it are then theirs, and
             noted; in a split that is drawn here they are a defect.
+        drawn_from: how many recordings of the corpus ``recordings`` were drawn from, where they are not all of it.
     """
 
     recordings: list[Recording]
     missing: list[str] = field(default_factory=list)
     own_split: bool = True
+    drawn_from: int | None = None
 
 
 class Listing:
@@ -87,6 +99,14 @@ def audio_files(folder: Path, endings: tuple[str, ...] = AUDIO_ENDINGS) -> list[
         return []
     names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     return [folder / name for name in names if Path(name).suffix.lower() in endings]
+
+
+def audio_below(folder: Path) -> list[Path]:
+    """The audio files in ``folder`` and below it, sorted, without hidden files and folders."""
+    found = audio_files(folder)
+    for child in _subfolders(folder):
+        found += audio_below(child)
+    return found
 
 
 def find_folder(source: Path, fits: Callable[[Path], bool], expected: str) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 import soundfile
 
 from benchmarks.tasks.corpora.drawing import VALID_OF_PUBLISHED, draw
+from benchmarks.tasks.corpora.hear_draw import at_most
 from benchmarks.tasks.corpora.recordings import (
     Listing,
     Reading,
@@ -60,6 +61,9 @@ def read(source: Path, spec: TaskSpec) -> Reading:
         noises = HEAR_NOISES
     if twelve:
         _add_silence(reading, corpus, noises)
+    if limits := spec.corpus.options.get("at_most"):
+        reading.drawn_from = sum(item.counted for item in reading.recordings)
+        reading.recordings = at_most(reading.recordings, limits)
     return reading
 
 
@@ -116,7 +120,8 @@ def _add_silence(reading: Reading, corpus: Path, splits: dict[str, str]) -> None
         for start in range(0, info.frames - rate, rate // 2):
             file = f"{SILENCE}_{name}-{start}.wav"
             split = splits.get(name, "train")
-            reading.recordings.append(Recording(path, file, SILENCE, split, name, (start / rate, 1.0)))
+            part = (start / rate, 1.0)
+            reading.recordings.append(Recording(path, file, SILENCE, split, name, part, counted=False))
 
 
 def _file_name(path: Path) -> str:

@@ -1,8 +1,9 @@
-"""A small HEAR task folder, written by hand as the official tools write them."""
+"""A small HEAR task folder, written by hand as the official tools write them; ``miniatures`` made importable."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 TaskMaker = Callable[..., Path]
 

@@ -6,6 +6,9 @@ import hashlib
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -43,6 +46,7 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.faults: list[str] = []
         self.asked: list[str] = []
+        self.let_go = threading.Event()  # ends the answers that wait
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -78,11 +82,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {shown}-{len(body) - 1}/{len(body)}")
         self.send_header("Content-Length", str(length + 1000 if fault == "long length" else length))
         self.end_headers()
-        if fault in ("breaks", "stalls", "short length"):
+        if fault in ("breaks", "stalls", "short length", "waits"):
             self.wfile.write(rest[: len(rest) // 2])
             self.wfile.flush()
             if fault == "stalls":
                 time.sleep(0.8)
+            if fault == "waits":
+                self.server.let_go.wait(120)
         elif fault != "nothing":
             self.wfile.write(rest)
 
@@ -93,6 +99,7 @@ def server() -> Iterator[Server]:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         yield running
+        running.let_go.set()
         running.shutdown()
 
 
@@ -402,3 +409,106 @@ def test_the_command_says_sizes_first_and_goes_on_after_a_failure(server: Server
     assert str(tmp_path / "tasks" / "esc50-v2.0.0-full") in ran.output
     refused = CliRunner().invoke(app, ["bird_song", "--record-url", url])
     assert "no official archive" in str(refused.exception)
+
+
+# --- killed, and started again
+
+#: The command; ``stop_after`` files of the archive it says so and waits to be killed.
+KILLED_WHILE_UNPACKING = """
+import shutil, sys, time
+from benchmarks.cli import main
+copied, copy = [], shutil.copyfileobj
+def slow(*words):
+    copy(*words)
+    copied.append(words)
+    if len(copied) == 3:
+        print("unpacking", flush=True)
+        time.sleep(120)
+shutil.copyfileobj = slow
+sys.argv = ["delores", *sys.argv[1:]]
+main()
+"""
+
+
+def extra_file(name: str, content: bytes) -> Callable[[tarfile.TarFile], None]:
+    def add(tar: tarfile.TarFile) -> None:
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+
+    return add
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.02)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()  # SIGKILL: it cannot tidy up
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_download_that_is_killed_is_gone_on_with(server: Server, tmp_path: Path) -> None:
+    spec = find_task("esc50")
+    noise = np.random.default_rng(1).bytes(4 * fetching._BLOCK)
+    file = offer(server, body=archive(tmp_path / "made", spec, extra_file("hear-2021.0.6/noise", noise)))
+    words = [
+        "-m",
+        "benchmarks",
+        "download",
+        "esc50",
+        "--out",
+        tmp_path / "tasks",
+        "--record-url",
+        record(server, file),
+        "-q",
+    ]
+    server.faults = ["", "waits"]  # the record, half of the archive
+    part = tmp_path / "tasks" / fetching.WORK_FOLDER / f"{NAME}.part"
+    process = start(*words, "--timeout", "120")
+    wait_for(lambda: part.exists() and part.stat().st_size >= file.size // 2 - fetching._BLOCK)
+    kill(process)
+    kept = part.stat().st_size
+    assert 0 < kept <= file.size // 2
+    assert [path.name for path in (tmp_path / "tasks").iterdir()] == [fetching.WORK_FOLDER]  # no half task folder
+    server.let_go.set()
+    server.asked.clear()
+    assert finish(start(*words)).split() == [str(tmp_path / "tasks" / spec.folder_name)]
+    assert server.asked == ["", f"bytes={kept}-"]
+    assert TaskFolder.open(tmp_path / "tasks" / spec.folder_name).n_clips == 5
+    assert not list(part.parent.iterdir())
+
+
+def test_unpacking_that_is_killed_is_done_anew_without_another_download(server: Server, tmp_path: Path) -> None:
+    spec = find_task("esc50")
+    file = offer(server, body=archive(tmp_path / "made", spec))
+    words = ["download", "esc50", "--out", tmp_path / "tasks", "--record-url", record(server, file), "-q"]
+    process = start("-c", KILLED_WHILE_UNPACKING, *words)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "unpacking\n"
+    kill(process)
+    target = tmp_path / "tasks" / spec.folder_name
+    assert not target.exists()
+    assert (tmp_path / "tasks" / f".{spec.folder_name}.partial").exists()
+    server.asked.clear()
+    finish(start("-m", "benchmarks", *words))
+    assert server.asked == [""]  # the record alone
+    assert TaskFolder.open(target).n_clips == 5
+    assert sorted(path.name for path in target.parent.iterdir()) == [fetching.WORK_FOLDER, spec.folder_name]
+    assert not list((target.parent / fetching.WORK_FOLDER).iterdir())

@@ -240,3 +240,17 @@ def test_every_shared_table_is_read_and_a_small_part_of_it_prepared(shared_data:
         report = prepare(small, tmp_path / "out", small.stem, audio_dir=table.parent / "audio", shared_groups=shares)
         assert report.splits == len(seen)
         assert set(report.clips_by_split.values()) == {2}
+
+
+def test_clips_may_be_cut_to_their_mean_length(tmp_path: Path) -> None:
+    source = make(tmp_path / "source", ROWS)
+    soundfile.write(source / "a.wav", np.full(44100, 0.1), 44100)  # 1 s among three of 0.1 s
+    report = prepare(source, tmp_path / "out", "bark", sample_duration_s="mean")
+    assert report.task.metadata["sample_duration"] == 0.325
+    assert report.task.metadata["sample_duration_rule"] == "mean of the clips"
+    for split, file in (("train", "a.wav"), ("test", "d.wav")):
+        assert soundfile.info(report.task.audio_file(split, file, 16000)).frames == 5200
+    for name, _, _ in ROWS:
+        (source / name).write_bytes(b"no audio")
+    with pytest.raises(DeloresError, match="none of the 4 listed files can be read"):
+        prepare(source, tmp_path / "out2", "bark", sample_duration_s="mean")

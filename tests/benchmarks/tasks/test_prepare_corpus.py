@@ -111,8 +111,8 @@ def test_bad_audio_stops_or_is_listed(tmp_path: Path) -> None:
 
 
 def test_tasks_without_a_corpus_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DeloresError, match=r"`delores download fsd50k-v1.0-full` fetches"):
-        prepare_corpus("fsd50k", tmp_path, tmp_path / "out")
+    with pytest.raises(DeloresError, match=r"`delores download maestro-v3.0.0-5h` fetches"):
+        prepare_corpus("maestro", tmp_path, tmp_path / "out")
     with pytest.raises(DeloresError, match="Did you mean 'urbansound8k'"):
         prepare_corpus("urbansound8", tmp_path, tmp_path / "out")
     with pytest.raises(DeloresError, match="the split of the published figure is not known"):

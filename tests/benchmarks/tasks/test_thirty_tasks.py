@@ -13,7 +13,7 @@ from benchmarks.tasks.registry import find_task, join_columns, list_columns, lis
 from hear_delores.errors import DeloresError
 
 ACCURACY = "top1_acc mAP d_prime aucroc"
-#: Folder name, split, kind, classes, seconds, clips, metrics, leaderboard column: HEAR's table of 19 tasks,
+#: Folder name, split, kind, classes, seconds, clips, metrics, leaderboard column: the reference's hear.md, section 8,
 #: Beehive in its two halves.
 HEAR = (
     """
@@ -42,7 +42,11 @@ vox_lingua_top10-hear2021-full|5|scene|10|18.64|972|ACC|VoxLingua107 top 10
     .splitlines()
 )
 
-#: Our name, the paper's name, its classes, clips and mean seconds (what is cut or padded to), our split.
+#: Whose corpus does not tell HEAR's folds or events.
+DOWNLOADED = {"tfds_crema_d", "tfds_gtzan", "tfds_gtzan_music_speech", "maestro"}
+
+#: Our name, the paper's name, its classes, clips and mean seconds (what is cut or padded to), our split: the
+#: reference's delores.md, section 4.
 DELORES = """
 speech_commands_v1_12|Speech Commands V1|12|64721|0.98|TVT
 speech_commands_v2_12|Speech Commands V2-12|12|105829|0.98|TVT
@@ -98,7 +102,8 @@ def test_a_hear_task_is_as_the_benchmark_states_it(line: str) -> None:
     assert spec.leaderboard.name == column
     assert spec.archive is not None
     assert (spec.archive.zenodo_record, spec.archive.sample_rate) == (5885750, 48000)
-    assert "download" in spec.obtain
+    assert spec.obtain == (["download"] if folder.split("-")[0] in DOWNLOADED else ["prepare", "download"])
+    assert {"task", *(["rules"] if spec.corpus and spec.name != "esc50" else [])} <= set(spec.cited)
 
 
 @pytest.mark.parametrize("line", DELORES, ids=lambda line: line.split("|")[0])
@@ -137,6 +142,27 @@ def test_there_are_thirty_and_no_other() -> None:
 def test_the_columns_are_the_leaderboards(shared_data: Path) -> None:
     with open(shared_data.parent / "reference" / "leaderboard.csv", encoding="utf-8", newline="") as stream:
         assert set(next(csv.reader(stream))[3:]) == set(list_columns())
+
+
+def test_counts_of_hears_tasks_add_up() -> None:
+    for spec in list_tasks("hear"):
+        if set(spec.counts) == set(spec.splits):
+            silence = 789 if spec.folder_name == "speech_commands-v0.0.2-full" else 0
+            assert sum(spec.counts.values()) == spec.clips - silence, spec.folder_name
+
+
+def test_every_figure_says_where_it_comes_from(tmp_path: Path) -> None:
+    for spec in [*list_tasks("hear"), *list_tasks("delores")]:
+        stated = {"task"}
+        stated |= {"licence"} if spec.licence else set()
+        stated |= {"size"} if spec.size_bytes else set()
+        stated |= {"counts"} if any(variant.counts for variant in spec.variants.values()) else set()
+        assert stated <= set(spec.cited) <= stated | {"rules"}, spec.folder_name
+    source = Path(find_task.__code__.co_filename).parent / "delores" / "urbansound8k.yaml"
+    path = tmp_path / "urbansound8k.yaml"
+    path.write_text(source.read_text(encoding="utf-8").replace("size_bytes: null", "size_bytes: 6023741708"))
+    with pytest.raises(DeloresError, match=r"urbansound8k\.yaml: 'cited' does not say where the size comes from"):
+        read_spec(path)
 
 
 def test_counts_by_split_add_up_to_the_corpus() -> None:

@@ -1,0 +1,105 @@
+"""The commands that join rooms: convert, ablate. Libraries load when one runs."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["ablate", "convert"]
+
+
+class Split(str, Enum):
+    """Whose scores a table shows."""
+
+    valid = "valid"
+    test = "test"
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")]
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A checkpoint of BYOL-A, DeLoRes or LAPE, or ours.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The new file, e.g. model.safetensors.")],
+    mean: Annotated[float | None, typer.Option(help="Mean of the log-mel values that it was trained on.")] = None,
+    std: Annotated[float | None, typer.Option(help="Their standard deviation.")] = None,
+    frontend: Annotated[
+        str | None,
+        typer.Option(help="delores (librosa's mel filters) or byol-a (torchaudio's). None: the producer's."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a published checkpoint in our format, with its front-end and statistics in the file."""
+    from benchmarks.terminal import console
+    from hear_delores.checkpoint import weights_hash
+    from hear_delores.convert import convert as convert_checkpoint
+
+    model = convert_checkpoint(source, target, frontend=frontend, mean=mean, std=std, force=force)
+    shown, encoder, sound = console(quiet), model.encoder.config, model.frontend.config
+    unused = model.info["config"].get("unused", {})
+    shown.print(f"took the encoder of {source} ({model.info['method'] or 'hear_delores'}): {encoder}")
+    shown.print(
+        f"front-end: {sound.mel_scale} scale, norm {sound.mel_norm}, {sound.n_mels} mel bands, {sound.f_min:g} to "
+        f"{sound.f_max:g} Hz; mean {model.mean:g}, std {model.std:g}"
+    )
+    if unused:
+        parts = (f"{part} ({count} tensors)" if count else part for part, count in unused.items())
+        shown.print(f"left unused: {', '.join(parts)}")
+    console().print(f"{target}: {model.scene_embedding_size} dimensions, hash {weights_hash(model)[:8]}")
+
+
+def ablate(
+    data: Annotated[Path, typer.Option(help="A folder of audio, a CSV manifest or a HEAR task folder.")],
+    out: Annotated[Path, typer.Option(help="Runs, embeddings, results and the table are written here.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="['NAME: KEY=VALUE ...']...", help="What to train beside the base.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="The base: a preset's name, or a YAML configuration.")] = (
+        "delores-s-small"
+    ),
+    file: Annotated[Path | None, typer.Option("--settings", help="A YAML file of settings, one a line.")] = None,
+    shared: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="For the base and all settings; repeat.")
+    ] = None,
+    tasks_dir: Annotated[Path, typer.Option(help="Folder that holds the task folders.")] = Path("tasks"),
+    task: Annotated[
+        list[str] | None, typer.Option("--task", "-t", help="Task or task folder name; repeat for more. None: all.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option("--protocol", "-p", help="linear, hear or knn; repeat for more. None: linear."),
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Scores of which split the table shows.")] = Split.valid,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds of the classifier, from --seed on.")] = 1,
+    seed: Annotated[int, typer.Option(help="First seed of the classifier.")] = 42,
+    device: Annotated[str, typer.Option(help="Of scoring: auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over bad files; list them.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Pre-train a grid of settings, score each beside random on validation splits, and write one table."""
+    from benchmarks.ablate import Ablation, read_settings
+    from benchmarks.reading.ablation import to_rich
+    from benchmarks.tasks.find import find_task_folders
+    from benchmarks.terminal import console, set_up_process
+    from hear_delores.errors import DeloresError
+
+    set_up_process()
+    shown, wanted = console(quiet), read_settings(preset, shared or (), settings or (), file)
+    summary = Ablation(
+        wanted, data, out, find_task_folders(tasks_dir, task or ()), protocols=protocol or ("linear",),
+        seeds=range(seed, seed + seeds), device=device, split=split.value, skip_bad=skip_bad, quiet=quiet,
+        say=lambda text: shown.print(text),
+    ).run()  # fmt: skip
+    for table in summary.tables:
+        console().print(to_rich(table), soft_wrap=False)
+    console().print(f"{out / 'ablation.md'}")
+    for failure in summary.failures:
+        console(stderr=True).print(f"failed: {failure.model} {failure.task}: {failure.message}".replace(" : ", ": "))
+    if summary.failures:
+        raise DeloresError(
+            f"{len(summary.failures)} of the jobs failed (listed above); run the same command again to retry"
+        )
