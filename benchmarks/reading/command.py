@@ -54,7 +54,7 @@ def tables(
     if overlay is not None and paper is None:
         raise DeloresError("--overlay adds to published figures; give --paper delores or --paper hear as well")
     records = _load(results, skip_damaged)
-    found = comparison_tables(records, task, intervals=intervals, paper=paper, overlay=overlay)
+    found = comparison_tables(records, task, intervals=intervals, paper=paper, overlay=overlay, whole_paper=True)
     figures = published_figures(paper, overlay) if paper else []
     chosen = [record for record in records if not task or record.task.name in task]
     texts = {

@@ -18,6 +18,10 @@ from benchmarks.results import ResultRecord
 __all__ = ["Line", "heading", "lines", "notes", "to_csv", "to_markdown", "to_rich"]
 
 
+#: Behind a score that is of a part of the task alone.
+SUBSET = "†"
+
+
 @dataclass(frozen=True)
 class Line:
     """One row as printed: (text, whether it is the best) for each task, and the mean with its number of tasks."""
@@ -50,9 +54,11 @@ def heading(table: ComparisonTable, task: str) -> str:
 
 
 def notes(table: ComparisonTable) -> list[str]:
-    """What a reader has to know of the published rows: sources, and splits that differ from the measured ones."""
+    """What a reader has to know: scores of subsets; sources of published rows, and splits that differ from ours."""
+    subsets = [f"{SUBSET} {model} on a subset of {task}: {cell.subset}." for (model, task), cell in table.cells.items()
+               if cell.subset]  # fmt: skip
     if not table.published:
-        return []
+        return subsets
     sources: dict[str, list[str]] = {}
     for row in table.published:
         if not row.source.startswith("HEAR leaderboard"):
@@ -67,7 +73,7 @@ def notes(table: ComparisonTable) -> list[str]:
     for protocol, tasks in by_protocol.items():
         splits = "; ".join(f"{split} ({', '.join(names)})" for split, names in tasks.items())
         found.append(f"Splits of {protocol}: {splits}.")
-    return found
+    return subsets + found
 
 
 def _digits(table: ComparisonTable, task: str) -> int:
@@ -84,6 +90,7 @@ def _shown(table: ComparisonTable, cell: Cell | None, task: str) -> tuple[str, b
     best = table.best(task)
     # Ties as printed share the mark: a reader cannot tell them apart.
     is_best = best is not None and text == f"{best:.{digits}f}"
+    text += SUBSET if cell.subset else ""
     if cell.low is not None and cell.high is not None:
         text += f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
     elif cell.spread is not None:
@@ -116,8 +123,8 @@ def to_markdown(tables: Sequence[ComparisonTable]) -> str:
         for line in lines(table):
             cells = [f"**{cell}**" if best else cell for cell, best in line.cells]
             text.append(_row([line.model, *([line.protocol] if with_protocol else []), *cells, line.mean]))
-        if with_protocol:
-            text += ["", *(f"- {note}" for note in notes(table))]
+        if found := notes(table):
+            text += ["", *(f"- {note}" for note in found)]
         parts.append("\n".join(text) + "\n")
     return "\n".join(parts)
 
@@ -142,6 +149,8 @@ def to_rich(table: ComparisonTable) -> RichTable:
         before = line.published
         cells = [Text(text, style="bold green" if best else "") for text, best in line.cells]
         shown.add_row(Text(line.model), *([Text(line.protocol)] if table.published else []), *cells, Text(line.mean))
+    if subsets := [note for note in notes(table) if note.startswith(SUBSET)]:
+        shown.caption, shown.caption_justify = Text("\n".join(subsets)), "left"
     return shown
 
 
@@ -165,13 +174,18 @@ def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures:
                  record.task.revision, record.protocol.title, record.seed, metric,
                  int(metric == record.task.primary_metric), repr(score), "" if std is None else repr(std),
                  len(record.folds), record.task.n_clips, *(_ends(record, metric) if intervals else ("", "", "")),
-                 split_text([record], (record.task.folder_name,)), ""]
+                 _split(record), ""]
             )  # fmt: skip
     for figure in figures:
         score_text = "" if figure.score is None else f"{figure.score / metric_scale(figure.metric):.9g}"
         cells = [figure.model, "", "", figure.task, "", figure.protocol, "", figure.metric, 1, score_text]
         writer.writerow([*cells, *[""] * 6, figure.split, figure.source])
     return stream.getvalue()
+
+
+def _split(record: ResultRecord) -> str:
+    text = split_text([record], (record.task.folder_name,))
+    return f"{text}; subset: {record.task.subset}" if record.task.subset else text
 
 
 def _ends(record: ResultRecord, metric: str) -> tuple[str, str, str]:

@@ -11,13 +11,21 @@ import csv
 import io
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
 from hear_delores.errors import DeloresError, did_you_mean
 
-__all__ = ["COLUMNS", "PAPERS", "PublishedFigure", "published_figures", "published_text", "read_figures"]
+__all__ = [
+    "COLUMNS",
+    "PAPERS",
+    "PublishedFigure",
+    "published_figures",
+    "published_table_six",
+    "published_text",
+    "read_figures",
+]
 
 COLUMNS = ("model", "task", "metric", "score", "protocol", "split", "source")
 PAPERS = {
@@ -74,6 +82,15 @@ def published_figures(paper: str, overlay: str | Path | None = None) -> list[Pub
         for figure in read_figures(text, str(path)):
             found[figure.model, figure.task, figure.protocol] = figure
     return list(found.values())
+
+
+def published_table_six() -> list[PublishedFigure]:
+    """The paper's table 6 as printed: random initialisation and DeLoRes, each frozen and fine-tuned."""
+    name = "delores_random_init.csv"
+    return [
+        replace(figure, model=f"{figure.model}, {'fine-tuned' if figure.protocol.startswith('transfer') else 'frozen'}")
+        for figure in read_figures(published_text(name), name)
+    ]
 
 
 def read_figures(text: str, name: str) -> list[PublishedFigure]:

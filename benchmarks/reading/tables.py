@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.reading.published import PublishedFigure, published_figures
+from benchmarks.reading.published import PublishedFigure, published_figures, published_table_six
 from benchmarks.results import ResultRecord
 from hear_delores.errors import DeloresError
 
@@ -28,6 +28,9 @@ __all__ = [
     "task_columns",
 ]
 
+#: The paper's table 6 sets frozen and fine-tuned encoders side by side: what of our protocols is which.
+TABLE_SIX = "linear and finetune (table 6)"
+FROZEN_OR_TUNED = {"linear": "frozen", "finetune": "fine-tuned"}
 #: Metrics between 0 and 1 that are customarily printed in per cent.
 PERCENT = {"top1_acc", "pitch_acc", "chroma_acc", "mAP", "aucroc"}
 
@@ -47,6 +50,8 @@ class Cell:
     low: float | None = None
     high: float | None = None
     interval_over: str = ""
+    #: How much of the task was left out, if anything was; such a score is not of the task.
+    subset: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ def comparison_tables(
     intervals: bool = False,
     paper: str | None = None,
     overlay: str | Path | None = None,
+    whole_paper: bool = False,
 ) -> list[ComparisonTable]:
     """One table per protocol variant, rows and columns in the order in which the records come.
 
@@ -117,6 +123,8 @@ def comparison_tables(
         intervals: add 95 % intervals, from the predictions saved beside the records.
         paper: ``delores`` or ``hear``: the columns of that paper's tables, the published figures below.
         overlay: a CSV of further published figures (see ``published.py``).
+        whole_paper: with ``delores`` tables 4 (``linear``), 5 (``finetune``) and 6 (both, frozen beside fine-tuned)
+            come out whether or not anything was measured for them.
 
     Raises:
         DeloresError: there is no record, or two records of one task have different task revisions or primary
@@ -134,10 +142,22 @@ def comparison_tables(
     _refuse_mixed_tasks(records)
     figures = published_figures(paper, overlay) if paper else []
     names = row_names(records)
-    return [
-        _table(protocol, [r for r in records if r.protocol.title == protocol], columns, names, figures, intervals)
-        for protocol in dict.fromkeys(r.protocol.title for r in records)
-    ]
+    titles = dict.fromkeys(r.protocol.title for r in records)
+    whole_paper = whole_paper and paper == "delores"
+    if whole_paper:
+        titles |= dict.fromkeys(FROZEN_OR_TUNED)
+    found = []
+    for protocol in titles:
+        own = [r for r in records if r.protocol.title == protocol]
+        name_of = {id(r): names[model_key(r)] for r in own}
+        found.append(_table(protocol, own, columns, name_of, _fitting(figures, protocol), intervals))
+    if whole_paper:
+        order = list(dict.fromkeys(names.values()))
+        own = [r for r in records if r.protocol.title in FROZEN_OR_TUNED]
+        own.sort(key=lambda r: (order.index(names[model_key(r)]), list(FROZEN_OR_TUNED).index(r.protocol.title)))
+        name_of = {id(r): f"{names[model_key(r)]}, {FROZEN_OR_TUNED[r.protocol.title]}" for r in own}
+        found.append(_table(TABLE_SIX, own, columns, name_of, published_table_six(), intervals))
+    return found
 
 
 def task_columns(records: Sequence[ResultRecord]) -> dict[str, tuple[str, ...]]:
@@ -154,17 +174,21 @@ def task_columns(records: Sequence[ResultRecord]) -> dict[str, tuple[str, ...]]:
 
 
 def paper_columns(paper: str) -> dict[str, tuple[str, ...]]:
+    """{column: its task folders} of a paper's tables; other splits and subsets are columns of their own."""
     from benchmarks.tasks.registry import list_columns, list_tasks
 
     if paper == "hear":
-        return {name: tuple(spec.folder_name for spec in specs) for name, specs in list_columns().items()}
+        found = {name: tuple(spec.folder_name for spec in specs) for name, specs in list_columns().items()}
+        return found | {f"{name} (subset)": tuple(f"{f}_subset" for f in folders) for name, folders in found.items()}
     if paper != "delores":
         published_figures(paper)  # says which there are
-    found: dict[str, tuple[str, ...]] = {}
+    found = {}
     for spec in list_tasks("delores"):
         found[spec.name] = (spec.folder_name,)
-        if "published" in spec.variants:  # the split of the paper, a task of its own
-            found[f"{spec.name}-published"] = (f"{spec.name}-{spec.version}-published",)
+        # Another split (the paper's among them) and a part of the corpus are tasks of their own.
+        for mode in (*spec.variants, *(f"{mode}_subset" for mode in spec.variants)):
+            if mode != spec.mode:
+                found[f"{spec.name}-{mode}"] = (f"{spec.name}-{spec.version}-{mode}",)
     return found
 
 
@@ -181,13 +205,14 @@ def _table(
     protocol: str,
     records: list[ResultRecord],
     columns: Mapping[str, tuple[str, ...]],
-    names: Mapping[tuple[str, str], str],
+    name_of: Mapping[int, str],
     figures: Sequence[PublishedFigure],
     intervals: bool,
 ) -> ComparisonTable:
+    """One table of ``records``, each in the row that ``name_of`` names by its id, above the rows of ``figures``."""
     groups: dict[tuple[str, str], list[ResultRecord]] = {}
     for record in records:
-        groups.setdefault((names[model_key(record)], record.task.folder_name), []).append(record)
+        groups.setdefault((name_of[id(record)], record.task.folder_name), []).append(record)
     models = tuple(dict.fromkeys(model for model, _ in groups))
     cells: dict[tuple[str, str], Cell] = {}
     # Task by task: all models of a task share one set of bootstrap draws.
@@ -198,8 +223,7 @@ def _table(
                 cells[model, column] = _cell(own[0], intervals) if len(own) == 1 else _joined(own)
     task_of = {record.task.folder_name: record.task for record in records}
     first = {column: task_of[f] for column, folders in columns.items() for f in folders if f in task_of}
-    fitting = _fitting(figures, protocol)
-    rows, seen, metrics = _published_rows(fitting, columns)
+    rows, seen, metrics = _published_rows(figures, columns)
     shown = [column for column in columns if column in first or column in seen]
     return ComparisonTable(
         protocol=protocol,
@@ -210,7 +234,7 @@ def _table(
         cells=cells,
         splits={c: split_text(records, columns[c]) for c in first},
         published=rows,
-        published_splits={(f.protocol, f.task): f.split for f in fitting if f.split and f.task in shown},
+        published_splits={(f.protocol, f.task): f.split for f in figures if f.split and f.task in shown},
     )
 
 
@@ -294,7 +318,8 @@ def _cell(records: list[ResultRecord], intervals: bool = False) -> Cell:
         spread, over = (sum((score - mean) ** 2 for score in scores) / (len(scores) - 1)) ** 0.5, "seeds"
     elif folds > 1:
         spread, over = scale * records[0].scores_std[metric], f"{folds} folds"
-    cell = Cell(mean, spread, over, len(scores))
+    subset = "; ".join(dict.fromkeys(record.task.subset for record in records if record.task.subset))
+    cell = Cell(mean, spread, over, len(scores), subset=subset)
     if not intervals:
         return cell
     from benchmarks.reading.intervals import record_interval
@@ -302,13 +327,14 @@ def _cell(records: list[ResultRecord], intervals: bool = False) -> Cell:
     found = record_interval(records)
     if found is None:
         return cell
-    return Cell(mean, spread, over, len(scores), scale * found.low, scale * found.high, found.over)
+    return replace(cell, low=scale * found.low, high=scale * found.high, interval_over=found.over)
 
 
 def _joined(groups: list[list[ResultRecord]]) -> Cell:
     """A column of several tasks (Beehive): the plain mean; its two numbers give no deviation worth showing."""
     cells = [_cell(group) for group in groups]
-    return Cell(fmean(cell.score for cell in cells), None, "", min(cell.n_seeds for cell in cells))
+    subset = "; ".join(dict.fromkeys(cell.subset for cell in cells if cell.subset))
+    return Cell(fmean(cell.score for cell in cells), None, "", min(cell.n_seeds for cell in cells), subset=subset)
 
 
 # --- what all forms show

@@ -13,7 +13,7 @@ __all__ = ["escape_latex", "to_html", "to_latex"]
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "±": r"$\pm$", "|": r"\textbar{}",
+    "±": r"$\pm$", "†": r"\textdagger{}", "|": r"\textbar{}",
 }  # fmt: skip
 PREAMBLE = r"""\documentclass{article}
 \usepackage[utf8]{inputenc}

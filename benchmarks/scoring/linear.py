@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.optim.adam import adam
 
 from benchmarks.scoring.embeddings import EmbeddingsTask
 from benchmarks.scoring.logistic import LOGISTIC_GRID, MAX_ITERATIONS, train_logistic
@@ -163,7 +164,7 @@ def _train(key: str, task: EmbeddingsTask, fold: Fold, options: LinearOptions, m
     if options.solver == "logistic":
         return train_logistic(key, fold, task.prediction_type, maximise, (mean, scale))
     head = LinearHead(mean, scale, len(task.vocabulary)).to(fold.train.device)
-    optimizer = torch.optim.Adam(head.parameters(), lr=options.lr, fused=True)
+    optimizer = Adam(list(head.parameters()), options.lr)
     patience = options.patience or options.max_epochs
     # The second tracker serves where the primary score is NaN throughout: a class that no validation row
     # has (ROC AUC), or no event predicted in any epoch (F-measure).
@@ -191,7 +192,7 @@ def _train(key: str, task: EmbeddingsTask, fold: Fold, options: LinearOptions, m
         epoch=trackers[used].epoch,
         validation_score=trackers["score"].score if used == "score" else math.nan,
         postprocessing=kept[used][1],
-        hyperparameters=_hyperparameters(options),
+        hyperparameters=_hyperparameters(options, task),
         epochs_run=epoch + 1,
         trace=trace,
         seconds=time.perf_counter() - began,
@@ -199,16 +200,32 @@ def _train(key: str, task: EmbeddingsTask, fold: Fold, options: LinearOptions, m
     )
 
 
-def _train_epoch(
-    head: LinearHead, optimizer: torch.optim.Optimizer, rows: Rows, batch_size: int, prediction_type: str
-) -> None:
+class Adam:
+    """torch's fused Adam as a function of its moments: making the class imports torch's compiler, two seconds."""
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float) -> None:
+        self.parameters, self.lr = parameters, lr
+        self.first = [torch.zeros_like(item, requires_grad=False) for item in parameters]
+        self.second = [torch.zeros_like(item, requires_grad=False) for item in parameters]
+        self.steps = [torch.zeros((), device=item.device) for item in parameters]
+
+    def step(self, loss: torch.Tensor) -> None:
+        """One step down the gradient of ``loss``."""
+        gradients = torch.autograd.grad(loss, self.parameters)
+        adam(
+            [item.detach() for item in self.parameters],
+            [gradient.contiguous() for gradient in gradients],  # fused: takes no strides
+            self.first, self.second, [], self.steps,
+            fused=True, amsgrad=False, maximize=False, weight_decay=0.0, lr=self.lr, beta1=0.9, beta2=0.999, eps=1e-8,
+        )  # fmt: skip
+
+
+def _train_epoch(head: LinearHead, optimizer: Adam, rows: Rows, batch_size: int, prediction_type: str) -> None:
     """One pass over the rows in a new random order (torch's generator)."""
     head.train()
     for indices in torch.randperm(len(rows)).split(batch_size):
         logits = head(rows.take(indices))
-        optimizer.zero_grad(set_to_none=True)
-        logit_loss(logits, rows.targets[indices.to(rows.device)], prediction_type).backward()
-        optimizer.step()
+        optimizer.step(logit_loss(logits, rows.targets[indices.to(rows.device)], prediction_type))
 
 
 def _chosen(head: TrainedHead) -> str:
@@ -216,9 +233,10 @@ def _chosen(head: TrainedHead) -> str:
     return f"with C {head.hyperparameters['C']:g}" if "C" in head.hyperparameters else f"at epoch {head.epoch}"
 
 
-def _hyperparameters(options: LinearOptions) -> dict[str, Any]:
+def _hyperparameters(options: LinearOptions, task: EmbeddingsTask) -> dict[str, Any]:
+    """What it was trained with, the length of its input among it: seconds, None where clips keep their own."""
     kept = asdict(options)
-    return {name: kept[name] for name in TRAINING}
+    return {**{name: kept[name] for name in TRAINING}, "input_s": task.metadata.get("sample_duration")}
 
 
 def _test(task: EmbeddingsTask, fold: Fold, trained: TrainedHead) -> TestedFold:

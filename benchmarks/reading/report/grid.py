@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.reading.plain import Line, lines, notes
+from benchmarks.reading.plain import SUBSET, Line, lines, notes
 from benchmarks.reading.report.gather import Gathered
 from benchmarks.reading.tables import Cell, ComparisonTable, PublishedRow
 
@@ -119,7 +119,7 @@ def _measured(table: ComparisonTable, line: Line, subsets: Mapping[tuple[str, st
 
 
 def _entry(table: ComparisonTable, task: str, cell: Cell, text: str, best: bool, subset: str) -> Entry:
-    score, _, detail = text.partition(" ")
+    score, _, detail = text.replace(SUBSET, "").partition(" ")  # the page has its own mark
     about = []
     if cell.low is not None:
         about.append(f"95 % interval over {cell.interval_over}")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmarks.reading.published import published_figures
+from benchmarks.reading.plain import to_csv, to_markdown, to_rich
+from benchmarks.reading.published import PublishedFigure, published_figures, published_table_six
+from benchmarks.reading.tables import TABLE_SIX, comparison_tables
+from benchmarks.reading.typeset import to_latex
+from benchmarks.results import ResultRecord
 from benchmarks.tasks.registry import list_columns, list_tasks
 
 HEADER = "model,task,metric,score,protocol,split,source\n"
@@ -72,3 +78,122 @@ def test_a_bad_overlay_is_named_in_one_line(tmp_path: Path, text: str, words: st
 def test_unknown_papers_are_named() -> None:
     with pytest.raises(ValueError, match="Did you mean 'delores'"):
         published_figures("delore")
+
+
+# --- against the reference's tables: delores.md, section 5
+
+NAMES = {
+    "SC-V1": "speech_commands_v1_12", "SC-V2-12": "speech_commands_v2_12", "SC-V2-35": "speech_commands_v2_35",
+    "LibriSpeech": "librispeech100_speaker", "VoxCeleb1": "voxceleb1_speaker", "NSynth": "nsynth_instrument",
+    "VoxForge": "voxforge_language", "IEMOCAP": "iemocap_emotion", "Bird Song": "bird_song",
+}  # fmt: skip
+
+
+def reference_table(text: str, title: str) -> dict[tuple[str, str], float]:
+    """{(row, column): score} of the table below a line that begins with ``title``."""
+    lines = text[text.index(f"\n{title}") :].splitlines()[2:]
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    head, body = rows[0], rows[2:]
+    return {
+        (row[0], name): float(cell) for row in body for name, cell in zip(head[1:], row[1:], strict=True) if cell != "-"
+    }
+
+
+def scores(figures: list[PublishedFigure], protocol: str) -> dict[tuple[str, str], float]:
+    tasks = {task: name for name, task in NAMES.items()}
+    return {
+        (tasks[f.task], f.model): f.score
+        for f in figures
+        if f.protocol == protocol and f.score is not None and f.task in tasks
+    }
+
+
+def test_every_figure_is_the_references(shared_data: Path) -> None:
+    text = (shared_data.parent / "reference" / "delores.md").read_text(encoding="utf-8")
+    figures = published_figures("delores")
+    six = reference_table(text, "Random initialisation against DeLoRes")
+    known = {"random": "random initialisation", "DeLoRes": "DeLoRes"}
+    printed = {
+        (row, f"{known[name.split(', ')[0]]}, {name.split(', ')[1]}"): score for (row, name), score in six.items()
+    }
+    ours = published_table_six()
+    assert {**scores(ours, "linear (published)"), **scores(ours, "transfer (published)")} == printed
+    for title, protocol, kind in (
+        ("Linear evaluation\n", "linear (published)", "frozen"),
+        ("Transfer (fine-tuning)", "transfer (published)", "fine-tuned"),
+    ):
+        expected = reference_table(text, title)
+        expected |= {(r, "random initialisation"): s for (r, name), s in six.items() if name == f"random, {kind}"}
+        assert scores(figures, protocol) == expected
+    readme = re.search(r"BYOL-A's own README[^:]*: (.*)\.", text)[1]
+    assert re.findall(r"\d+\.\d", readme) == [
+        f"{f.score:.1f}" for f in figures if f.protocol == "linear (BYOL-A README)"
+    ]
+
+
+# --- the paper's tables
+
+
+def two_models(saved: Callable[..., ResultRecord], make_fold: Callable) -> list[ResultRecord]:
+    records = []
+    for label, weights in (("ours", "ab" * 32), ("random", "cd" * 32)):
+        values = {"label": label, "weights": weights, "task": "bird_song", "version": "1"}
+        records.append(saved({"test": make_fold(40, 2.0, 0)}, mode="honest", protocol="linear", **values))
+        records.append(saved({"test": make_fold(40, 1.0, 1)}, mode="published", protocol="linear", **values))
+    return records
+
+
+def test_tables_4_5_and_6_come_out_whatever_was_measured(saved: Callable, make_fold: Callable, tmp_path: Path) -> None:
+    records = two_models(saved, make_fold)
+    overlay = tmp_path / "mine.csv"
+    tasks = [spec.name for spec in list_tasks("delores")]
+    overlay.write_text(
+        HEADER
+        + "".join(f"DeLoRes-M,{task},top1_acc,{10 + i},linear (published),?,mine\n" for i, task in enumerate(tasks))
+    )
+    linear, tuned, six = comparison_tables(records, paper="delores", overlay=overlay, whole_paper=True)
+    assert [table.protocol for table in (linear, tuned, six)] == ["linear", "finetune", TABLE_SIX]
+    assert linear.models == ("ours", "random")
+    assert {task for _, task in linear.cells} == {"bird_song", "bird_song-published"}
+    assert set(tasks) < set(linear.tasks)  # every task has a column: empty where nothing was measured
+    medium = next(row for row in linear.published if row.model == "DeLoRes-M")
+    assert medium.scores == {task: 10.0 + i for i, task in enumerate(tasks)}
+    assert (tuned.models, tuned.cells) == ((), {})
+    assert {row.model for row in tuned.published} >= {"DeLoRes", "SSAST", "random initialisation"}
+    assert six.models == ("ours, frozen", "random, frozen")
+    assert [row.model for row in six.published] == [
+        "random initialisation, frozen", "random initialisation, fine-tuned", "DeLoRes, frozen", "DeLoRes, fine-tuned",
+    ]  # fmt: skip
+    values = {"label": "ours", "weights": "ab" * 32, "task": "bird_song", "version": "1", "mode": "honest"}
+    records.append(saved({"test": make_fold(40, 3.0, 2)}, protocol="finetune", **values))
+    *_, six = comparison_tables(records, paper="delores", whole_paper=True)
+    assert six.models == ("ours, frozen", "ours, fine-tuned", "random, frozen")
+    assert six.cells["ours, fine-tuned", "bird_song"].score == 100 * records[-1].scores["top1_acc"]
+    assert six.cells["ours, frozen", "bird_song"].score == 100 * records[0].scores["top1_acc"]
+    text = to_markdown([linear, tuned, six])
+    assert text.count("### Protocol: ") == 3
+
+
+def test_a_subset_is_marked_in_every_table(saved: Callable, make_fold: Callable) -> None:
+    values = {"task": "bird_song", "version": "1", "protocol": "linear"}
+    whole = saved({"test": make_fold(40, 2.0, 0)}, mode="honest", **values)
+    part = saved({"test": make_fold(20, 2.0, 0)}, mode="honest_subset", subset="20 of 15,690 recordings", **values)
+    for paper in (None, "delores"):
+        [table, *_] = comparison_tables([whole, part], paper=paper)
+        column = next(task for task in table.tasks if "subset" in task)
+        assert table.cells["ours", column].subset == "20 of 15,690 recordings"
+        markdown, latex = to_markdown([table]), to_latex([table])
+        assert markdown.count("†") == 2  # the score, and its note
+        assert f"† ours on a subset of {column}: 20 of 15,690 recordings." in markdown
+        assert latex.count(r"\textdagger{}") == 2
+        assert "20 of 15,690" in str(to_rich(table).caption)
+    assert "bird_song-honest_subset" in comparison_tables([part], paper="delores")[0].tasks
+    assert "one split, honest_subset; subset: 20 of 15,690 recordings" in to_csv([part])
+    skipped = saved(
+        {"test": make_fold(20, 2.0, 0)}, mode="honest", subset="3 unusable clips skipped by embed", **values
+    )
+    assert "†" in to_markdown(comparison_tables([skipped]))

@@ -135,3 +135,27 @@ def test_patience_and_bad_options(tmp_path):
         LinearOptions(lr=0)
     with pytest.raises(DeloresError, match="batch_size, max_epochs, patience >= 1"):
         LinearOptions(max_epochs=0)
+
+
+def test_adam_takes_the_steps_of_torchs_class_bit_for_bit():
+    generator = torch.Generator().manual_seed(0)
+    heads = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        heads.append(LinearHead(torch.zeros(30), torch.ones(30), 7))
+    ours = linear.Adam(list(heads[0].parameters()), 1e-3)
+    theirs = torch.optim.Adam(heads[1].parameters(), lr=1e-3, fused=True)
+    for _ in range(50):
+        rows, targets = torch.randn(16, 30, generator=generator), torch.randint(0, 7, (16,), generator=generator)
+        ours.step(torch.nn.functional.cross_entropy(heads[0](rows), targets))
+        theirs.zero_grad()
+        torch.nn.functional.cross_entropy(heads[1](rows), targets).backward()
+        theirs.step()
+    for one, other in zip(heads[0].parameters(), heads[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_record_says_how_long_the_input_was(tmp_path):
+    task = open_scene(tmp_path)
+    run = run_linear(task, LinearOptions(max_epochs=1), NOWHERE)
+    assert run.folds[0].head.hyperparameters["input_s"] == task.metadata.get("sample_duration")
