@@ -89,15 +89,16 @@ class LogMel(nn.Module):
 
     Follows librosa.feature.melspectrogram(center=True, pad_mode="constant", power=2) and a logarithm. The
     Fourier transform is float64, as librosa's is: the rounding of float32 next to a loud tone lies above eps,
-    and moves quiet bands of real recordings by up to 4e-4. The filters are float32 always, whatever
-    ``.half()`` or ``.double()`` is called on a model that holds this module.
+    and moves quiet bands of real recordings by up to 4e-4. ``precision`` float32 takes half the time, and far
+    less on a GPU. The filters are float32 always, whatever ``.half()`` or ``.double()`` is called on a model that
+    holds this module.
     """
 
     filters: Tensor
 
-    def __init__(self, config: FrontendConfig | None = None) -> None:
+    def __init__(self, config: FrontendConfig | None = None, precision: torch.dtype = torch.float64) -> None:
         super().__init__()
-        self.config = config or FrontendConfig()
+        self.config, self.precision = config or FrontendConfig(), precision
         self.register_buffer("filters", mel_filters(self.config), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -124,7 +125,7 @@ class LogMel(nn.Module):
             i * hop_length.
         """
         # Apple's GPUs have no float64.
-        precision = torch.float32 if audio.device.type == "mps" else torch.float64
+        precision = torch.float32 if audio.device.type == "mps" else self.precision
         spectrum = torch.stft(
             audio.reshape(-1, audio.shape[-1]).to(precision),
             n_fft=self.config.n_fft,
@@ -134,7 +135,7 @@ class LogMel(nn.Module):
             center=False,
             return_complex=True,
         )  # (B, n_fft // 2 + 1, T)
-        power = (spectrum.real.square() + spectrum.imag.square()).float()
+        power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag).float()
         mel = torch.matmul(self.filters, power)  # (B, n_mels, T)
         return (mel + self.config.eps).log().reshape(*audio.shape[:-1], *mel.shape[-2:])
 

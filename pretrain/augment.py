@@ -84,12 +84,15 @@ def sample_mixup_parameters(generator: torch.Generator, batch: int, count: int, 
 def apply_mixup(x: Tensor, past: Tensor, alpha: Tensor) -> Tensor:
     """log((1 - alpha) exp(x) + alpha exp(past)), per clip, without overflow.
 
+    max + log(1 + exp(-|difference|)), as of torch.logaddexp, whose own loop takes three times as long.
+
     Args:
         x, past: (B, n_mels, n_frames) float32.
         alpha: (B,) float32 in [0, 1); 0 leaves a clip as it is.
     """
     alpha = alpha.to(x)[:, None, None]
-    return torch.logaddexp(x + torch.log1p(-alpha), past + torch.log(alpha))
+    x, past = x + torch.log1p(-alpha), past + torch.log(alpha)
+    return (x - past).abs_().neg_().exp_().add_(1).log_().add_(torch.maximum(x, past))
 
 
 def sample_crop_parameters(
@@ -224,8 +227,19 @@ class Augmenter(nn.Module):
             mixed = apply_mixup(x, self.memory.ring[place.to(x.device)], alpha)
         if self.config.mixup_domain == "log_mel":
             mixed = self.normalise(mixed)
-        if not self.config.crop:
-            return mixed
+        if self.config.crop:
+            mixed = self._crop(mixed, generator)
+        return self._post_norm(mixed) if self.config.post_norm else mixed
+
+    def _crop(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        batch = self.world.size * len(x)
         drawn_crop = sample_crop_parameters(generator, batch, x.shape[1], x.shape[2], self.config)
         crop = CropParameters(*(self.world.part(parameter) for parameter in drawn_crop))
-        return apply_resize_crop(mixed, crop, self.config)
+        return apply_resize_crop(x, crop, self.config)
+
+    def _post_norm(self, x: Tensor) -> Tensor:
+        """A view of the whole batch with mean 0 and standard deviation 1 over all of its values (BYOL-A)."""
+        moments = torch.stack([x.mean(), x.square().mean()])
+        mean, square = self.world.gather(moments[None]).mean(0)  # of equally many rows per process
+        deviation = (square - mean * mean).clamp(min=0).sqrt().clamp(min=1e-3)  # a batch of silence has none
+        return (x - mean) / deviation

@@ -1,29 +1,41 @@
-"""The command line of pre-training: ``python -m pretrain`` and ``delores pretrain`` are this one function."""
+"""The commands of pre-training: ``python -m pretrain`` and ``delores pretrain`` are one function; ``delores pack``."""
 
 from __future__ import annotations
 
 import os
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["command"]
+__all__ = ["command", "pack"]
+
+DATA_HELP = "A folder of audio, a CSV manifest, a HEAR task folder, or WebDataset tars (shards-{000..009}.tar)"
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Configuration overrides: optimizer.lr=5e-5 steps=1000."),
+]
+Preset = Annotated[str, typer.Option(help="A preset's name, or the path of a YAML configuration.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Pass over bad files; list them.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing.")]
+
+
+class Content(str, Enum):
+    """What a pack holds."""
+
+    audio = "audio"
+    log_mel = "log-mel"
 
 
 def command(
-    data: Annotated[Path, typer.Option(help="A folder of audio, a CSV manifest or a HEAR task folder.")],
+    data: Annotated[Path, typer.Option(help=f"{DATA_HELP}, or a folder that `delores pack` made.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Configuration overrides: optimizer.lr=5e-5 steps=1000."),
-    ] = None,
-    preset: Annotated[
-        str, typer.Option(help="A preset's name, or the path of a YAML configuration.")
-    ] = "delores-s-small",
+    overrides: Overrides = None,
+    preset: Preset = "delores-s-small",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last saved state, if any.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over bad files; list them.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
     picture: Annotated[bool, typer.Option(help="Draw training.png at the end.")] = True,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the log's numbers to OUT/tensorboard, too.")
@@ -56,3 +68,45 @@ def command(
         raise typer.Exit(1) from None
     if not quiet and leads:
         typer.echo(f"checkpoint: {path}")
+
+
+def pack(
+    out: Annotated[Path, typer.Option(help="The pack's folder: new, or one that is to be added to.")],
+    overrides: Overrides = None,
+    data: Annotated[Path | None, typer.Option(help=f"{DATA_HELP}.")] = None,
+    content: Annotated[
+        Content, typer.Option(help="16-bit audio at the front-end's rate, or log-mel features in half precision.")
+    ] = Content.audio,
+    preset: Preset = "delores-s-small",
+    shard_mb: Annotated[int, typer.Option(min=1, help="Size at which a shard is closed, MiB.")] = 256,
+    skip_bad: SkipBad = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read the whole pack and compare its checksums.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decode and resample audio once, for `delores pretrain --data`. Adds what is new; goes on where it was stopped."""
+    from hear_delores.errors import DeloresError
+
+    if data is None and not verify:
+        raise DeloresError("delores pack: expected --data to pack, or --verify")
+    from pretrain.config import load_config
+    from pretrain.pack import pack as pack_data
+    from pretrain.packed import verify as verify_pack
+    from pretrain.report import Display
+
+    with Display(shown=not quiet) as display:
+        if data is not None:
+            config = load_config(preset, overrides or [])
+            packed = pack_data(
+                data, out, config, content=content.value, shard_mb=shard_mb, skip_bad=skip_bad, progress=display.phase
+            )
+        if verify:
+            shards = len(verify_pack(out, display.phase).shards)
+    if quiet:
+        return
+    if data is not None:
+        size = f"{packed.shards} shards, {packed.bytes / 2**20:.1f} MiB"
+        typer.echo(f"{out}: {packed.added} clips added, {packed.clips} in all, {size}")
+        for name, reason in packed.skipped:
+            typer.echo(f"  left out: {name}: {reason}")
+    if verify:
+        typer.echo(f"{out}: {shards} shards, all as they were written")

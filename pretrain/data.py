@@ -1,4 +1,4 @@
-"""A corpus of unlabelled audio, scanned, checked and cached: a folder, a CSV manifest or a task folder."""
+"""A corpus of unlabelled audio, scanned, checked and cached: a folder, a CSV manifest, a task folder or tars."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hear_delores.errors import DeloresError, did_you_mean
-from pretrain.audio import AUDIO_SUFFIXES, Piece, file_length, read_piece
+from pretrain.audio import AUDIO_SUFFIXES, Member, Piece, file_length, read_piece
 from pretrain.config import DataConfig
+from pretrain.webdataset import expand_braces, is_tar, read_members
 
 __all__ = ["Corpus", "Source", "find_sources"]
 
@@ -27,24 +29,32 @@ R = TypeVar("R")
 
 
 class Source(NamedTuple):
-    """A row of a manifest: of a file, ``duration`` seconds (None: the rest) from second ``start`` on."""
+    """A row of a manifest: of a file, ``duration`` seconds (None: the rest) from second ``start`` on.
+
+    ``member``: the file inside the tar ``path``; ``fault``: why there is nothing to be read, known beforehand.
+    """
 
     path: Path
     name: str
     start: float = 0.0
     duration: float | None = None
+    member: Member | None = None
+    fault: str | None = None
 
 
 class Corpus:
     """Clips that can be read by number, in an order that only depends on the names of their files.
 
     Attributes:
+        content: what :meth:`read` gives, "audio" or "log-mel"; the latter from a pack alone.
         pieces: the clips whose files have sound headers.
         skipped: (name, reason) of the bad files found so far, in corpus order; empty unless ``skip_bad``.
 
     A file whose header is bad never becomes a clip. One whose *content* turns out bad is stood in for by the
     next good clip, whenever that is discovered: the result does not depend on cache, threads or resuming.
     """
+
+    content: str = "audio"
 
     def __init__(
         self,
@@ -59,10 +69,11 @@ class Corpus:
         self.config, self.sample_rate, self.skip_bad = config or DataConfig(), sample_rate, skip_bad
         self.name = name
         self._report: Progress = progress or (lambda what, done, total: None)
-        self._cache: dict[int, NDArray[np.int16]] = {}
+        self._cache: dict[int, NDArray[Any]] = {}
         self._bad: dict[int, str] = {}  # clip -> reason, for bad content
         self._headers: list[tuple[str, str]] = []  # (name, reason), for bad headers
-        self.pieces = self._scan(list(sources))
+        self.pieces: Sequence[Piece] = self._scan(list(sources))
+        self._fingerprint: str | None = None
 
     @classmethod
     def from_path(
@@ -74,7 +85,7 @@ class Corpus:
         skip_bad: bool = False,
         progress: Progress | None = None,
     ) -> Corpus:
-        """The corpus in a folder (searched with its subfolders), a manifest or a task folder.
+        """The corpus in a folder (searched with its subfolders), a manifest, a task folder or tars.
 
         Raises:
             DeloresError: nothing there, no audio in it, or, without ``skip_bad``, a bad file.
@@ -97,14 +108,16 @@ class Corpus:
 
     def fingerprint(self) -> str:
         """SHA-256 over every clip's name, place, length and rate: a resumed run must see the same corpus."""
-        digest = hashlib.sha256()
-        for piece in self.pieces:
-            digest.update(f"{piece.name}\0{piece.start}\0{piece.frames}\0{piece.rate}\n".encode())
-        return digest.hexdigest()
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for piece in self.pieces:
+                digest.update(f"{piece.name}\0{piece.start}\0{piece.frames}\0{piece.rate}\n".encode())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
     def summary(self) -> dict[str, Any]:
         """What a checkpoint says about the data it was trained on."""
-        files = len({piece.path for piece in self.pieces})
+        files = len({(piece.path, piece.member) for piece in self.pieces})
         return {
             "name": self.name,
             "clips": len(self),
@@ -124,12 +137,14 @@ class Corpus:
             DeloresError: a clip with bad content, unless the corpus skips them.
         """
         chosen = list(self._fitting(self.config.cache_mb * 2**20))
-        for i, samples in zip(chosen, self._map("decoding", self._try_read, chosen), strict=True):
+        for i, samples in zip(chosen, self._map("decoding", self.try_read, chosen), strict=True):
             if samples is not None:
                 self._cache[i] = samples
 
-    def read(self, index: int) -> tuple[NDArray[np.int16], list[int]]:
-        """The samples (n,) int16 of clip ``index`` or the next good one, and the bad clips met on the way.
+    def read(self, index: int) -> tuple[NDArray[Any], list[int]]:
+        """Clip ``index`` or the next good one, and the bad clips met on the way.
+
+        The clip is (n,) int16 samples, or log-mel frames (n, n_mels) float16.
 
         Raises:
             DeloresError: the content is bad and the corpus does not skip, or no clip is good.
@@ -139,7 +154,7 @@ class Corpus:
             i = (index + offset) % len(self)
             samples = self._cache.get(i)
             if samples is None:
-                samples = self._try_read(i)
+                samples = self.try_read(i)
             if samples is not None:
                 return samples, bad
             bad.append(i)
@@ -153,16 +168,28 @@ class Corpus:
         """Why clip ``index`` is bad."""
         return self._bad[index]
 
-    def _try_read(self, index: int) -> NDArray[np.int16] | None:
+    def blank(self, rows: int, length: int) -> NDArray[Any]:
+        """Room for crops of this length: silence."""
+        return np.zeros((rows, length), dtype=np.int16)
+
+    def try_read(self, index: int) -> NDArray[Any] | None:
+        """The samples of clip ``index`` itself, past the cache; None if its content is bad.
+
+        Raises:
+            DeloresError: the content is bad and the corpus does not skip.
+        """
         if index in self._bad:
             return None
         try:
-            return read_piece(self.pieces[index], self.sample_rate)
+            return self._decode(index)
         except DeloresError as error:
             if not self.skip_bad:
                 raise _unskipped(str(error)) from None
             self._bad[index] = str(error)
             return None
+
+    def _decode(self, index: int) -> NDArray[Any]:
+        return read_piece(self.pieces[index], self.sample_rate)
 
     def _fitting(self, room: int) -> Iterator[int]:
         for i, piece in enumerate(self.pieces):
@@ -171,7 +198,7 @@ class Corpus:
                 return
             yield i
 
-    def _scan(self, sources: list[Source]) -> list[Piece]:
+    def _scan(self, sources: list[Source]) -> Sequence[Piece]:
         """The clips of the sources with sound headers, long recordings cut into equal pieces."""
         found = self._map("scanning", self._inspect, sources)
         pieces: list[Piece] = []
@@ -189,8 +216,10 @@ class Corpus:
 
     def _inspect(self, source: Source) -> list[Piece] | str:
         """The source's clips, or why it has none."""
+        if source.fault is not None:
+            return source.fault
         try:
-            frames, rate = file_length(source.path)
+            frames, rate = file_length(source.path, source.member)
         except DeloresError as error:
             return str(error)
         start = round(source.start * rate)
@@ -199,7 +228,7 @@ class Corpus:
             return f"{source.path}: no samples from {source.start} s on, the file has {frames / rate:.3f} s"
         count = math.ceil((stop - start) / (self.config.piece_s * rate))
         edges = [start + (stop - start) * k // count for k in range(count + 1)]
-        return [Piece(source.path, source.name, a, b - a, rate) for a, b in itertools.pairwise(edges)]
+        return [Piece(source.path, source.name, a, b - a, rate, source.member) for a, b in itertools.pairwise(edges)]
 
     def _map(self, what: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """``map`` in background threads, in order, reporting progress; an error cancels what is left."""
@@ -223,7 +252,9 @@ def _unskipped(message: str, others: int = 0) -> DeloresError:
 
 
 def find_sources(path: Path, config: DataConfig, sample_rate: int) -> list[Source]:
-    """The files of a folder, manifest or task folder, in an order that does not depend on the file system.
+    """The files of a folder, manifest, task folder or tars, in an order that does not depend on the file system.
+
+    A folder without audio files may hold tars. A pattern such as ``shards-{000..009}.tar`` stands for several.
 
     Raises:
         DeloresError: there is nothing at ``path``, no audio in it, or a manifest that cannot be read.
@@ -232,21 +263,44 @@ def find_sources(path: Path, config: DataConfig, sample_rate: int) -> list[Sourc
         if (path / "task_metadata.json").is_file():
             return _task_folder(path, config, sample_rate)
         return _folder(path, path)
+    tars = [Path(name) for name in expand_braces(str(path))]
+    if is_tar(path) and (path.is_file() or len(tars) > 1):
+        return _tars([path] if path.is_file() else tars)
     if not path.is_file():
         raise DeloresError(f"there is no folder or manifest {path}")
     if path.suffix.lower() not in (".csv", ".tsv"):
-        raise DeloresError(f"{path}: expected a folder, a .csv manifest or a task folder")
+        raise DeloresError(f"{path}: expected a folder, a .csv manifest or a task folder, or uncompressed .tar files")
     return _manifest(path)
 
 
+def _tars(tars: list[Path]) -> list[Source]:
+    """The audio in tars, in the order of the list and of each tar."""
+    missing = [tar for tar in tars if not tar.is_file()]
+    if missing:
+        raise DeloresError(f"{missing[0]}: there is no such tar ({len(missing)} of {len(tars)} are missing)")
+    root = Path(os.path.commonpath([tar.parent for tar in tars]))
+    sources: list[Source] = []
+    suffixes: set[str] = set()
+    for tar in tars:
+        name = tar.relative_to(root).as_posix()
+        members, fault = read_members(tar)
+        suffixes |= {Path(member.name).suffix.lower() for member in members}
+        audio = [member for member in members if Path(member.name).suffix.lower() in AUDIO_SUFFIXES]
+        sources += [Source(tar, f"{name}/{member.name}", member=member) for member in audio]
+        sources += [Source(tar, name, fault=fault)] if fault is not None else []
+    if not sources:
+        found = f"members of the kinds {' '.join(sorted(suffixes))}" if suffixes else "nothing"
+        raise DeloresError(f"{tars[0]}{' ...' if len(tars) > 1 else ''}: no audio members, but {found}")
+    return sources
+
+
 def _folder(folder: Path, root: Path) -> list[Source]:
-    found = [
-        p for p in folder.rglob("*")
-        if p.suffix.lower() in AUDIO_SUFFIXES
-        and not any(part.startswith(".") for part in p.relative_to(folder).parts)
-    ]  # fmt: skip
+    seen = [p for p in folder.rglob("*") if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    found = [p for p in seen if p.suffix.lower() in AUDIO_SUFFIXES]
+    if not found and (tars := sorted((p for p in seen if is_tar(p)), key=Path.as_posix)):
+        return _tars(tars)
     if not found:
-        raise DeloresError(f"{folder}: the folder holds no audio files ({' '.join(sorted(AUDIO_SUFFIXES))})")
+        raise DeloresError(f"{folder}: the folder holds no audio files ({' '.join(sorted(AUDIO_SUFFIXES))}) or .tar")
     return sorted((Source(p, p.relative_to(root).as_posix()) for p in found), key=lambda source: source.name)
 
 

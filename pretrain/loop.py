@@ -22,6 +22,7 @@ from pretrain.config import PretrainConfig, config_to_yaml
 from pretrain.data import Corpus
 from pretrain.device import choose_device, device_type, exact_cudnn, resolved
 from pretrain.distributed import World, join
+from pretrain.packed import open_corpus
 from pretrain.probe import Probe
 from pretrain.report import Display
 from pretrain.run import Run, Watching
@@ -45,8 +46,8 @@ def pretrain(
 
     Args:
         config: from :func:`pretrain.config.load_config`.
-        data: a folder, a CSV manifest (column ``file``; optional ``start`` and ``duration`` in seconds) or a
-            HEAR task folder.
+        data: a folder, a CSV manifest (column ``file``; optional ``start`` and ``duration`` in seconds), a
+            HEAR task folder, WebDataset tars, or a pack (:mod:`pretrain.pack`).
         out: the run's folder; it must not hold a run already, unless ``resume``.
         resume: go on from the last saved state, if there is one.
         skip_bad: count, list and pass over bad files rather than stop at the first one.
@@ -102,13 +103,7 @@ def _open_corpus(
     display: Display,
 ) -> Corpus:
     """The corpus, fit for the state to resume from, decoded as far as there is still something to train."""
-    corpus = Corpus.from_path(
-        data,
-        config.data,
-        sample_rate=config.frontend.sample_rate,
-        skip_bad=skip_bad,
-        progress=display.phase,
-    )
+    corpus = open_corpus(data, config, skip_bad=skip_bad, progress=display.phase)
     if state is not None:
         check_resumable(state, config, corpus, out)
     if state is None or state["step"] < config.total_steps(len(corpus)):

@@ -28,7 +28,7 @@ from pretrain.optim import build_optimizer, schedule_factor, set_learning_rate
 from pretrain.picture import draw, read_log
 from pretrain.probe import Probe
 from pretrain.report import Display, Means, RunLog
-from pretrain.sampling import Batch, Sampler, batches, measure_statistics, to_float
+from pretrain.sampling import Batch, Sampler, batches, crop_length, measure_statistics, to_log_mel
 from pretrain.state import save_state
 from pretrain.stopping import stop_requests
 from pretrain.synchronised import spread_out
@@ -73,8 +73,9 @@ class Run:
         self.world, self.watching, self.probe = world, watching or Watching(), probe
         self.total = config.total_steps(len(corpus))
         rows = world.rows(config.batch_size)
-        self.sampler = Sampler(corpus, config.segment_samples, config.batch_size, config.seed, rows=rows)
-        self.logmel = LogMel(config.frontend).to(device)
+        self.sampler = Sampler(corpus, crop_length(corpus, config), config.batch_size, config.seed, rows=rows)
+        # float32: what it moves is far less than what a bfloat16 network, or a pack in half precision, rounds away
+        self.logmel = LogMel(config.frontend, torch.float32).to(device)
         if state is None:
             self.mean, self.std = world.from_leader(
                 lambda: measure_statistics(corpus, self.logmel, config, device, display.phase)
@@ -189,8 +190,8 @@ class Run:
 
     @torch.no_grad()
     def views(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Two augmented views (B, 1, n_mels, n_frames) float32 of crops (B, n_samples) int16."""
-        x = self.logmel(to_float(audio.to(self.device, non_blocking=True)))
+        """Two augmented views (B, 1, n_mels, n_frames) float32 of a batch's crops."""
+        x = to_log_mel(audio.to(self.device, non_blocking=True), self.logmel)
         view1, view2 = self.augmenter(x, self.generator)
         return view1[:, None], view2[:, None]
 

@@ -17,15 +17,19 @@ from hear_delores.frontend import LogMel
 from pretrain.config import PretrainConfig
 from pretrain.data import Corpus
 
-__all__ = ["Batch", "Sampler", "batches", "measure_statistics", "to_float"]
+__all__ = ["Batch", "Sampler", "batches", "crop_length", "measure_statistics", "to_float", "to_log_mel"]
 
 TRAINING, STATISTICS = 0, 1  # separate random streams
 ORDER, CROP = 0, 1
 STATISTICS_BATCH = 128
+CACHED_CLIPS = 8
 
 
 class Batch(NamedTuple):
-    """``audio`` (B, n_samples) int16; ``bad``: numbers of the clips that others had to stand in for."""
+    """``audio`` (B, n_samples) int16; ``bad``: numbers of the clips that others had to stand in for.
+
+    From a pack of features, ``audio`` is their log-mel frames, (B, n_frames, n_mels) float16.
+    """
 
     audio: Tensor
     bad: list[int]
@@ -46,6 +50,8 @@ class Sampler:
     """Random crops of a corpus, shuffled without replacement epoch after epoch.
 
     Batches run on across the ends of epochs: no clip is dropped, and a corpus may be smaller than a batch.
+
+    ``n_samples``: the crop's length, in log-mel frames where the corpus holds those (:func:`crop_length`).
 
     ``rows``: which rows of each batch to read, all by default; of several processes, each reads its own.
     """
@@ -81,7 +87,7 @@ class Sampler:
 
     def batch(self, step: int) -> Batch:
         """The crops of this sampler's rows of batch ``step``, shorter clips padded with zeros at their end."""
-        audio = np.zeros((len(self.rows), self.n_samples), dtype=np.int16)
+        audio = self.corpus.blank(len(self.rows), self.n_samples)
         bad: list[int] = []
         for row, (epoch, clip) in enumerate(self.indices(step)[self.rows.start : self.rows.stop]):
             samples, met = self.corpus.read(clip)
@@ -109,6 +115,21 @@ def batches(sampler: Sampler, start: int, stop: int, threads: int, prefetch: int
         pool.shutdown(cancel_futures=True)
 
 
+def crop_length(corpus: Corpus, config: PretrainConfig) -> int:
+    """The length of a crop in what the corpus holds: samples, or log-mel frames."""
+    return config.segment_frames if corpus.content == "log-mel" else config.segment_samples
+
+
+def to_log_mel(crops: Tensor, logmel: LogMel) -> Tensor:
+    """Log-mel inputs (B, n_mels, n_frames) float32 of a batch's crops, whatever they are of."""
+    if crops.is_floating_point():
+        return crops.mT.float().contiguous()
+    if crops.device.type != "cpu":
+        return logmel(to_float(crops))
+    # A few clips' spectra fit into a processor's cache, a batch's do not.
+    return torch.cat([logmel(to_float(part)) for part in crops.split(CACHED_CLIPS)])
+
+
 def to_float(audio: Tensor) -> Tensor:
     """int16 samples as float32 in [-1, 1)."""
     return audio.float() / 32768.0
@@ -124,16 +145,19 @@ def measure_statistics(
     """Mean and standard deviation of the log-mel values over random crops, as the network will be shown them.
 
     Over ``data.statistics_clips`` crops, each clip at most once, zero padding included, summed in float64.
+    Without ``normalization`` they are 0 and 1.
     """
+    if config.normalization == "none":
+        return 0.0, 1.0
     wanted = min(len(corpus), config.data.statistics_clips)
-    sampler = Sampler(corpus, config.segment_samples, min(STATISTICS_BATCH, wanted), config.seed, STATISTICS)
+    sampler = Sampler(corpus, crop_length(corpus, config), min(STATISTICS_BATCH, wanted), config.seed, STATISTICS)
     steps = -(-wanted // sampler.batch_size)
     total = squares = 0.0
     count = 0
     made = batches(sampler, 0, steps, config.data.threads, config.data.prefetch)
     for done, batch in enumerate(made, 1):
         rows = min(sampler.batch_size, wanted - (done - 1) * sampler.batch_size)
-        mel = logmel(to_float(batch.audio[:rows].to(device))).double()
+        mel = to_log_mel(batch.audio[:rows].to(device), logmel).double()
         total += float(mel.sum())
         squares += float(mel.square().sum())
         count += mel.numel()

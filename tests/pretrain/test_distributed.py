@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -124,9 +125,10 @@ def test_two_samplers_read_the_batch_of_one() -> None:
         def __len__(self) -> int:
             return 5
 
-        def read(self, index: int) -> tuple[Any, list[int]]:
-            import numpy as np
+        def blank(self, rows: int, length: int) -> Any:
+            return np.zeros((rows, length), dtype=np.int16)
 
+        def read(self, index: int) -> tuple[Any, list[int]]:
             return np.full(9, index + 1, dtype=np.int16), []
 
     corpus: Any = Counting()
