@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,14 @@ from hear_delores.encoder import LAYERS, POOL, EncoderConfig
 from hear_delores.errors import DeloresError
 from hear_delores.frontend import FrontendConfig
 
-__all__ = ["FORMATS", "ForeignFormat", "read_foreign"]
+__all__ = ["FORMATS", "FRONTENDS", "ForeignFormat", "read_foreign"]
+
+FRONTENDS = {"delores": FrontendConfig(), "byol-a": FrontendConfig(mel_scale="htk", mel_norm=None)}
+"""The front-ends of the producers by name, as far as ours can express them: librosa's defaults, torchaudio's.
+
+BYOL-A's torchaudio front-end reflects the audio at its ends, where ours and librosa's put zeros: the first and
+last three mel frames differ.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,9 +42,7 @@ class ForeignFormat:
         prefix: of the encoder's tensors.
         numbered: blocks are ``features_1.{0,1}`` .. ``features_3.{0,1}``; else ``features.{0,1,4,5,8,9}``.
         allowed: under ``prefix`` nothing but the encoder may stand, except tensors that begin so (after it).
-        frontend: the producer's settings, as far as ours can express them. (BYOL-A's torchaudio front-end
-            reflects the audio at its ends, where ours and librosa's put zeros: the first and last three mel
-            frames differ.)
+        frontend: the producer's settings, a name in ``FRONTENDS``.
     """
 
     name: str
@@ -44,7 +50,7 @@ class ForeignFormat:
     prefix: str
     numbered: bool
     allowed: tuple[str, ...] = ()
-    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    frontend: str = "delores"
 
     def module_names(self) -> dict[str, str]:
         """Foreign module name (without prefix) -> ours, for the eight modules that hold tensors."""
@@ -62,7 +68,7 @@ class ForeignFormat:
 
 
 FORMATS = (
-    ForeignFormat("BYOL-A", False, "", False, frontend=FrontendConfig(mel_scale="htk", mel_norm=None)),
+    ForeignFormat("BYOL-A", False, "", False, frontend="byol-a"),
     ForeignFormat("DeLoRes", True, "module.", False),
     ForeignFormat("LAPE DeLoRes-M", True, "encoder_q.encoder.", True),
     ForeignFormat("LAPE DeLoRes-S", True, "encoder.encoder.", True),
@@ -76,6 +82,9 @@ def read_foreign(
     path: Path, frontend: FrontendConfig | None, mean: float | None, std: float | None
 ) -> tuple[EncoderConfig, dict[str, Tensor], dict[str, Any]]:
     """Encoder settings, encoder tensors under our names, and a checkpoint header made for them.
+
+    The header's ``config`` says what the file is called, and what of it is ``unused``: part -> number of tensors,
+    0 for entries that are no tensors.
 
     Args:
         path: of the checkpoint.
@@ -100,17 +109,17 @@ def read_foreign(
     if mean is None or std is None:
         raise DeloresError(
             f"Expected the normalisation statistics of {path}, which a {form.name} checkpoint does not hold: "
-            f"pass mean= "
-            f'and std= to load_checkpoint, or write {{"mean": ..., "std": ...}} to {path}.json.'
+            "pass mean= and std= to load_checkpoint (--mean and --std to delores convert), "
+            f'or write {{"mean": ..., "std": ...}} to {path}.json.'
         )
     if frontend is None:
-        frontend = FrontendConfig.from_dict(beside["frontend"]) if "frontend" in beside else form.frontend
+        frontend = FrontendConfig.from_dict(beside["frontend"]) if "frontend" in beside else FRONTENDS[form.frontend]
     header = {
         "frontend": frontend.to_dict(),
         "normalization": {"mean": mean, "std": std},
         "scene": ["pooled"],
         "method": form.name,
-        "config": {"imported_from": path.name},
+        "config": {"imported_from": path.name, "unused": _unused(form, content, tensors)},
         "data": {},
         "step": 0,
         "metrics": {},
@@ -165,6 +174,19 @@ def _rename(path: Path, form: ForeignFormat, tensors: Mapping[str, Any]) -> dict
             )
         state[f"{modules[module]}.{kind}"] = value
     return state
+
+
+def _unused(form: ForeignFormat, content: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, int]:
+    """What the file holds besides the encoder (and its BatchNorm counters, which nothing reads)."""
+    modules, root = form.module_names(), form.prefix.partition(".")[0]
+    parts: Counter[str] = Counter()
+    for name in tensors:
+        inner = name.removeprefix(form.prefix) if name.startswith(form.prefix) else ""
+        if inner.rpartition(".")[0] not in modules:
+            first, _, rest = name.partition(".")
+            parts[f"{first}.{rest.partition('.')[0]}" if rest and first == root else first] += 1
+    others = content.keys() - {"state_dict"} if form.wrapped else ()
+    return {**parts, **dict.fromkeys(sorted(map(str, others)), 0)}
 
 
 def _infer_config(path: Path, state: Mapping[str, Tensor]) -> EncoderConfig:

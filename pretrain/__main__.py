@@ -21,6 +21,9 @@ def main() -> None:
     except DeloresError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:  # a full disk, a missing right
+        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ __all__ = [
     "ScheduleConfig",
     "config_to_dict",
     "config_to_yaml",
+    "differences",
     "list_presets",
     "load_config",
 ]
@@ -58,6 +59,8 @@ class AugmentConfig(Section):
     canvas_time: float = Field(default=1.5, ge=1)
     crop_freq: tuple[float, float] = (0.6, 1.5)  # clipped to the canvas
     crop_time: tuple[float, float] = (0.6, 1.5)
+    # each view of a batch once more to mean 0 and deviation 1: the post-normalization of BYOL-A (arXiv 2103.06695)
+    post_norm: bool = False
 
     @pydantic.field_validator("crop_freq", "crop_time")
     @classmethod
@@ -75,10 +78,23 @@ class ProjectorConfig(Section):
 
 
 class LossConfig(Section):
-    """scale * (sum_i (1 - C_ii)^2 + lambd * sum_{i != j} C_ij^2); DeLoRes-M: one such term per layer."""
+    """scale * (diagonal * sum_i (1 - C_ii)^2 + lambd * sum_{i != j} C_ij^2).
+
+    DeLoRes-M: contrastive * InfoNCE, plus one such term for each of ``layers``.
+    """
 
     lambd: float = Field(default=0.0051, ge=0)
-    scale: float = Field(default=1.0, gt=0)
+    diagonal: float = Field(default=1.0, ge=0)
+    scale: float = Field(default=1.0, ge=0)  # 0: DeLoRes-M without its decorrelation loss
+    contrastive: float = Field(default=1.0, ge=0)  # of DeLoRes-M alone; 0: without it
+    layers: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)  # of DeLoRes-M: which poolings, 1 to 3
+
+    @pydantic.field_validator("layers")
+    @classmethod
+    def _poolings(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value) & set(range(1, POOLINGS + 1))):
+            raise ValueError(f"expected some of 1, 2, 3 in this order, got {list(value)}")
+        return value
 
 
 class MocoConfig(Section):
@@ -124,6 +140,8 @@ class PretrainConfig(Section):
     frontend: FrontendConfig = FrontendConfig()
     encoder: EncoderConfig = EncoderConfig()
     segment_s: float = Field(default=0.95, gt=0)
+    # what the encoder is shown: (x - mean) / std with the statistics of the pre-training audio, or x as it is
+    normalization: Literal["corpus", "none"] = "corpus"
     augment: AugmentConfig = AugmentConfig()
     projector: ProjectorConfig = ProjectorConfig()
     loss: LossConfig = LossConfig()
@@ -151,6 +169,9 @@ class PretrainConfig(Section):
             )
         if self.segment_frames < 2**POOLINGS:
             raise ValueError(f"segment_s of {self.segment_s} s is too short: expected at least 8 mel frames")
+        decorrelates = self.loss.scale * (self.loss.diagonal + self.loss.lambd) > 0
+        if not decorrelates and (self.method == "delores-s" or not self.loss.contrastive):
+            raise ValueError("every term of the loss has the weight 0: raise one of loss.*")
         return self
 
     @property
@@ -203,6 +224,30 @@ def config_to_dict(config: PretrainConfig) -> dict[str, Any]:
 def config_to_yaml(config: PretrainConfig) -> str:
     """The resolved configuration as YAML that :func:`load_config` reads."""
     return yaml.safe_dump(config_to_dict(config), sort_keys=False, default_flow_style=None, width=110)
+
+
+def differences(config: PretrainConfig | Mapping[str, Any], base: PretrainConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """{key.sub: its value in ``config``} wherever that is not the one of ``base``, in the order of the sections.
+
+    Either may be the dict that another version stored. A key that an older one lacks has its default, for new keys
+    come with defaults that change no existing run; one that only a newer ``base`` has is None here.
+    """
+    now, then = _flat(config), _flat(base)
+    return {key: now.get(key) for key in now | then if now.get(key) != then.get(key)}
+
+
+def _flat(config: PretrainConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """{key.sub: value}, JSON values, of every key there is."""
+    values = config_to_dict(config) if isinstance(config, PretrainConfig) else config
+    return dict(_leaves(_merge(config_to_dict(PretrainConfig()), dict(values)), ""))
+
+
+def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def _find(preset: str | Path) -> Path:

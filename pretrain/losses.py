@@ -28,7 +28,7 @@ BATCH_NORM_EPS = 1e-5  # the projections are standardised by a BatchNorm without
 
 
 class BarlowTwinsTerms(NamedTuple):
-    """``loss = on_diagonal + lambd * off_diagonal``; ``correlation`` is C, (D, D) float32."""
+    """``loss = diagonal * on_diagonal + lambd * off_diagonal``; ``correlation`` is C, (D, D) float32."""
 
     loss: Tensor
     on_diagonal: Tensor
@@ -60,23 +60,27 @@ def cross_correlation(z1: Tensor, z2: Tensor, world: World = ALONE) -> Tensor:
     return world.total(s1.T @ s2) / (world.size * len(z1))
 
 
-def barlow_twins_loss(z1: Tensor, z2: Tensor, lambd: float, world: World = ALONE) -> BarlowTwinsTerms:
+def barlow_twins_loss(
+    z1: Tensor, z2: Tensor, lambd: float, world: World = ALONE, diagonal: float = 1.0
+) -> BarlowTwinsTerms:
     """The Barlow Twins loss of the projections of two views, with its terms and C.
 
-    L = sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2
+    L = diagonal sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2
 
-    lambda weighs the off-diagonal term *alone* (Zbontar et al. 2021, equation 1; DeLoRes, equation 1).
+    lambda weighs the off-diagonal term *alone* (Zbontar et al. 2021, equation 1; DeLoRes, equation 1). There,
+    ``diagonal`` is 1.
 
     Args:
         z1, z2: (N, D) floating, row n of both comes from clip n. N >= 2.
         lambd: weight of redundancy reduction against invariance.
         world: the processes that hold the rest of the batch, each giving its own rows.
+        diagonal: weight of invariance, for ablations.
     """
     with torch.autocast(z1.device.type, enabled=False):
         c = cross_correlation(z1, z2, world)
         on_diagonal = (1 - c.diagonal()).square().sum()
         off_diagonal = _off_diagonal(c).square().sum()
-    return BarlowTwinsTerms(on_diagonal + lambd * off_diagonal, on_diagonal, off_diagonal, c)
+    return BarlowTwinsTerms(diagonal * on_diagonal + lambd * off_diagonal, on_diagonal, off_diagonal, c)
 
 
 def _off_diagonal(c: Tensor) -> Tensor:
@@ -88,16 +92,16 @@ def _off_diagonal(c: Tensor) -> Tensor:
 class BarlowTwinsLoss(nn.Module):
     """``scale`` x :func:`barlow_twins_loss`; the terms are returned unscaled."""
 
-    def __init__(self, lambd: float, scale: float = 1.0) -> None:
+    def __init__(self, lambd: float, scale: float = 1.0, diagonal: float = 1.0) -> None:
         super().__init__()
-        self.lambd, self.scale = lambd, scale
+        self.lambd, self.scale, self.diagonal = lambd, scale, diagonal
 
     def forward(self, z1: Tensor, z2: Tensor, world: World = ALONE) -> BarlowTwinsTerms:
-        terms = barlow_twins_loss(z1, z2, self.lambd, world)
+        terms = barlow_twins_loss(z1, z2, self.lambd, world, self.diagonal)
         return terms._replace(loss=self.scale * terms.loss)
 
     def extra_repr(self) -> str:
-        return f"lambd={self.lambd}, scale={self.scale}"
+        return f"lambd={self.lambd}, scale={self.scale}, diagonal={self.diagonal}"
 
 
 def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> InfoNCETerms:

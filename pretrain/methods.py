@@ -79,7 +79,7 @@ class DeLoResS(Method):
         self.encoder = AudioNTT(config.encoder)
         size = config.encoder.embedding_size
         self.projector = projector(size, config.projector.widths, config.projector.dropout)
-        self.loss = BarlowTwinsLoss(config.loss.lambd, config.loss.scale)
+        self.loss = BarlowTwinsLoss(config.loss.lambd, config.loss.scale, config.loss.diagonal)
 
     def training_step(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, Metrics]:
         embedding = self.encoder(view1).pooled
@@ -100,6 +100,8 @@ class DeLoResS(Method):
 class DeLoResM(Method):
     """MoCo on the pooled embeddings, plus Barlow Twins on each of the three layer outputs (JSTSP 2022).
 
+    ``loss.layers`` may name fewer layers, ``loss.contrastive`` and ``loss.scale`` weigh the two halves.
+
     The key encoder is the momentum average of the query encoder's *parameters*; its BatchNorm buffers come
     from its own forward passes. Both encoders' layer outputs pass the same projectors, which learn from both;
     into the encoders, the gradient flows through the query alone.
@@ -116,10 +118,12 @@ class DeLoResM(Method):
         self.momentum, self.temperature = config.moco.momentum, config.moco.temperature
         self.encoder = AudioNTT(config.encoder)
         self.head = nn.Linear(config.encoder.embedding_size, config.moco.dim)
+        self.contrastive, self.layers = config.loss.contrastive, config.loss.layers
+        sizes = (config.encoder.layer_sizes[layer - 1] for layer in self.layers)
         self.layer_projectors = nn.ModuleList(
-            projector(size, config.projector.widths, config.projector.dropout) for size in config.encoder.layer_sizes
+            projector(size, config.projector.widths, config.projector.dropout) for size in sizes
         )
-        self.layer_loss = BarlowTwinsLoss(config.loss.lambd, config.loss.scale)
+        self.layer_loss = BarlowTwinsLoss(config.loss.lambd, config.loss.scale, config.loss.diagonal)
         self.key_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
         self.key_head = copy.deepcopy(self.head).requires_grad_(False)
         self.register_buffer("queue", F.normalize(torch.randn(config.moco.queue, config.moco.dim), dim=1))
@@ -133,17 +137,18 @@ class DeLoResM(Method):
             k, *key_layers = self._keys(view2)
         contrast = info_nce(q, k, self.queue, self.temperature)
         info_nce_loss, accuracy = self.world.mean(contrast.loss), self.world.mean(contrast.accuracy)
-        projected: list[Tensor] = []
-        layers: list[BarlowTwinsTerms] = []
-        for project, a, b in zip(self.layer_projectors, query.layers, key_layers, strict=True):
-            projected.append(project(a))
-            layers.append(self.layer_loss(projected[-1], project(b), self.world))
-        loss = info_nce_loss + torch.stack([layer.loss for layer in layers]).sum()
+        projected: dict[str, Tensor] = {}
+        layers: dict[str, BarlowTwinsTerms] = {}
+        for number, project in zip(self.layers, self.layer_projectors, strict=True):
+            name, a, b = f"layer{number}", query.layers[number - 1], key_layers[number - 1]
+            projected[name] = project(a)
+            layers[name] = self.layer_loss(projected[name], project(b), self.world)
+        loss = self.contrastive * info_nce_loss + torch.stack([layer.loss for layer in layers.values()]).sum()
         self.enqueue(self.world.gather(k))
         if self.observing:
             self._observe(query.pooled, q, projected, layers)
         metrics = {"loss": loss, "info_nce": info_nce_loss, "accuracy": accuracy}
-        metrics |= {f"layer{i}": layer.loss for i, layer in enumerate(layers, 1)}
+        metrics |= {name: layer.loss for name, layer in layers.items()}
         return loss, {name: value.detach() for name, value in metrics.items()}
 
     def _keys(self, view: Tensor) -> list[Tensor]:
@@ -158,9 +163,11 @@ class DeLoResM(Method):
             k = F.normalize(at_least_float32(self.key_head(key.pooled)), dim=1)
             return [unshuffle(output) for output in (k, *key.layers)]
 
-    def _observe(self, embedding: Tensor, q: Tensor, projected: list[Tensor], layers: list[BarlowTwinsTerms]) -> None:
-        projections = {f"layer{i}": a.detach() for i, a in enumerate(projected, 1)}
-        correlations = {f"layer{i}": layer.correlation.detach() for i, layer in enumerate(layers, 1)}
+    def _observe(
+        self, embedding: Tensor, q: Tensor, projected: dict[str, Tensor], layers: dict[str, BarlowTwinsTerms]
+    ) -> None:
+        projections = {name: z.detach() for name, z in projected.items()}
+        correlations = {name: layer.correlation.detach() for name, layer in layers.items()}
         self.observed = Observed(embedding.detach(), {"query": q.detach(), **projections}, correlations)
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 
 __all__ = ["Display", "Means", "RunLog"]
@@ -122,11 +123,18 @@ class RunLog:
             temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def write(self, values: dict[str, Any]) -> None:
+        """Appends a line. Raises a DeloresError when the disk is full; resuming drops what was half written."""
         if self.path is None:
             return
         line = json.dumps({**values, "seconds": round(self._clock(), 2)})
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
+        except OSError as error:
+            raise DeloresError(
+                f"cannot write the log {self.path} ({error.strerror}): make room or rights there, and go on with "
+                "--resume"
+            ) from None
 
 
 def _step_of(line: str) -> float:

@@ -11,7 +11,7 @@ import torch
 
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
-from pretrain.config import PretrainConfig, config_to_dict
+from pretrain.config import PretrainConfig, differences
 from pretrain.data import Corpus
 
 __all__ = ["FORMAT_VERSION", "FREE_KEYS", "check_resumable", "load_state", "save_state"]
@@ -30,10 +30,10 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     try:
         with atomic_path(path) as temporary:
             torch.save({"format_version": FORMAT_VERSION, **state}, temporary)
-    except (OSError, RuntimeError) as error:  # torch's writer raises the latter when the disk is full
-        first = str(error).split("\n", 1)[0]
+    except (OSError, RuntimeError) as error:  # torch's writer raises the latter, and does not tell why
+        reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
         raise DeloresError(
-            f"cannot save the training state {path} ({first}): make room or rights there, and go on with --resume"
+            f"cannot save the training state {path} ({reason}): make room or rights there, and go on with --resume"
         ) from None
 
 
@@ -56,25 +56,14 @@ def load_state(path: Path) -> dict[str, Any]:
 
 def check_resumable(state: Mapping[str, Any], config: PretrainConfig, corpus: Corpus, out: Path) -> None:
     """Raises a DeloresError naming the first key of the configuration, or the data, that has changed."""
-    now, then = _flat(config_to_dict(config)), _flat(state["config"])
-    for key in sorted(now.keys() | then.keys()):
-        if key not in FREE_KEYS and now.get(key) != then.get(key):
-            raise DeloresError(
-                f"cannot resume {out}: {key} is {now.get(key)!r} now and was {then.get(key)!r} when the run "
-                "began. Set it back, or choose another --out"
-            )
+    now, then = differences(config, state["config"]), differences(state["config"], config)
+    for key in sorted(now.keys() - FREE_KEYS):  # both have the same keys
+        raise DeloresError(
+            f"cannot resume {out}: {key} is {now[key]!r} now and was {then[key]!r} when the run began. "
+            "Set it back, or choose another --out"
+        )
     if state["fingerprint"] != corpus.fingerprint():
         raise DeloresError(
             f"cannot resume {out}: the data changed ({state['n_clips']} clips then, {len(corpus)} now, or "
             "other files). Give the same --data, or choose another --out"
         )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -7,7 +7,6 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from hear_delores.encoder import EncoderConfig
 from hear_delores.errors import DeloresError
 from pretrain.config import PretrainConfig, config_to_dict, config_to_yaml, list_presets, load_config
 
@@ -34,42 +33,6 @@ def test_presets_load_and_survive_a_round_trip(preset: str, tmp_path: Path) -> N
     path.write_text(config_to_yaml(config))
     assert load_config(path) == config
     assert PretrainConfig(**config_to_dict(config)) == config
-
-
-def test_paper_preset_states_the_paper() -> None:
-    config = load_config("delores-s-paper")
-    assert config.encoder == EncoderConfig(embedding_size=2048, dropout=0.3)
-    assert (config.segment_samples, config.segment_frames) == (15200, 96)
-    assert (config.augment.mixup_ratio, config.augment.mixup_memory) == (0.4, 2048)
-    assert (config.augment.canvas_freq, config.augment.canvas_time) == (1.0, 1.5)
-    assert config.augment.crop_freq == config.augment.crop_time == (0.6, 1.5)
-    assert (config.projector.widths, config.projector.dropout) == ((8192, 8192), 0.5)
-    assert (config.loss.lambd, config.loss.scale) == (0.0051, 1.0)
-    optimizer = config.optimizer
-    assert (optimizer.kind, optimizer.lr, optimizer.lr_bias, optimizer.scale_lr) == (
-        "lars",
-        0.2,
-        0.0048,
-        True,
-    )
-    assert (optimizer.weight_decay, optimizer.momentum, optimizer.eta) == (1e-6, 0.9, 1e-3)
-    assert (config.batch_size, config.epochs, config.schedule.warmup, config.schedule.final) == (
-        1024,
-        100,
-        0.1,
-        1e-3,
-    )
-
-
-def test_released_presets_state_the_released_constants() -> None:
-    m, s = load_config("delores-m-released"), load_config("delores-s-released")
-    assert (m.moco.dim, m.moco.queue, m.moco.momentum, m.moco.temperature) == (128, 65536, 0.999, 0.07)
-    assert (m.optimizer.kind, m.optimizer.lr, m.batch_size, m.epochs) == ("sgd", 3e-4, 128, 50)
-    assert (s.optimizer.kind, s.optimizer.lr, s.batch_size, s.epochs) == ("sgd", 0.03, 32, 50)
-    for config in (m, s):
-        assert config.projector.widths == (2048, 2048, 2048)
-        assert (config.loss.lambd, config.loss.scale) == (5e-5, 1 / 32)
-        assert config.optimizer.weight_decay == 1e-4
 
 
 @pytest.mark.parametrize("text", ["5e-5", "5E-5", "5.e-5", "0.5e-4", ".5e-4", "+5e-5", "0.00005"])
