@@ -1,7 +1,8 @@
-"""The two augmentations of DeLoRes on a whole batch: log-mixup-exp with a memory, and random resize crop.
+"""The augmentations on a whole batch: DeLoRes' log-mixup-exp with a memory and random resize crop, and an equaliser.
 
 Drawing the random parameters (``sample_*``) is apart from applying them (``apply_*``), so that each can be
-tested, and repeated, alone. Both were introduced by BYOL-A (Niizumi et al. 2021) and are used unchanged.
+tested, and repeated, alone. Those two were introduced by BYOL-A (Niizumi et al. 2021) and are used unchanged. The
+equaliser, off unless asked for, is that of FilterAugment (Nam, Kim and Park 2022, arXiv 2110.03282), its linear type.
 
 They act on *normalised* log-mel inputs x' = (x - mean) / std, as the published results did: "silence", the
 zeros of the virtual canvas, is then the mean of the pre-training set. ``AugmentConfig.mixup_domain`` can move
@@ -10,9 +11,11 @@ the mixing before the normalisation, where exp(x) is a power; the crop stays aft
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.config import AugmentConfig
@@ -27,9 +30,11 @@ __all__ = [
     "apply_resize_crop",
     "bicubic_weights",
     "sample_crop_parameters",
+    "sample_gains",
     "sample_mixup_parameters",
 ]
 
+LOG_PER_DB = math.log(10) / 10  # of a power
 CUBIC_A = -0.75  # the constant of torch.nn.functional.interpolate(mode="bicubic")
 
 
@@ -93,6 +98,18 @@ def apply_mixup(x: Tensor, past: Tensor, alpha: Tensor) -> Tensor:
     alpha = alpha.to(x)[:, None, None]
     x, past = x + torch.log1p(-alpha), past + torch.log(alpha)
     return (x - past).abs_().neg_().exp_().add_(1).log_().add_(torch.maximum(x, past))
+
+
+def sample_gains(generator: torch.Generator, batch: int, n_mels: int, config: AugmentConfig) -> Tensor:
+    """Draws what is added to the log-mel of each clip: (B, n_mels) float32, natural logarithm of power.
+
+    A level U(-level_db, level_db) of all bands, and an equaliser: gains U(-equaliser_db, equaliser_db) at
+    ``equaliser_nodes`` bands that lie evenly from the lowest to the highest, linear in between.
+    """
+    uniform = 2 * torch.rand(batch, 1 + config.equaliser_nodes, generator=generator) - 1
+    nodes = uniform[:, None, 1:] * config.equaliser_db
+    curve = F.interpolate(nodes, size=n_mels, mode="linear", align_corners=True)[:, 0]
+    return LOG_PER_DB * (uniform[:, :1] * config.level_db + curve)
 
 
 def sample_crop_parameters(
@@ -221,10 +238,13 @@ class Augmenter(nn.Module):
 
     def _view(self, x: Tensor, generator: torch.Generator) -> Tensor:
         mixed, batch = x, self.world.size * len(x)
+        if self.config.level_db or self.config.equaliser_db:
+            gains = self.world.part(sample_gains(generator, batch, x.shape[1], self.config)).to(x.device)[:, :, None]
+            mixed = x + (gains if self.config.mixup_domain == "log_mel" else gains / self.std)
         if self.memory is not None and len(self.memory):
             drawn = sample_mixup_parameters(generator, batch, len(self.memory), self.config.mixup_ratio)
             alpha, place = (self.world.part(parameter) for parameter in drawn)
-            mixed = apply_mixup(x, self.memory.ring[place.to(x.device)], alpha)
+            mixed = apply_mixup(mixed, self.memory.ring[place.to(x.device)], alpha)
         if self.config.mixup_domain == "log_mel":
             mixed = self.normalise(mixed)
         if self.config.crop:

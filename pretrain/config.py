@@ -59,6 +59,11 @@ class AugmentConfig(Section):
     canvas_time: float = Field(default=1.5, ge=1)
     crop_freq: tuple[float, float] = (0.6, 1.5)  # clipped to the canvas
     crop_time: tuple[float, float] = (0.6, 1.5)
+    # a level and a smooth equaliser of each view, before it is mixed: gains U(-level_db, level_db) of the whole, and
+    # U(-equaliser_db, equaliser_db) at equaliser_nodes mel bands, linear in between (FilterAugment, arXiv 2110.03282)
+    level_db: float = Field(default=0.0, ge=0)
+    equaliser_db: float = Field(default=0.0, ge=0)
+    equaliser_nodes: int = Field(default=4, ge=2)
     # each view of a batch once more to mean 0 and deviation 1: the post-normalization of BYOL-A (arXiv 2103.06695)
     post_norm: bool = False
 

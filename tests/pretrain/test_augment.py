@@ -22,6 +22,7 @@ from pretrain.augment import (
     apply_resize_crop,
     bicubic_weights,
     sample_crop_parameters,
+    sample_gains,
     sample_mixup_parameters,
 )
 from pretrain.config import AugmentConfig
@@ -282,6 +283,46 @@ def test_views_mix_and_normalise_in_the_documented_order(config: AugmentConfig) 
 def test_the_check_rejects_the_other_order(config: AugmentConfig, used: AugmentConfig) -> None:
     with pytest.raises(AssertionError):
         check_views(config, used)
+
+
+# level and equaliser
+
+
+def test_gains_are_a_level_and_a_line_through_the_nodes() -> None:
+    config = AugmentConfig(level_db=3, equaliser_db=12, equaliser_nodes=5)
+    gains = sample_gains(seeded(3), 7, 64, config).double().numpy()
+    drawn = (2 * torch.rand(7, 6, generator=seeded(3)) - 1).double().numpy()
+    nodes = np.linspace(0, 63, 5)
+    for clip, (level, *curve) in enumerate(drawn):
+        decibels = 3 * level + np.interp(np.arange(64), nodes, 12 * np.array(curve))
+        np.testing.assert_allclose(10 * np.log10(np.exp(gains[clip])), decibels, atol=1e-4)
+
+
+def test_gains_are_uniform() -> None:
+    config = AugmentConfig(level_db=4)
+    decibels = sample_gains(seeded(0), 4000, 8, config) * 10 / math.log(10)
+    assert (decibels == decibels[:, :1]).all()
+    for edge in (-2.0, 0.0, 2.0):
+        share = float((decibels[:, 0] < edge).float().mean())
+        assert abs(share - (edge + 4) / 8) < 0.03
+    assert float(decibels.abs().max()) <= 4
+
+
+@pytest.mark.parametrize("domain", ["normalized", "log_mel"])
+def test_a_gain_is_that_of_the_waveform_and_comes_before_the_mixing(domain: str) -> None:
+    config = AugmentConfig(crop=False, equaliser_db=9, level_db=2, mixup_domain=domain)
+    plain = AugmentConfig(crop=False, mixup_domain=domain)
+    past, x = torch.randn(2, 6, 16, 24, generator=seeded(5)).mul(3).sub(4).unbind()
+    augmenter, other = (Augmenter(c, 16, 24, mean=-4.0, std=2.5) for c in (config, plain))
+    augmenter.memory.push(past if domain == "log_mel" else (past + 4) / 2.5)
+    other.memory.push(past if domain == "log_mel" else (past + 4) / 2.5)
+    generator = seeded(7)
+    for view in augmenter(x, generator)[:1]:
+        twin = seeded(7)
+        louder = x + sample_gains(twin, 6, 16, config)[:, :, None]  # of the power, before anything else
+        torch.testing.assert_close(
+            view, other._view(louder if domain == "log_mel" else other.normalise(louder), twin), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_mixing_after_normalisation_is_the_default() -> None:

@@ -37,6 +37,7 @@ VIEWS = {
         "augment.mixup": True, "augment.mixup_memory": 2048, "augment.mixup_ratio": 0.4,
         "augment.mixup_domain": "normalized", "augment.post_norm": False,
     },
+    "no other augmentation": {"augment.level_db": 0.0, "augment.equaliser_db": 0.0, "augment.equaliser_nodes": 4},
     "random resize crop: canvas 1.0 x freq, 1.5 x time; 0.6..1.5 x F, 0.6..1.5 x T": {
         "augment.crop": True, "augment.canvas_freq": 1.0, "augment.canvas_time": 1.5,
         "augment.crop_freq": [0.6, 1.5], "augment.crop_time": [0.6, 1.5],

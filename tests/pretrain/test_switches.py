@@ -27,6 +27,7 @@ TINY += ["batch_size=8", "steps=2", "log_every=1", "precision=float32"]
 
 SWITCHES = {
     "each augmentation off": ["augment.mixup=false", "augment.crop=false"],
+    "a level and an equaliser": ["augment.level_db=6", "augment.equaliser_db=6"],
     "projector width and depth": ["projector.widths=[12,24]", "projector.widths=[24]", "projector.widths=[24,24,24]"],
     "lambda": ["loss.lambd=5e-5"],
     "which layers carry the decorrelation loss": ["loss.layers=[1]", "loss.layers=[2,3]"],
@@ -133,8 +134,10 @@ def test_a_state_from_before_a_switch_was_there_is_resumed(clips: Path, tmp_path
     state = load_state(path)
     assert state["step"] == 1
     old = state["config"]
-    for section, key in (("loss", "diagonal"), ("loss", "layers"), ("loss", "contrastive"), ("augment", "post_norm")):
-        del old[section][key]
+    new = {"loss": ("diagonal", "layers", "contrastive"), "augment": ("post_norm", "level_db", "equaliser_db")}
+    for section, keys in new.items():
+        for key in keys:
+            del old[section][key]
     del old["normalization"]
     torch.save(state, path)
     other = load_config("demo-m", [*TINY, "loss.layers=[1,2]"])

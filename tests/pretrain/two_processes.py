@@ -112,7 +112,7 @@ def augmentation(world: World) -> dict[str, Tensor]:
     for step in range(4):
         views = augmenter(world.part(numbers(300 + step, BATCH, 16, 24).float()), generator)
         seen |= {f"{step}.{i}": world.gather(view) for i, view in enumerate(views)}
-    again = Augmenter(AugmentConfig(mixup_memory=20, post_norm=True), 16, 24, 0.5, 2.0, world)
+    again = Augmenter(AugmentConfig(mixup_memory=20, post_norm=True, equaliser_db=6), 16, 24, 0.5, 2.0, world)
     views = again(world.part(3 * numbers(300, BATCH, 16, 24).float() + 1), generator)
     seen |= {f"post_norm.{i}": world.gather(view) for i, view in enumerate(views)}
     return {**seen, **{name: value.clone() for name, value in augmenter.memory.named_buffers()}}
