@@ -306,7 +306,9 @@ def main() -> None:
     """Runs the command line. An expected error is one line on standard error and exit code 1."""
     try:
         app()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != 130:  # Ctrl-C, as typer hands it on
+            raise
         sys.stderr.write("stopped; run the same command again to go on\n")
         sys.exit(130)
     except Exception as error:
