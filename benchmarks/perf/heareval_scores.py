@@ -277,6 +277,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--dims", nargs="+", type=int, default=[128, 512, 2048, 4096])
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=42, help="of the first run; each has the next")
     parser.add_argument("--grid-points", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--full", action="store_true", help="heareval's 500 epochs with early stopping")
@@ -297,7 +298,7 @@ def main() -> None:
             found: dict[str, list[Ran]] = {"heareval": [], **{precision: [] for precision in precisions}}
             floors: list[float] = []
             for number in range(arguments.runs):
-                seed = 42 + number
+                seed = arguments.seed + number
                 work = Path(place) / f"run{number}"
                 points = arguments.grid_points
                 found["heareval"].append(run_heareval(arguments.python, folder, points, seed, work / "theirs"))
