@@ -146,6 +146,14 @@ def test_missing_folders(delores: Delores, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_csv_under_the_name_of_a_known_task_is_refused(delores: Delores, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,split\n")
+    ran = delores("prepare", "mridangam_stroke", "--source", table, "--out", tmp_path / "tasks")
+    refused(ran, "a task made of a CSV needs another name")
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.csv"]
+
+
 def test_a_wrong_task_name_gets_a_suggestion(delores: Delores, tasks: Path, tmp_path: Path) -> None:
     ran = delores("embed", LOGMEL, "--tasks-dir", tasks, "--task", "tone-1-full", "--embeddings-dir", tmp_path / "e")
     refused(ran, "Did you mean 'tones-1-full'")
