@@ -9,6 +9,7 @@ torch.Size([1, 2048])
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -39,17 +40,22 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def load_model(model_file_path: str | os.PathLike[str] = "") -> HearModel:
+def load_model(model_file_path: str | os.PathLike[str] = "", scene: str | Sequence[str] | None = None) -> HearModel:
     """The model in a checkpoint, on the CPU and in eval mode.
 
     Args:
         model_file_path: a checkpoint of ours, a foreign one that ``foreign`` reads, or the name of weights
             that this package ships; "" is the shipped default.
+        scene: what the scene embedding is made of: names out of ``pooling.SCENE_PARTS``, as a list or one string
+            with commas. "pooled" is the papers' maximum + mean over time; None is what the checkpoint says.
 
     Raises:
-        DeloresError: there is no such file or name, or it is no checkpoint that can be used.
+        DeloresError: there is no such file or name, it is no checkpoint that can be used, or there is no such part.
     """
-    return load_checkpoint(find_weights(model_file_path))
+    model = load_checkpoint(find_weights(model_file_path))
+    if scene is not None:
+        model.set_scene(scene)
+    return model
 
 
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:

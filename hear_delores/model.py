@@ -74,12 +74,20 @@ class HearModel(nn.Module):
         self.frontend = LogMel(frontend_config)
         self.mean = float(mean)
         self.std = float(std)
-        self.scene = check_scene(scene)
         self.info: dict[str, Any] = dict(info or {})
         self.chunk_frames = chunk_frames
         self.sample_rate: int = frontend_config.sample_rate
-        self.scene_embedding_size: int = scene_size(self.scene, encoder.config)
         self.timestamp_embedding_size: int = encoder.config.embedding_size
+        self.set_scene(scene)
+
+    def set_scene(self, scene: Sequence[str]) -> None:
+        """Makes the scene embedding of other parts: their names (``pooling.SCENE_PARTS``), in order.
+
+        Raises:
+            DeloresError: no part, or an unknown one; the model is left as it was.
+        """
+        self.scene = check_scene(scene)
+        self.scene_embedding_size: int = scene_size(self.scene, self.encoder.config)
 
     def forward(self, audio: Tensor) -> Tensor:
         """The scene embeddings of ``audio``."""

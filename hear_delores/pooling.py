@@ -19,11 +19,13 @@ SCENE_PARTS = ("pooled", *(f"{source}_{statistic}" for source in SOURCES for sta
 
 
 def check_scene(scene: Sequence[str]) -> tuple[str, ...]:
-    """``scene`` as a tuple of known part names.
+    """``scene`` as a tuple of known part names; a string of them is split at its commas.
 
     Raises:
-        DeloresError: it is empty, a bare string, or names an unknown part.
+        DeloresError: it is empty, or names an unknown part.
     """
+    if isinstance(scene, str) and scene:
+        scene = [part.strip() for part in scene.split(",")]
     if isinstance(scene, str) or not isinstance(scene, Sequence) or not scene:
         raise DeloresError(f"Expected `scene` to be a list of part names such as ['pooled'], but got {scene!r}.")
     for part in scene:

@@ -6,6 +6,8 @@ with max + mean pooling is strong, and a learnt one has to beat it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 import hear_delores
@@ -16,7 +18,12 @@ from hear_delores.model import HearModel
 __all__ = ["get_scene_embeddings", "get_timestamp_embeddings", "load_model"]
 
 
-def load_model(model_file_path: str = "", seed: int = 0, embedding_size: int | None = None) -> HearModel:
+def load_model(
+    model_file_path: str = "",
+    seed: int = 0,
+    embedding_size: int | None = None,
+    scene: str | Sequence[str] | None = None,
+) -> HearModel:
     """A randomly initialised encoder of the shape of a checkpoint, with that checkpoint's front-end.
 
     Args:
@@ -24,8 +31,9 @@ def load_model(model_file_path: str = "", seed: int = 0, embedding_size: int | N
             pooling are taken, and whose weights are not; "" takes the shipped default weights' ones.
         seed: which random initialisation; torch's global random state is left as it was.
         embedding_size: another width than the checkpoint's.
+        scene: other parts of the scene embedding than the checkpoint's, as in ``hear_delores.load_model``.
     """
-    like = hear_delores.load_model(model_file_path)
+    like = hear_delores.load_model(model_file_path, scene)
     config = like.encoder.config
     if embedding_size is not None:
         config = EncoderConfig(**{**config.to_dict(), "embedding_size": int(embedding_size)})

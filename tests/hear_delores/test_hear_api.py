@@ -53,6 +53,19 @@ def test_common_api(checkpoint: Path) -> None:
     torch.testing.assert_close(model(audio), scene, rtol=0, atol=0)
 
 
+def test_the_scene_that_is_asked_for_takes_the_place_of_the_checkpoints(checkpoint: Path) -> None:
+    audio = 0.1 * torch.randn(2, 17120)
+    papers, asked = hear_delores.load_model(checkpoint), hear_delores.load_model(checkpoint, scene="layer3_std, pooled")
+    listed = hear_delores.load_model(checkpoint, scene=["layer3_std", "pooled"])
+    assert asked.scene_embedding_size == 8 * 8 + 24
+    embeddings = hear_delores.get_scene_embeddings(audio, asked)
+    assert torch.equal(embeddings, hear_delores.get_scene_embeddings(audio, listed))
+    assert torch.equal(embeddings[:, 64:], hear_delores.get_scene_embeddings(audio, papers))
+    assert hear_delores.weights_hash(asked) != hear_delores.weights_hash(papers)
+    with pytest.raises(DeloresError, match="Did you mean 'pooled'"):
+        hear_delores.load_model(checkpoint, scene="poled")
+
+
 @pytest.mark.parametrize("model", [None, torch.nn.Linear(1, 1), "model"])
 def test_model_of_another_kind(model: object) -> None:
     for function in (hear_delores.get_scene_embeddings, hear_delores.get_timestamp_embeddings):

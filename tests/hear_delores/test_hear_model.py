@@ -342,7 +342,8 @@ def test_bad_audio(audio: object, message: str) -> None:
     [
         ({"scene": ("poled",)}, "Did you mean 'pooled'"),
         ({"scene": ()}, "scene"),
-        ({"scene": "pooled"}, "scene"),
+        ({"scene": ""}, "scene"),
+        ({"scene": "pooled,layer4_mean"}, "layer4_mean"),
         ({"std": 0.0}, "std"),
         ({"std": float("nan")}, "std"),
         ({"mean": float("inf")}, "mean"),
