@@ -40,7 +40,11 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def load_model(model_file_path: str | os.PathLike[str] = "", scene: str | Sequence[str] | None = None) -> HearModel:
+def load_model(
+    model_file_path: str | os.PathLike[str] = "",
+    scene: str | Sequence[str] | None = None,
+    timestamp: str | Sequence[str] | None = None,
+) -> HearModel:
     """The model in a checkpoint, on the CPU and in eval mode.
 
     Args:
@@ -48,13 +52,13 @@ def load_model(model_file_path: str | os.PathLike[str] = "", scene: str | Sequen
             that this package ships; "" is the shipped default.
         scene: what the scene embedding is made of: names out of ``pooling.SCENE_PARTS``, as a list or one string
             with commas. "pooled" is the papers' maximum + mean over time; None is what the checkpoint says.
+        timestamp: likewise of timestamp embeddings, out of ``pooling.TIMESTAMP_PARTS``; "frames" is the papers'.
 
     Raises:
         DeloresError: there is no such file or name, it is no checkpoint that can be used, or there is no such part.
     """
     model = load_checkpoint(find_weights(model_file_path))
-    if scene is not None:
-        model.set_scene(scene)
+    model.set_parts(scene, timestamp)
     return model
 
 

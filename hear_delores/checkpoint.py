@@ -1,8 +1,8 @@
 """Checkpoints: encoder weights as safetensors, everything else as JSON in the file's header.
 
 A file holds the encoder's tensors ("encoder.*") and one metadata entry, "hear_delores", with the JSON of:
-format_version, method, encoder {...}, frontend {...}, normalization {mean, std}, scene [...], config {...},
-data {...}, step, metrics {...}. Nothing is ever unpickled from it.
+format_version, method, encoder {...}, frontend {...}, normalization {mean, std}, scene [...], timestamp [...] (left
+out when it is ["frames"]), config {...}, data {...}, step, metrics {...}. Nothing is ever unpickled from it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ FORMAT_VERSION = 1
 METADATA_KEY = "hear_delores"
 INFO: dict[str, Any] = {"method": "", "config": {}, "data": {}, "step": 0, "metrics": {}}
 """What ``HearModel.info`` carries into a checkpoint, with the values that stand for "not known"."""
+DEFAULT_TIMESTAMP = ("frames",)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -140,11 +141,14 @@ def weights_hash(model: HearModel) -> str:
 
 
 def _settings(model: HearModel) -> dict[str, Any]:
+    # Absent at its default, so that files and hashes from before it are the same.
+    timestamp = {} if model.timestamp == DEFAULT_TIMESTAMP else {"timestamp": list(model.timestamp)}
     return {
         "encoder": model.encoder.config.to_dict(),
         "frontend": model.frontend.config.to_dict(),
         "normalization": {"mean": model.mean, "std": model.std},
         "scene": list(model.scene),
+        **timestamp,
     }
 
 
@@ -228,6 +232,7 @@ def _assemble(path: Path, config: EncoderConfig, state: dict[str, Tensor], heade
             normalization["std"],
             header["scene"],
             {key: header.get(key, value) for key, value in INFO.items()},
+            timestamp=header.get("timestamp", DEFAULT_TIMESTAMP),
         )
     except DeloresError as error:
         raise DeloresError(f"{path}: {error}") from None

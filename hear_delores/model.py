@@ -18,7 +18,15 @@ from hear_delores import settings
 from hear_delores.encoder import POOL, AudioNTT
 from hear_delores.errors import DeloresError
 from hear_delores.frontend import FrontendConfig, LogMel
-from hear_delores.pooling import SOURCES, RunningStatistics, check_scene, scene_size, scene_source
+from hear_delores.pooling import (
+    SOURCES,
+    RunningStatistics,
+    check_scene,
+    check_timestamp,
+    scene_size,
+    scene_source,
+    timestamp_size,
+)
 
 __all__ = ["HearModel"]
 
@@ -38,6 +46,7 @@ class HearModel(nn.Module):
         frontend_config: settings of the log-mel front-end that the encoder was trained with.
         mean, std: of the log-mel values of the pre-training data; the encoder sees (x - mean) / std.
         scene: parts of the scene embedding, concatenated in this order; see ``pooling.SCENE_PARTS``.
+        timestamp: parts of the timestamp embeddings, likewise; see ``pooling.TIMESTAMP_PARTS``.
         info: provenance kept in checkpoints: method, config, data, step, metrics.
         chunk_frames: mel frames in one pass of the encoder, all clips of the pass together; bounds the memory
             (about 100 kB per frame). None: 2048 on the CPU, 32768 elsewhere.
@@ -58,6 +67,7 @@ class HearModel(nn.Module):
         scene: Sequence[str] = ("pooled",),
         info: Mapping[str, Any] | None = None,
         *,
+        timestamp: Sequence[str] = ("frames",),
         chunk_frames: int | None = None,
     ) -> None:
         super().__init__()
@@ -77,17 +87,19 @@ class HearModel(nn.Module):
         self.info: dict[str, Any] = dict(info or {})
         self.chunk_frames = chunk_frames
         self.sample_rate: int = frontend_config.sample_rate
-        self.timestamp_embedding_size: int = encoder.config.embedding_size
-        self.set_scene(scene)
+        self.set_parts(scene, timestamp)
 
-    def set_scene(self, scene: Sequence[str]) -> None:
-        """Makes the scene embedding of other parts: their names (``pooling.SCENE_PARTS``), in order.
+    def set_parts(self, scene: Sequence[str] | None = None, timestamp: Sequence[str] | None = None) -> None:
+        """Makes the embeddings of other parts, named in order; None leaves what is.
 
         Raises:
             DeloresError: no part, or an unknown one; the model is left as it was.
         """
-        self.scene = check_scene(scene)
-        self.scene_embedding_size: int = scene_size(self.scene, self.encoder.config)
+        chosen_scene = self.scene if scene is None else check_scene(scene)
+        chosen_timestamp = self.timestamp if timestamp is None else check_timestamp(timestamp)
+        self.scene, self.timestamp = chosen_scene, chosen_timestamp
+        self.scene_embedding_size: int = scene_size(chosen_scene, self.encoder.config)
+        self.timestamp_embedding_size: int = timestamp_size(chosen_timestamp, self.encoder.config)
 
     def forward(self, audio: Tensor) -> Tensor:
         """The scene embeddings of ``audio``."""
@@ -144,7 +156,7 @@ class HearModel(nn.Module):
         statistics = {source: RunningStatistics() for source in {scene_source(part) for part in self.scene}}
         for source, running in statistics.items():
             layer = SOURCES.index(source)
-            running.update(self.encoder.head(maps[-1]) if layer == 0 else maps[layer - 1].flatten(1, 2).transpose(1, 2))
+            running.update(self.encoder.head(maps[-1]) if layer == 0 else _columns(maps[layer - 1]))
         return torch.cat([statistics[scene_source(part)].part(part) for part in self.scene], dim=1)
 
     @torch.no_grad()
@@ -181,8 +193,12 @@ class HearModel(nn.Module):
                     mel = self._features(audio[clips], begin, end, shift)
                     last_map = self.encoder.maps(mel, dense=True, frozen=True)[-1]
                     kept = last_map[..., before : before + stop - first]
-                    output[clips, first:stop] = self.encoder.head(kept, frozen=True).float()
+                    output[clips, first:stop] = torch.cat([self._part(part, kept) for part in self.timestamp], dim=2)
         return output, times.to(device).repeat(len(audio), 1)
+
+    def _part(self, name: str, last_map: Tensor) -> Tensor:
+        """A part of the timestamp embeddings (B, T, D) of the last block's output."""
+        return (self.encoder.head(last_map, frozen=True) if name == "frames" else _columns(last_map)).float()
 
     def _accumulate(
         self, statistics: dict[str, RunningStatistics], audio: Tensor, first: int, stop: int, n_frames: int
@@ -198,8 +214,7 @@ class HearModel(nn.Module):
             layer = SOURCES.index(source)  # 0 for frames, which are made of the last map
             scale = 1 if layer == 0 else POOL >> layer  # columns of the map per output frame
             kept = maps[layer - 1][..., scale * before : scale * (before + stop - first)]
-            # (B, C, F, T) -> (B, T, C * F), the order of EncoderOutput.layers
-            running.update(self.encoder.head(kept, frozen=True) if layer == 0 else kept.flatten(1, 2).transpose(1, 2))
+            running.update(self.encoder.head(kept, frozen=True) if layer == 0 else _columns(kept))
 
     def _features(self, audio: Tensor, first: int, stop: int, shift: int) -> Tensor:
         """Normalised log-mel (n, 1, n_mels, stop - first); frame i is centred on sample hop * i - shift.
@@ -255,6 +270,11 @@ def timestamps(n_samples: int, config: FrontendConfig) -> tuple[Tensor, int]:
     positions = torch.arange(count, dtype=torch.int64, device="cpu") * step + rest
     times = positions.to(torch.float64) * 1000.0 / (2 * config.sample_rate)
     return times.to(torch.float32), shift
+
+
+def _columns(layer_map: Tensor) -> Tensor:
+    """(B, C, F, T) -> (B, T, C * F), flattened channel by channel as ``EncoderOutput.layers`` are."""
+    return layer_map.flatten(1, 2).transpose(1, 2)
 
 
 def _mel_frames(audio: Tensor, config: FrontendConfig) -> int:

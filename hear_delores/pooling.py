@@ -1,4 +1,4 @@
-"""Statistics over time, accumulated piece by piece: what a scene embedding is made of."""
+"""What embeddings are made of: statistics over time, accumulated piece by piece, and outputs at a time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,25 @@ from torch import Tensor
 from hear_delores.encoder import EncoderConfig
 from hear_delores.errors import DeloresError, did_you_mean
 
-__all__ = ["SCENE_PARTS", "RunningStatistics", "check_scene", "scene_size", "scene_source"]
+__all__ = [
+    "SCENE_PARTS",
+    "TIMESTAMP_PARTS",
+    "RunningStatistics",
+    "check_scene",
+    "check_timestamp",
+    "scene_size",
+    "scene_source",
+    "timestamp_size",
+]
 
 STATISTICS = ("mean", "max", "std")
 SOURCES = ("frames", "layer1", "layer2", "layer3")
 SCENE_PARTS = ("pooled", *(f"{source}_{statistic}" for source in SOURCES for statistic in STATISTICS))
 """Names of the parts of a scene embedding. "pooled" is the papers': maximum + mean of the frames."""
+
+
+TIMESTAMP_PARTS = ("frames", "layer3")
+"""Names of the parts of a timestamp embedding: those that come at the same times. "frames" is the papers'."""
 
 
 def check_scene(scene: Sequence[str]) -> tuple[str, ...]:
@@ -24,14 +37,23 @@ def check_scene(scene: Sequence[str]) -> tuple[str, ...]:
     Raises:
         DeloresError: it is empty, or names an unknown part.
     """
-    if isinstance(scene, str) and scene:
-        scene = [part.strip() for part in scene.split(",")]
-    if isinstance(scene, str) or not isinstance(scene, Sequence) or not scene:
-        raise DeloresError(f"Expected `scene` to be a list of part names such as ['pooled'], but got {scene!r}.")
-    for part in scene:
-        if part not in SCENE_PARTS:
-            raise DeloresError(f"Unknown scene part {part!r}. {did_you_mean(str(part), SCENE_PARTS)}")
-    return tuple(scene)
+    return _check("scene", scene, SCENE_PARTS)
+
+
+def check_timestamp(timestamp: Sequence[str]) -> tuple[str, ...]:
+    """``timestamp`` as a tuple of known part names, as ``check_scene``."""
+    return _check("timestamp", timestamp, TIMESTAMP_PARTS)
+
+
+def _check(name: str, parts: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(parts, str) and parts:
+        parts = [part.strip() for part in parts.split(",")]
+    if isinstance(parts, str) or not isinstance(parts, Sequence) or not parts:
+        raise DeloresError(f"Expected `{name}` to be a list of part names such as [{known[0]!r}], but got {parts!r}.")
+    for part in parts:
+        if part not in known:
+            raise DeloresError(f"Unknown {name} part {part!r}. {did_you_mean(str(part), known)}")
+    return tuple(parts)
 
 
 def scene_source(part: str) -> str:
@@ -41,8 +63,18 @@ def scene_source(part: str) -> str:
 
 def scene_size(scene: Sequence[str], config: EncoderConfig) -> int:
     """The number of dimensions of the scene embedding made of these parts."""
-    sizes = dict(zip(SOURCES, (config.embedding_size, *config.layer_sizes), strict=True))
+    sizes = _sizes(config)
     return sum(sizes[scene_source(part)] for part in scene)
+
+
+def timestamp_size(timestamp: Sequence[str], config: EncoderConfig) -> int:
+    """The number of dimensions of the timestamp embeddings made of these parts."""
+    sizes = _sizes(config)
+    return sum(sizes[part] for part in timestamp)
+
+
+def _sizes(config: EncoderConfig) -> dict[str, int]:
+    return dict(zip(SOURCES, (config.embedding_size, *config.layer_sizes), strict=True))
 
 
 class RunningStatistics:

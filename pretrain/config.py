@@ -20,6 +20,7 @@ from pydantic import Field
 from hear_delores.encoder import EncoderConfig
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.frontend import FrontendConfig
+from hear_delores.pooling import check_scene, check_timestamp
 
 __all__ = [
     "AugmentConfig",
@@ -159,12 +160,18 @@ class PretrainConfig(Section):
     steps: int | None = Field(default=None, ge=1)  # when given, it takes the place of epochs
     seed: int = Field(default=0, ge=0)
     scene: tuple[str, ...] = ("pooled",)  # what the checkpoint's scene embedding is made of
+    timestamp: tuple[str, ...] = ("frames",)  # and its timestamp embeddings
     # "auto": bfloat16 autocast where the device multiplies bfloat16 natively, float32 elsewhere
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     channels_last: bool = True
     device: str = "auto"
     log_every: int = Field(default=10, ge=1)  # steps per line of log.jsonl
     save_every: int = Field(default=200, ge=1)  # steps between training states
+
+    @pydantic.field_validator("scene", "timestamp")
+    @classmethod
+    def _known_parts(cls, value: tuple[str, ...], info: pydantic.ValidationInfo) -> tuple[str, ...]:
+        return check_scene(value) if info.field_name == "scene" else check_timestamp(value)
 
     @pydantic.model_validator(mode="after")
     def _fits(self) -> PretrainConfig:

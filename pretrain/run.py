@@ -336,6 +336,7 @@ class Run:
             self.std,
             self.config.scene,
             info,
+            timestamp=self.config.timestamp,
         )
         save_checkpoint(path, model)
         if self.board is not None:

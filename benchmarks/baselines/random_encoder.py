@@ -23,6 +23,7 @@ def load_model(
     seed: int = 0,
     embedding_size: int | None = None,
     scene: str | Sequence[str] | None = None,
+    timestamp: str | Sequence[str] | None = None,
 ) -> HearModel:
     """A randomly initialised encoder of the shape of a checkpoint, with that checkpoint's front-end.
 
@@ -31,9 +32,9 @@ def load_model(
             pooling are taken, and whose weights are not; "" takes the shipped default weights' ones.
         seed: which random initialisation; torch's global random state is left as it was.
         embedding_size: another width than the checkpoint's.
-        scene: other parts of the scene embedding than the checkpoint's, as in ``hear_delores.load_model``.
+        scene, timestamp: other parts of the embeddings than the checkpoint's, as in ``hear_delores.load_model``.
     """
-    like = hear_delores.load_model(model_file_path, scene)
+    like = hear_delores.load_model(model_file_path, scene, timestamp)
     config = like.encoder.config
     if embedding_size is not None:
         config = EncoderConfig(**{**config.to_dict(), "embedding_size": int(embedding_size)})
@@ -47,4 +48,5 @@ def load_model(
         std=like.std,
         scene=like.scene,
         info={"method": "random initialisation", "config": {"seed": int(seed)}},
+        timestamp=like.timestamp,
     )

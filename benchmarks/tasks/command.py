@@ -99,8 +99,8 @@ def prepare(
         if is_task(task):
             if source.is_file():
                 raise DeloresError(
-                    f"{task} is a task of the registry, made of the folder its corpus was unpacked into, and {source} is a "
-                    "file; a task made of a CSV needs another name"
+                    f"{task} is a task of the registry, made of the folder its corpus was unpacked into, and {source} "
+                    "is a file; a task made of a CSV needs another name"
                 )
             summary: PrepareReport = prepare_corpus(task, source, out, split=split, subset=subset, **common)
         else:

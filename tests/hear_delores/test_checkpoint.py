@@ -157,9 +157,10 @@ class TestWeightsHash:
             other(mean=-5.0),
             other(std=4.0),
             other(scene=("pooled",)),
+            other(timestamp=("layer3",)),
             other(frontend_config=FrontendConfig()),
         }
-        assert len(hashes | {expected}) == 5
+        assert len(hashes | {expected}) == 6
 
     def test_is_stable_across_versions_of_the_code(self) -> None:
         """Cached embeddings and result records are keyed by it: it must not change by accident."""
@@ -173,6 +174,18 @@ class TestWeightsHash:
 
 
 class TestSaving:
+    def test_the_parts_of_the_embeddings_are_kept(self, model: HearModel, tmp_path: Path) -> None:
+        path = tmp_path / "parts.safetensors"
+        model.set_parts(("layer3_std", "pooled"), ("layer3", "frames"))
+        save_checkpoint(path, model)
+        loaded = load_checkpoint(path)
+        assert (loaded.scene, loaded.timestamp) == (("layer3_std", "pooled"), ("layer3", "frames"))
+        assert weights_hash(loaded) == weights_hash(model)
+        model.set_parts(timestamp=["frames"])  # the papers': in no header, as before there was a choice
+        save_checkpoint(path, model)
+        assert "timestamp" not in read_header(path)
+        assert load_checkpoint(path).timestamp == ("frames",)
+
     def test_weights_that_are_not_finite(self, model: HearModel, path: Path) -> None:
         before = path.read_bytes()
         with torch.no_grad():

@@ -59,7 +59,7 @@ def whole_scene(model: HearModel, audio: Tensor) -> dict[str, Tensor]:
 
 
 def whole_timestamps(model: HearModel, audio: Tensor) -> Tensor:
-    """All timestamp embeddings from one dense pass over the padded clip."""
+    """All timestamp embeddings, "frames" and then "layer3", from one dense pass over the padded clip."""
     hop = model.frontend.config.hop_length
     count = audio.shape[1] // (4 * hop) + 1
     left = 7 * hop // 2
@@ -67,7 +67,9 @@ def whole_timestamps(model: HearModel, audio: Tensor) -> Tensor:
     mel = LogMel(model.frontend.config)(F.pad(audio, (left, right)))[..., : 4 * (count + 1)]
     encoder = AudioNTT(model.encoder.config).eval()
     encoder.load_state_dict(model.encoder.state_dict())
-    return encoder(((mel - MEAN) / STD)[:, None], dense=True).frames.detach()
+    last_map = encoder.maps(((mel - MEAN) / STD)[:, None], dense=True)[-1]
+    layer3 = torch.stack([last_map[..., t].flatten(1) for t in range(last_map.shape[-1])], dim=1)
+    return torch.cat([encoder.head(last_map), layer3], dim=2).detach()
 
 
 @pytest.mark.parametrize("part", SCENE_PARTS)
@@ -94,6 +96,7 @@ def test_scene_parts_are_concatenated_in_order() -> None:
 @given(st.integers(1, 40000), st.integers(1, 400), st.integers(1, 3))
 def test_chunked_equals_whole(n_samples: int, chunk_frames: int, n_sounds: int) -> None:
     model = small_model()
+    model.set_parts(timestamp=("frames", "layer3"))
     audio = noise(n_sounds, n_samples, seed=n_samples)
     scene = whole_scene(model, audio)["pooled"]
     frames = whole_timestamps(model, audio)
@@ -102,6 +105,18 @@ def test_chunked_equals_whole(n_samples: int, chunk_frames: int, n_sounds: int) 
     embeddings, times = model.timestamp_embeddings(audio)
     assert embeddings.shape[:2] == times.shape == (n_sounds, n_samples // 640 + 1)
     torch.testing.assert_close(embeddings, frames, rtol=1e-5, atol=1e-5)
+
+
+def test_timestamp_parts_are_concatenated_in_order() -> None:
+    model, audio = small_model(), noise(2, 9000)
+    papers = model.timestamp_embeddings(audio)[0]
+    model.set_parts(timestamp="layer3,frames")
+    assert model.scene == ("pooled",)
+    assert model.timestamp_embedding_size == model.encoder.config.layer_sizes[-1] + papers.shape[2]
+    embeddings = model.timestamp_embeddings(audio)[0]
+    assert torch.equal(embeddings[..., -papers.shape[2] :], papers)
+    model.set_parts(timestamp=["layer3"])
+    assert torch.equal(model.timestamp_embeddings(audio)[0], embeddings[..., : -papers.shape[2]])
 
 
 def test_full_size_chunked_equals_whole() -> None:
@@ -344,6 +359,8 @@ def test_bad_audio(audio: object, message: str) -> None:
         ({"scene": ()}, "scene"),
         ({"scene": ""}, "scene"),
         ({"scene": "pooled,layer4_mean"}, "layer4_mean"),
+        ({"timestamp": ("layer2",)}, "layer2"),
+        ({"timestamp": ()}, "timestamp"),
         ({"std": 0.0}, "std"),
         ({"std": float("nan")}, "std"),
         ({"mean": float("inf")}, "mean"),

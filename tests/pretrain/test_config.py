@@ -12,9 +12,11 @@ from pretrain.config import PretrainConfig, config_to_dict, config_to_yaml, list
 
 PRESETS = [
     "delores-m-released",
+    "delores-m-shipped",
     "delores-m-small",
     "delores-s-paper",
     "delores-s-released",
+    "delores-s-shipped",
     "delores-s-small",
     "demo-m",
     "demo-s",
@@ -87,6 +89,8 @@ def test_a_file_may_build_on_a_preset(tmp_path: Path) -> None:
         ("augment.crop_time=[1.5,0.6]", "low <= high"),
         ("encoder.n_mels=128", "n_mels is 128 and frontend.n_mels 64"),
         ("segment_s=0.01", "too short"),
+        ("scene=[poled]", "configuration scene: .*Did you mean 'pooled'"),
+        ("timestamp=[layer1]", "configuration timestamp: .*layer1.*Available: frames, layer3"),
         ("seed=[", "not YAML"),
     ],
 )

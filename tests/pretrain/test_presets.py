@@ -30,7 +30,7 @@ INPUT_AND_ENCODER = {
     "3 conv blocks of 64 channels; Dropout 0.3; (B, 2048)": {
         "encoder.n_mels": 64, "encoder.channels": 64, "encoder.dropout": 0.3, "encoder.embedding_size": 2048,
     },
-    "pooled over time as max + mean": {"scene": ["pooled"]},
+    "pooled over time as max + mean": {"scene": ["pooled"], "timestamp": ["frames"]},
 }  # fmt: skip
 VIEWS = {
     "log-mixup-exp with a FIFO memory of 2048 past inputs; a = 0.4 u; mixes after normalisation": {
