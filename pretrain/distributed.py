@@ -140,16 +140,21 @@ class World:
 
     def batch_norm_with_statistics(
         self, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """As :meth:`batch_norm`, with the mean and the biased variance (C,) that it took, float32 at least."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As :meth:`batch_norm`, with the mean, the biased variance and the number of values (C,), float32 at least.
+
+        The processes may have different numbers of rows, but one at least.
+        """
         with torch.no_grad():
             wide = x.to(torch.promote_types(x.dtype, torch.float32))
             variance, mean = torch.var_mean(wide, [d for d in range(x.ndim) if d != 1], correction=0)
-            each = self.gather(torch.stack([mean, variance])[None])  # (size, 2, C)
-            mean = each[:, 0].mean(0)
-            # of equally many values per process: the mean variance and the variance of the means
-            variance = each[:, 1].mean(0) + (each[:, 0] - mean).square().mean(0)
-        return _BatchNorm.apply(x, weight, bias, mean, variance, eps, self.size), mean, variance
+            number = torch.full_like(mean, x.numel() // x.shape[1])
+            means, variances, counts = self.gather(torch.stack([mean, variance, number])[None]).unbind(1)  # (size, C)
+            count = counts.sum(0)
+            part = counts / count
+            mean = (part * means).sum(0)
+            variance = (part * (variances + (means - mean).square())).sum(0)  # within and between the processes
+        return _BatchNorm.apply(x, weight, bias, mean, variance, eps, count), mean, variance, count
 
     # Facts and messages ---------------------------------------------------------------------------------------
 
@@ -237,15 +242,15 @@ class _BatchNorm(torch.autograd.Function):
         mean: Tensor,
         variance: Tensor,
         eps: float,
-        size: int,
+        count: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, mean, variance)
-        ctx.eps, ctx.size, ctx.has_bias = eps, size, bias is not None
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.eps, ctx.has_bias = eps, bias is not None
         return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight, mean, variance = ctx.saved_tensors
+        x, weight, mean, variance, count = ctx.saved_tensors
         shape = [1, -1, *[1] * (x.ndim - 2)]
         others = [d for d in range(x.ndim) if d != 1]
         inverse = torch.rsqrt(variance + ctx.eps)
@@ -254,7 +259,7 @@ class _BatchNorm(torch.autograd.Function):
         local = torch.stack([dy.sum(others), (dy * centred).sum(others)])  # (2, C): also db and dw
         whole = local.clone()
         dist.all_reduce(whole)
-        whole /= ctx.size * (x.numel() // x.shape[1])
+        whole /= count
         scale = inverse if weight is None else inverse * weight
         dx = scale.view(shape) * (dy - whole[0].view(shape) - centred * whole[1].view(shape))
         dw = None if weight is None else local[1].to(weight.dtype)
@@ -275,11 +280,12 @@ def local_rank() -> int:
 
 
 @contextlib.contextmanager
-def join(device_type: str) -> Iterator[World]:
+def join(device_type: str, go_on: str = "go on with --resume") -> Iterator[World]:
     """The world that ``torchrun`` started this process in (or the caller's process group), or ``ALONE``.
 
     Args:
         device_type: "cuda" for NCCL; all else communicates through gloo.
+        go_on: what the user is told to do after contact was lost.
 
     Raises:
         DeloresError: the others cannot be reached, or contact with them was lost; in the latter case
@@ -302,7 +308,7 @@ def join(device_type: str) -> Iterator[World]:
             raise ReportedElsewhere("contact with the other processes was lost") from None
         raise DeloresError(
             f"contact with another of the {world.size} processes was lost: it failed, was killed (out of memory?) or "
-            "cannot be reached. The last saved state is kept: go on with --resume"
+            f"cannot be reached. The last saved state is kept: {go_on}"
         ) from None
     finally:
         if ours:
@@ -316,5 +322,6 @@ def _initialise(backend: str) -> None:
         first = str(error).split("\n", 1)[0]
         raise DeloresError(
             f"WORLD_SIZE is {os.environ.get('WORLD_SIZE')}, but the processes cannot find each other ({first}): "
-            "start them with torchrun --nproc-per-node N -m pretrain ..., or unset WORLD_SIZE"
+            "start them with torchrun --nproc-per-node N -m pretrain ... (or -m benchmarks finetune ...), or unset "
+            "WORLD_SIZE"
         ) from None

@@ -34,11 +34,10 @@ class GlobalBatchNorm(_BatchNorm):
             raise ValueError(f"expected at least 2 dimensions, got {x.ndim}")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, C, ...) floating, n rows of every process's equally many."""
+        """(n, C, ...) floating, this process's n >= 1 rows."""
         if not self.training:
             return super().forward(x)
-        y, mean, variance = self.world.batch_norm_with_statistics(x, self.weight, self.bias, self.eps)
-        count = self.world.size * (x.numel() // x.shape[1])
+        y, mean, variance, count = self.world.batch_norm_with_statistics(x, self.weight, self.bias, self.eps)
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
@@ -49,7 +48,10 @@ class GlobalBatchNorm(_BatchNorm):
 
 
 class GlobalDropout(nn.Dropout):
-    """``nn.Dropout`` with this process's rows of the mask that one process would draw for the whole batch."""
+    """``nn.Dropout`` with this process's rows of the mask that one process would draw for the whole batch.
+
+    (Where the processes have different numbers of rows, each draws as if all had its own.)
+    """
 
     def __init__(self, p: float, world: World) -> None:
         super().__init__(p)
@@ -76,13 +78,13 @@ def spread_out(method: Method, world: World, device: torch.device) -> Distribute
 
 
 def synchronise(module: nn.Module, world: World, device: torch.device) -> None:
-    """Replaces every BatchNorm and dropout below ``module``, in place; parameters and their names stay."""
+    """Replaces every BatchNorm and dropout below ``module``, in place; parameters, their names and modes stay."""
     for name, child in module.named_children():
         if isinstance(child, nn.Dropout):
-            setattr(module, name, GlobalDropout(child.p, world))
+            setattr(module, name, GlobalDropout(child.p, world).train(child.training))
         elif isinstance(child, _BatchNorm):
             on_cpu = device.type == "cpu"
             swapped = GlobalBatchNorm(child, world) if on_cpu else nn.SyncBatchNorm.convert_sync_batchnorm(child)
-            setattr(module, name, swapped)
+            setattr(module, name, swapped.train(child.training))
         else:
             synchronise(child, world, device)

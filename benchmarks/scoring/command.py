@@ -40,29 +40,70 @@ def finetune(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")] = False,
 ) -> None:
-    """Fine-tune a torch model end to end (the papers' transfer evaluation). A killed run goes on when run again."""
+    """Fine-tune a torch model end to end (the papers' transfer evaluation). A killed run goes on when run again.
+
+    On several devices: torchrun --nproc-per-node N -m benchmarks finetune ... with the same options.
+    """
+    import torch
+
     from benchmarks.scoring.finetune import finetune_task
     from benchmarks.scoring.models import load_model
-    from benchmarks.scoring.training import as_device
     from benchmarks.tasks.find import find_task_folders
     from benchmarks.terminal import console, model_spec, print_json, progress_bar
+    from pretrain.distributed import ReportedElsewhere, join
 
-    folders = find_task_folders(tasks_dir, task or ())
-    if not task:  # all there are: those that can be fine-tuned on
-        folders = [folder for folder in folders if folder.embedding_type == "scene"]
-    loaded = load_model(model_spec(module, model), device=str(as_device(device)))
     options: dict[str, Any] = {
         "lr": lr, "batch_size": batch_size, "max_epochs": epochs, "patience": patience,
         "crop_seconds": crop_seconds, "shots": shots, "amp": amp,
     }  # fmt: skip
     records = []
-    for folder in folders:
-        for number in range(seed, seed + seeds):
-            with progress_bar(quiet or as_json, f"{folder.name} finetune") as report:
-                record = finetune_task(loaded, folder, results_dir=results, seed=number, progress=report, **options)
-            records.append(record)
-            if not as_json:
-                scores = ", ".join(f"{metric} {value:.4f}" for metric, value in record.scores.items())
-                console(quiet).print(f"{record.model.label} on {folder.name}, finetune, seed {number}: {scores}")
-    if as_json:
+    kind = "cuda" if torch.cuda.is_available() and device != "cpu" else "cpu"
+    try:
+        with join(kind, "the same command again goes on from there") as world:
+            quiet = quiet or not world.leads
+            folders = world.share(lambda: find_task_folders(tasks_dir, task or ()))
+            if not task:  # all there are: those that can be fine-tuned on
+                folders = [folder for folder in folders if folder.embedding_type == "scene"]
+            loaded = world.share(lambda: load_model(model_spec(module, model), device=_own_device(device, world.size)))
+            for folder in folders:
+                for number in range(seed, seed + seeds):
+                    with progress_bar(quiet or as_json, f"{folder.name} finetune") as report:
+                        record = finetune_task(
+                            loaded, folder, results_dir=results, seed=number, progress=report, world=world, **options
+                        )
+                    records.append(record)
+                    if not as_json:
+                        scores = ", ".join(f"{metric} {value:.4f}" for metric, value in record.scores.items())
+                        console(quiet).print(
+                            f"{record.model.label} on {folder.name}, finetune, seed {number}: {scores}"
+                        )
+    except ReportedElsewhere:  # one process says why
+        raise typer.Exit(1) from None
+    if as_json and world.leads:
         print_json([record.model_dump() for record in records])
+
+
+def _own_device(device: str, processes: int) -> str:
+    """The device asked for; of several processes on a machine, each takes the GPU of its own number."""
+    import torch
+
+    from benchmarks.scoring.training import as_device
+    from hear_delores.errors import DeloresError
+    from pretrain.distributed import local_rank
+
+    found = as_device(device)
+    if processes == 1:
+        return str(found)
+    if found.type not in ("cpu", "cuda"):
+        raise DeloresError(
+            f"device: several processes run on cpu or cuda, not on {found.type}; start one, without torchrun"
+        )
+    if found.type == "cpu":
+        return "cpu"
+    if local_rank() >= torch.cuda.device_count():
+        raise DeloresError(
+            f"device: {torch.cuda.device_count()} GPUs for process {local_rank()} (from 0) of this machine: start one "
+            "process a GPU, or give --device cpu"
+        )
+    torch.cuda.set_device(local_rank())
+    return f"cuda:{local_rank()}"

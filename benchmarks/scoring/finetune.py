@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,7 @@ from benchmarks.scoring.training import (
 )
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError, did_you_mean
+from pretrain.distributed import ALONE, World, world_size
 
 __all__ = ["finetune_task"]
 
@@ -66,32 +67,38 @@ def finetune_task(
     seed: int = 42,
     progress: Progress | None = None,
     overwrite: bool = False,
+    world: World = ALONE,
     **options: Any,
 ) -> ResultRecord:
     """The record of ``model`` fine-tuned on each fold of ``task`` and tested once; one that exists is returned.
 
     Every fold begins from a model that is loaded anew: ``model`` itself, in memory and on disk, is left as it is.
     A run that was killed goes on after the last finished epoch, and ends with the same record but for times,
-    memory and date.
+    memory and date, also on another number of processes, to rounding.
 
     Args:
         progress: called as progress(epochs done, most epochs there can be, text).
         overwrite: train again although an identical record exists.
+        world: of :func:`pretrain.distributed.join`; the first of several processes writes, all return the record.
         options: those of :class:`~benchmarks.scoring.finetune_train.FinetuneOptions`; None leaves the default.
 
     Raises:
         DeloresError: an event task, a model without gradients, audio that cannot be used, an unknown option.
     """
     began = time.perf_counter()
-    settings = _options(seed, options)
-    _check(model, task)
-    draft = _draft(model, task, settings)
+    settings = world.share(lambda: _options(seed, options))
+    world.share(lambda: _check(model, task, world))
+    draft = world.share(lambda: _draft(model, task, settings))
+    if len(set(world.collect(draft.fingerprint))) > 1:
+        message = "the processes see different models, tasks or options: give all of them the same"
+        world.agree(DeloresError(message))
     folder = record_folder(results_dir, draft)
-    if not overwrite and (existing := identical_record(folder, draft.fingerprint)) is not None:
+    existing = world.from_leader(lambda: None if overwrite else identical_record(folder, draft.fingerprint))
+    if existing is not None:
         return existing
-    _fresh(model)  # whether it loads alike again, before anything is written
-    work = WorkFolder(folder / "work", draft.fingerprint)
-    run, predictions = _run(model, task, settings, work, folder / "work", progress)
+    world.share(lambda: _fresh(model))  # whether it loads alike again, before anything is written
+    work = world.share(lambda: WorkFolder(folder / "work" if world.leads else None, draft.fingerprint))
+    run, predictions = _run(model, task, settings, work, folder / "work", progress, world)
     scores, deviation = aggregate([fold.scores for fold in run.folds])
     record = draft.model_copy(
         update={
@@ -106,9 +113,13 @@ def finetune_task(
             "peak_memory_bytes": peak_memory_bytes(),
         }
     )
-    save_record(record, results_dir, predictions, official_scores(record, run.score_mode, task.path))
-    work.remove()
-    return record
+
+    def write() -> ResultRecord:
+        save_record(record, results_dir, predictions, official_scores(record, run.score_mode, task.path))
+        work.remove()
+        return record
+
+    return world.from_leader(write)
 
 
 def _options(seed: int, options: Mapping[str, Any]) -> FinetuneOptions:
@@ -119,7 +130,7 @@ def _options(seed: int, options: Mapping[str, Any]) -> FinetuneOptions:
     return FinetuneOptions(seed=seed, **{name: value for name, value in options.items() if value is not None})
 
 
-def _check(model: LoadedModel, task: TaskFolder) -> None:
+def _check(model: LoadedModel, task: TaskFolder, world: World) -> None:
     if task.embedding_type != "scene":
         raise DeloresError(
             f"protocol finetune is for clips, and {task.folder_name} is an event task: use hear or linear"
@@ -127,8 +138,8 @@ def _check(model: LoadedModel, task: TaskFolder) -> None:
     if model.kind != "torch":
         raise DeloresError(f"model {model.spec.label}: only torch models can be fine-tuned, this is a {model.kind} one")
     find_metrics(task.metadata["evaluation"], "scene")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise DeloresError("delores finetune is one process; start it without torchrun (WORLD_SIZE is above 1)")
+    if world.size != world_size():
+        raise DeloresError(f"finetune_task: {world_size()} processes were started; give it the world that they join")
 
 
 def _fresh(model: LoadedModel) -> LoadedModel:
@@ -150,18 +161,17 @@ def _run(
     work: WorkFolder,
     work_path: Path,
     progress: Progress | None,
+    world: World,
 ) -> tuple[ProtocolRun, dict[str, FoldPredictions]]:
     metrics = find_metrics(task.metadata["evaluation"], "scene")
     splits = task.data_splits()
     tested, predictions, short = [], {}, {}
     for number, names in enumerate(splits):
         key = f"fold-{number:02d}"
-        train, valid, test = (Clips(task, names[role], model.sample_rate) for role in ("train", "valid", "test"))
+        train, valid, test = world.share(partial(_clips, model, task, names, options, number))
         if options.shots is not None:
-            several = task.prediction_type == "multilabel"
-            train = train.subset(draw_shots(train.targets, options.shots, options.seed, number, multilabel=several))
             short[number] = shortfall(train.targets, options.shots)
-        head = work.load(key)
+        head = world.from_leader(partial(work.load, key))
         if head is None:
             validator = SceneEvaluator(metrics, valid.targets)
             state_file = work_path / f"{key}.state.pt"
@@ -173,9 +183,10 @@ def _run(
                 if progress is not None:
                     progress(before + epochs, len(splits) * options.max_epochs, text)
 
-            head = train_fold(_fresh(model), fold, options, report)
-            work.save(head)
-            state_file.unlink(missing_ok=True)
+            head = train_fold(world.share(lambda: _fresh(model)), fold, options, report, world)
+            world.share(partial(work.save, head))
+            if world.leads:
+                state_file.unlink(missing_ok=True)
         tester = SceneEvaluator(metrics, test.targets)
         tested.append(_tested(head, names, len(train), test, tester, task.prediction_type))
         [name] = names["test"]
@@ -188,6 +199,17 @@ def _run(
         notes.append(f"validation: the primary score was NaN in {by_loss} folds, their epoch has the least loss")
     mode: Literal["max", "min"] = "max" if metrics[0].maximise else "min"
     return ProtocolRun(tested, [], notes, mode), predictions
+
+
+def _clips(
+    model: LoadedModel, task: TaskFolder, names: Mapping[str, list[str]], options: FinetuneOptions, number: int
+) -> list[Clips]:
+    """The training clips of fold ``number``, as many as are asked for, its validation and its test clips."""
+    train, valid, test = (Clips(task, names[role], model.sample_rate) for role in ("train", "valid", "test"))
+    if options.shots is not None:
+        several = task.prediction_type == "multilabel"
+        train = train.subset(draw_shots(train.targets, options.shots, options.seed, number, multilabel=several))
+    return [train, valid, test]
 
 
 def _tested(

@@ -15,6 +15,8 @@ import torch
 from benchmarks.scoring.audio import read_audio
 from benchmarks.scoring.embed_split import row_order
 from benchmarks.tasks.folder import TaskFolder
+from hear_delores.errors import DeloresError
+from pretrain.distributed import ALONE, World
 
 __all__ = ["Clips", "crop", "training_batches", "whole_batches"]
 
@@ -100,19 +102,29 @@ def crop(audio: np.ndarray, n_samples: int, position: float) -> np.ndarray:
 
 
 def training_batches(
-    clips: Clips, order: torch.Tensor, positions: torch.Tensor, batch_size: int, n_samples: int
+    clips: Clips, order: torch.Tensor, positions: torch.Tensor, batch_size: int, n_samples: int, world: World = ALONE
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Crops (b, n_samples) and targets (b, n_labels), float32 on the CPU, made ahead by threads.
 
     The clips come in ``order`` (n,) and are cropped at ``positions`` (n,) float64 in [0, 1); a last batch of one
-    clip, which BatchNorm may not train on, joins the batch before.
+    clip, which BatchNorm may not train on, joins the batch before, as one of fewer clips than processes does. Of
+    several processes each gets its consecutive rows of every batch, whose numbers differ by one at most.
+
+    Raises:
+        DeloresError: a batch has fewer clips than there are processes.
     """
     starts = list(range(0, len(order), batch_size))
-    if len(starts) > 1 and len(order) - starts[-1] == 1:
+    if len(starts) > 1 and len(order) - starts[-1] < max(2, world.size):
         starts.pop()
+    if min(batch_size, len(order)) < world.size:
+        raise DeloresError(
+            f"protocol finetune: batches of {min(batch_size, len(order))} clips cannot be shared among {world.size} "
+            "processes: set a larger batch_size, or start fewer processes"
+        )
     bounds = deque(zip(starts, [*starts[1:], len(order)], strict=True))
 
     def batch(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        start, stop = (start + (stop - start) * rank // world.size for rank in (world.rank, world.rank + 1))
         rows = order[start:stop].tolist()
         places = positions[start:stop].tolist()
         audio = np.stack([crop(clips.audio(row), n_samples, place) for row, place in zip(rows, places, strict=True)])
@@ -130,8 +142,8 @@ def training_batches(
                 future.cancel()
 
 
-def whole_batches(clips: Clips, least_samples: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Rows and their whole audio (b, n_samples), clips of one length together, each row once.
+def whole_batches(clips: Clips, least_samples: int, world: World = ALONE) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Rows and their whole audio (b, n_samples), clips of one length together, each row once (by one process).
 
     A clip shorter than ``least_samples`` is followed by silence to that length, as crops in training are.
     """
@@ -144,7 +156,7 @@ def whole_batches(clips: Clips, least_samples: int) -> Iterator[tuple[list[int],
             last.append(row)
         else:
             groups.append([row])
-    for group in groups:
+    for group in groups[world.rank :: world.size]:
         found: dict[int, list[tuple[int, np.ndarray]]] = {}
         for row in group:  # a header may be off by a few samples
             audio = clips.audio(row)

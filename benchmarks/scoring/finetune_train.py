@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from benchmarks.scoring.evaluation import SceneEvaluator
@@ -26,7 +28,9 @@ from benchmarks.scoring.training import (
     snapshot,
 )
 from hear_delores.errors import DeloresError
+from pretrain.distributed import ALONE, World
 from pretrain.state import load_state, save_state
+from pretrain.synchronised import synchronise
 
 __all__ = ["FineTuned", "FinetuneFold", "FinetuneOptions", "train_fold"]
 
@@ -78,14 +82,16 @@ class FineTuned(nn.Module):
         DeloresError: no parameter can be trained, or gradients do not reach one.
     """
 
-    def __init__(self, loaded: LoadedModel, n_labels: int) -> None:
+    def __init__(self, loaded: LoadedModel, n_labels: int, world: World = ALONE) -> None:
         super().__init__()
         if loaded.kind != "torch":
             raise DeloresError(f"model {loaded.spec.label}: only torch models can be fine-tuned, it is {loaded.kind}")
-        self.loaded = loaded
+        self.loaded, self.world = loaded, world
         self.encoder: nn.Module = loaded.model
         self.classifier = nn.Linear(loaded.scene_embedding_size, n_labels).to(loaded.device)
         self._check_gradients()
+        if world.size > 1:
+            synchronise(self, world, torch.device(loaded.device))
 
     def forward(self, audio: Tensor) -> Tensor:
         """Logits (n_sounds, n_labels)."""
@@ -93,12 +99,22 @@ class FineTuned(nn.Module):
 
     @torch.no_grad()
     def logits(self, clips: Clips, least_samples: int) -> Tensor:
-        """Logits (n, n_labels) float32 on the CPU of whole clips: ``get_scene_embeddings`` and the linear layer."""
+        """Logits (n, n_labels) float32 on the CPU of whole clips: ``get_scene_embeddings`` and the linear layer.
+
+        Several processes share the clips, and all of them have all logits.
+        """
         self.eval()
         found = torch.empty(len(clips), self.classifier.out_features)
-        for rows, audio in whole_batches(clips, least_samples):
+        for batches in self.world.collect(self.world.share(lambda: self._own_logits(clips, least_samples))):
+            for rows, logits in batches:
+                found[rows] = logits
+        return found
+
+    def _own_logits(self, clips: Clips, least_samples: int) -> list[tuple[list[int], Tensor]]:
+        found = []
+        for rows, audio in whole_batches(clips, least_samples, self.world):
             embeddings = torch.from_numpy(self.loaded.scene(audio)).to(self.loaded.device)
-            found[rows] = self.classifier(embeddings).float().cpu()
+            found.append((rows, self.classifier(embeddings).float().cpu()))
         return found
 
     def trained(self) -> list[nn.Parameter]:
@@ -147,11 +163,15 @@ class FinetuneFold:
     state_file: Path
 
 
-def train_fold(loaded: LoadedModel, fold: FinetuneFold, options: FinetuneOptions, report: Report) -> TrainedHead:
+def train_fold(
+    loaded: LoadedModel, fold: FinetuneFold, options: FinetuneOptions, report: Report, world: World = ALONE
+) -> TrainedHead:
     """Trains ``loaded`` (its weights change) and tests the best validation epoch once.
 
     The state is saved after every epoch; each epoch draws its random numbers from (seed, fold, epoch), so that a
     training that was killed and begun again ends in the same bits (on one CPU; on CUDA as far as its kernels do).
+    Several processes take the steps of one, to rounding: each computes its rows of every batch, BatchNorm normalises
+    by all rows, and the gradients are summed.
 
     Returns:
         a head whose ``state`` is {"logits": (n_test, n_labels) float32}.
@@ -159,7 +179,9 @@ def train_fold(loaded: LoadedModel, fold: FinetuneFold, options: FinetuneOptions
     device = torch.device(loaded.device)
     with torch.random.fork_rng(cuda_devices(device)), _exact_cudnn():
         torch.manual_seed(derive_seed(options.seed, fold.number))
-        training = _Training(FineTuned(loaded, fold.train.targets.shape[1]), fold, options)
+        state = world.from_leader(lambda: load_state(fold.state_file) if fold.state_file.exists() else None)
+        model = world.share(lambda: FineTuned(loaded, fold.train.targets.shape[1], world))
+        training = world.share(lambda: _Training(model, fold, options, state))
         while not training.finished:
             torch.manual_seed(derive_seed(options.seed, fold.number, training.epoch + 1))
             training.advance()
@@ -170,8 +192,10 @@ def train_fold(loaded: LoadedModel, fold: FinetuneFold, options: FinetuneOptions
 class _Training:
     """Everything that changes from epoch to epoch, and how it is kept."""
 
-    def __init__(self, model: FineTuned, fold: FinetuneFold, options: FinetuneOptions) -> None:
-        self.model, self.fold, self.options = model, fold, options
+    def __init__(
+        self, model: FineTuned, fold: FinetuneFold, options: FinetuneOptions, state: dict[str, Any] | None
+    ) -> None:
+        self.model, self.fold, self.options, self.world = model, fold, options, model.world
         self.device = torch.device(model.loaded.device)
         rate = fold.train.sample_rate
         seconds = options.crop_seconds or float(fold.train.lengths().mean()) / rate
@@ -187,8 +211,8 @@ class _Training:
         self.kept: dict[str, dict[str, Tensor]] = {}
         self.trace: list[tuple[int, float]] = []
         self.epoch, self.seconds = 0, 0.0
-        if fold.state_file.exists():
-            self._restore()
+        if state is not None:
+            self._restore(state)
 
     @property
     def finished(self) -> bool:
@@ -200,7 +224,8 @@ class _Training:
         began = time.perf_counter()
         self._train_epoch()
         logits = self.model.logits(self.fold.valid, self.n_samples)
-        score, _ = self.fold.validator.select(activate(logits, self.fold.prediction_type))
+        probabilities = activate(logits, self.fold.prediction_type)
+        score, _ = self.world.from_leader(lambda: self.fold.validator.select(probabilities))
         loss = float(logit_loss(logits, torch.from_numpy(self.fold.valid.targets), self.fold.prediction_type))
         self.trace.append((self.epoch, score))
         for name, value in (("score", score), ("loss", loss)):
@@ -210,7 +235,7 @@ class _Training:
             self.kept.pop("loss", None)  # a score was found: the loss will not be needed
         self.epoch += 1
         self.seconds += time.perf_counter() - began
-        self._save()
+        self.world.share(self._save)
 
     def test(self) -> TrainedHead:
         """The one test, with the weights of the best epoch."""
@@ -239,25 +264,32 @@ class _Training:
         order = torch.randperm(len(train))
         positions = torch.rand(len(train), dtype=torch.float64)
         self.model.train()
-        batches = training_batches(train, order, positions, self.options.batch_size, self.n_samples)
+        batches = training_batches(train, order, positions, self.options.batch_size, self.n_samples, self.world)
         with contextlib.closing(batches):  # type: ignore[type-var]
-            for audio, targets in batches:
+            while (batch := self.world.share(lambda: next(batches, None))) is not None:
+                audio, targets = batch
                 self._step(audio.to(self.device), targets.to(self.device))
 
     def _step(self, audio: Tensor, targets: Tensor) -> None:
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.options.amp):
             logits = self.model(audio)
-        loss = logit_loss(logits.float(), targets, self.fold.prediction_type)
-        if not math.isfinite(loss.item()):
-            raise DeloresError(
-                f"the loss of {self.fold.key} is {loss.item()} in epoch {self.epoch}: lower lr (now {self.options.lr})"
-            )
+        # The processes' terms add up to the mean over the whole batch, however many rows each of them has.
+        share = len(targets) / sum(self.world.everybody(len(targets)))
+        loss = share * logit_loss(logits.float(), targets, self.fold.prediction_type)
+        whole = self.world.total(loss.detach()).item()
+        if not math.isfinite(whole):
+            message = f"the loss of {self.fold.key} is {whole} in epoch {self.epoch}: lower lr (now {self.options.lr})"
+            self.world.agree(DeloresError(message))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        if self.world.size > 1:
+            _sum_gradients(self.model.trained())
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
     def _save(self) -> None:
+        if not self.world.leads:
+            return
         state = {
             "epoch": self.epoch,
             "seconds": self.seconds,
@@ -270,8 +302,7 @@ class _Training:
         }
         save_state(self.fold.state_file, state)
 
-    def _restore(self) -> None:
-        state = load_state(self.fold.state_file)
+    def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -279,6 +310,21 @@ class _Training:
             vars(tracker).update(state["trackers"][name])
         self.kept, self.epoch, self.seconds = state["kept"], state["epoch"], state["seconds"]
         self.trace = [(epoch, score) for epoch, score in state["trace"]]
+
+
+def _sum_gradients(parameters: list[nn.Parameter]) -> None:
+    """Sums the gradients over the processes; a parameter that none of them used keeps None.
+
+    In place of DistributedDataParallel, which gathers gradients only for calls of a module, and the embeddings of a
+    HEAR model come from a function beside it.
+    """
+    used = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([used, *(grad.flatten() for grad in grads)])
+    dist.all_reduce(flat)
+    by_parameter = flat[len(parameters) :].split([p.numel() for p in parameters])
+    for parameter, is_used, total in zip(parameters, flat[: len(parameters)].tolist(), by_parameter, strict=True):
+        parameter.grad = total.view_as(parameter).to(parameter.dtype) if is_used else None
 
 
 def _amp_dtype(device: torch.device) -> torch.dtype:

@@ -412,7 +412,7 @@ def test_bad_input(task, model, tmp_path, monkeypatch):
         with pytest.raises(DeloresError, match="expected"):
             FinetuneOptions(**options)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(DeloresError, match="start it without torchrun"):
+    with pytest.raises(DeloresError, match="2 processes were started; give it the world that they join"):
         finetune_task(model, task, results_dir=tmp_path / "r", **QUICK)
     monkeypatch.delenv("WORLD_SIZE")
     with pytest.raises(DeloresError, match=r"the loss of fold-00 is .* in epoch \d+: lower lr"):
