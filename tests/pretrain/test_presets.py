@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from hear_delores.checkpoint import read_header
 from hear_delores.encoder import EncoderConfig
 from hear_delores.frontend import FrontendConfig
-from pretrain.config import config_to_dict, list_presets, load_config
+from hear_delores.shipped import shipped_weights
+from pretrain.config import config_to_dict, differences, list_presets, load_config
 
 # What all share: the row of the reference, and the values it states.
 INPUT_AND_ENCODER = {
@@ -146,3 +148,17 @@ def test_the_small_presets_are_there_and_keep_method_input_and_views() -> None:
         small = load_config(f"delores-{name}-small")
         assert small.method == f"delores-{name}"
         assert (small.frontend, small.segment_s) == (FrontendConfig(), 0.95)
+
+
+def test_the_shipped_weights_are_of_the_shipped_presets() -> None:
+    """What decides a result is the preset's; threads, and how often was logged and saved, need not be."""
+    default, files = shipped_weights()
+    assert default in files
+    assert {read_header(path)["method"] for path in files.values()} == {"delores-s", "delores-m"}
+    for path in files.values():
+        header = read_header(path)
+        preset = load_config(f"{header['method']}-shipped")
+        assert {key.split(".")[0] for key in differences(header["config"], preset)} <= OURS
+        assert header["scene"] == list(preset.scene)
+        assert header["step"] == preset.steps
+    assert sum(path.stat().st_size for path in files.values()) <= 24_000_000
