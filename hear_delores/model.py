@@ -58,6 +58,9 @@ class HearModel(nn.Module):
         DeloresError: the parts do not fit each other, or a value is out of range.
     """
 
+    scene: tuple[str, ...]
+    timestamp: tuple[str, ...]
+
     def __init__(
         self,
         encoder: AudioNTT,
