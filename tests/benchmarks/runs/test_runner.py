@@ -52,6 +52,7 @@ def test_a_run_that_is_ended_leaves_no_process_and_goes_on_where_it_was(
     command = subprocess.Popen(
         [sys.executable, "-m", "benchmarks", *words], env={**os.environ, "PYTHONPATH": paths}, cwd=here,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what a shell starts with & ignores it
     )  # fmt: skip
     log = here / "sleeps_once.log"
     try:
