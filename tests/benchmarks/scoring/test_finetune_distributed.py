@@ -165,7 +165,7 @@ def test_a_model_of_others_begun_on_one_process_and_ended_on_two_equals_one(task
     found = run_pair(tmp_path, [*words("beside", task, tmp_path / "two"), *WORDS])
     assert [code for code, _, _ in found] == [0, 0], found
     assert ["finetune, seed 42" in out for _, out, _ in found] == [True, False]
-    pair = [torch.load(tmp_path / f"kept.{rank}") for rank in (0, 1)]
+    pair = [torch.load(tmp_path / f"kept.{rank}", weights_only=True) for rank in (0, 1)]
     assert all(torch.equal(value, pair[1][1][name]) for name, value in pair[0][1].items())
     assert_near(pair[0], kept)
     assert torch.equal(pair[0][1]["encoder.unused"], torch.ones(2))
