@@ -1,6 +1,7 @@
 """Checkpoints: encoder weights as safetensors, everything else as JSON in the file's header.
 
-A file holds the encoder's tensors ("encoder.*") and one metadata entry, "hear_delores", with the JSON of:
+A file holds the encoder's tensors ("encoder.*"), the maps of decorrelated parts ("decorrelation.<part>.centre" and
+".matrix"), if it has any, and one metadata entry, "hear_delores", with the JSON of:
 format_version, method, encoder {...}, frontend {...}, normalization {mean, std}, scene [...], timestamp [...] (left
 out when it is ["frames"]), config {...}, data {...}, step, metrics {...}. Nothing is ever unpickled from it.
 """
@@ -20,12 +21,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hear_delores.decorrelation import Decorrelation, check_decorrelation
 from hear_delores.encoder import AudioNTT, EncoderConfig
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import atomic_path
 from hear_delores.foreign import read_foreign
 from hear_delores.frontend import FrontendConfig
 from hear_delores.model import HearModel
+from hear_delores.pooling import SCENE_PARTS, part_width
 
 __all__ = ["FORMAT_VERSION", "INFO", "load_checkpoint", "read_header", "save_checkpoint", "weights_hash"]
 
@@ -34,6 +37,7 @@ METADATA_KEY = "hear_delores"
 INFO: dict[str, Any] = {"method": "", "config": {}, "data": {}, "step": 0, "metrics": {}}
 """What ``HearModel.info`` carries into a checkpoint, with the values that stand for "not known"."""
 DEFAULT_TIMESTAMP = ("frames",)
+ENCODER, DECORRELATION = "encoder.", "decorrelation."
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -53,7 +57,7 @@ def save_checkpoint(path: str | os.PathLike[str], model: HearModel, *, dtype: to
     if dtype not in DTYPES:
         raise DeloresError(f"Expected `dtype` to be one of {DTYPES}, but got {dtype}.")
     header = json.dumps(_header(model), sort_keys=True)
-    tensors = {f"encoder.{name}": value for name, value in _encoder_state(model.encoder).items()}
+    tensors = _state(model)
     tensors = {name: value.to(dtype) if value.ndim > 1 else value for name, value in tensors.items()}
     _check_finite(tensors, f"Cannot save {path}")
     try:
@@ -100,14 +104,14 @@ def load_checkpoint(
         encoder_config = EncoderConfig.from_dict(header["encoder"])
     except DeloresError as error:
         raise DeloresError(f"{path}: {error}") from None
-    prefix = "encoder."
-    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    if len(state) != len(tensors):
-        extra = sorted(name for name in tensors if not name.startswith(prefix))
+    state = {name.removeprefix(ENCODER): value for name, value in tensors.items() if name.startswith(ENCODER)}
+    maps = {name: value for name, value in tensors.items() if name.startswith(DECORRELATION)}
+    if len(state) + len(maps) != len(tensors):
+        extra = sorted(name for name in tensors if not name.startswith((ENCODER, DECORRELATION)))
         raise DeloresError(
             f"{path}: expected encoder tensors only, but got {_some(extra)}: it is of another architecture."
         )
-    return _assemble(path, encoder_config, state, header)
+    return _assemble(path, encoder_config, state, header, _read_maps(path, encoder_config, maps))
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -129,11 +133,13 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 def weights_hash(model: HearModel) -> str:
     """SHA-256 of everything that determines the embeddings, as 64 hexadecimal digits.
 
-    Over the encoder's float32 tensors (sorted by name; name, dtype, shape and little-endian bytes) and the
-    encoder's, the front-end's, the normalisation's and the scene's settings.
+    Over the float32 tensors of the encoder and of decorrelated parts (sorted by name, the encoder's first; name,
+    dtype, shape and little-endian bytes) and the encoder's, the front-end's, the normalisation's and the scene's
+    settings.
     """
     digest = hashlib.sha256()
-    for name, value in sorted(_encoder_state(model.encoder).items()):
+    maps = {name: value for name, value in _state(model).items() if name.startswith(DECORRELATION)}
+    for name, value in [*sorted(_encoder_state(model.encoder).items()), *sorted(maps.items())]:
         digest.update(f"{name} float32 {tuple(value.shape)}\n".encode())
         digest.update(np.ascontiguousarray(value.numpy(), dtype="<f4").tobytes())
     digest.update(json.dumps(_settings(model), sort_keys=True).encode())
@@ -174,6 +180,28 @@ def _encoder_state(encoder: AudioNTT) -> dict[str, Tensor]:
     return {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in kept.items()}
 
 
+def _state(model: HearModel) -> dict[str, Tensor]:
+    """Every tensor of the model under its name in a file, float32, contiguous, on the CPU."""
+    encoder = {ENCODER + name: value for name, value in _encoder_state(model.encoder).items()}
+    maps = model.decorrelation.state_dict().items()
+    return {**encoder, **{DECORRELATION + name: value.detach().to("cpu", torch.float32) for name, value in maps}}
+
+
+def _read_maps(path: Path, config: EncoderConfig, tensors: dict[str, Tensor]) -> dict[str, Decorrelation]:
+    """The maps of decorrelated parts, by the part's plain name."""
+    grouped: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        part, _, which = name.removeprefix(DECORRELATION).partition(".")
+        if part not in SCENE_PARTS or which not in ("centre", "matrix"):
+            raise DeloresError(f"{path}: did not expect {name}: it is of another version, or damaged.")
+        grouped.setdefault(part, {})[which] = value
+    _check_finite(tensors, f"Cannot use {path}")
+    try:
+        return {part: check_decorrelation(part, own, part_width(part, config)) for part, own in grouped.items()}
+    except DeloresError as error:
+        raise DeloresError(f"{path}: {error}: the file is damaged, copy it again.") from None
+
+
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a safetensors file of ours; the tensors are copies, not views of the file."""
     header = read_header(path)
@@ -211,7 +239,13 @@ def _parse_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     return header
 
 
-def _assemble(path: Path, config: EncoderConfig, state: dict[str, Tensor], header: Mapping[str, Any]) -> HearModel:
+def _assemble(
+    path: Path,
+    config: EncoderConfig,
+    state: dict[str, Tensor],
+    header: Mapping[str, Any],
+    decorrelation: Mapping[str, Decorrelation] | None = None,
+) -> HearModel:
     """The model of checked tensors and settings. Built on the meta device: no random weights are drawn."""
     with torch.device("meta"):
         encoder = AudioNTT(config)
@@ -233,6 +267,7 @@ def _assemble(path: Path, config: EncoderConfig, state: dict[str, Tensor], heade
             header["scene"],
             {key: header.get(key, value) for key, value in INFO.items()},
             timestamp=header.get("timestamp", DEFAULT_TIMESTAMP),
+            decorrelation=decorrelation,
         )
     except DeloresError as error:
         raise DeloresError(f"{path}: {error}") from None

@@ -15,14 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hear_delores import settings
+from hear_delores.decorrelation import Decorrelation
 from hear_delores.encoder import POOL, AudioNTT
 from hear_delores.errors import DeloresError
 from hear_delores.frontend import FrontendConfig, LogMel
 from hear_delores.pooling import (
+    DECORRELATED,
     SOURCES,
     RunningStatistics,
     check_scene,
     check_timestamp,
+    part_width,
+    plain_part,
     scene_size,
     scene_source,
     timestamp_size,
@@ -48,6 +52,7 @@ class HearModel(nn.Module):
         scene: parts of the scene embedding, concatenated in this order; see ``pooling.SCENE_PARTS``.
         timestamp: parts of the timestamp embeddings, likewise; see ``pooling.TIMESTAMP_PARTS``.
         info: provenance kept in checkpoints: method, config, data, step, metrics.
+        decorrelation: the linear maps of the parts "<name>_decorrelated" that ``scene`` may name, by <name>.
         chunk_frames: mel frames in one pass of the encoder, all clips of the pass together; bounds the memory
             (about 100 kB per frame). None: 2048 on the CPU, 32768 elsewhere.
 
@@ -71,6 +76,7 @@ class HearModel(nn.Module):
         info: Mapping[str, Any] | None = None,
         *,
         timestamp: Sequence[str] = ("frames",),
+        decorrelation: Mapping[str, Decorrelation] | None = None,
         chunk_frames: int | None = None,
     ) -> None:
         super().__init__()
@@ -88,6 +94,7 @@ class HearModel(nn.Module):
         self.mean = float(mean)
         self.std = float(std)
         self.info: dict[str, Any] = dict(info or {})
+        self.decorrelation = nn.ModuleDict(dict(decorrelation or {}))
         self.chunk_frames = chunk_frames
         self.sample_rate: int = frontend_config.sample_rate
         self.set_parts(scene, timestamp)
@@ -96,9 +103,16 @@ class HearModel(nn.Module):
         """Makes the embeddings of other parts, named in order; None leaves what is.
 
         Raises:
-            DeloresError: no part, or an unknown one; the model is left as it was.
+            DeloresError: no part, an unknown one, or a decorrelated one that the model has no map for; the model
+                is left as it was.
         """
         chosen_scene = self.scene if scene is None else check_scene(scene)
+        for part in chosen_scene:
+            if part.endswith(DECORRELATED) and plain_part(part) not in self.decorrelation:
+                known = ", ".join(name + DECORRELATED for name in self.decorrelation) or "none"
+                raise DeloresError(
+                    f"These weights hold no map for {part} (they have: {known}): use {plain_part(part)}."
+                )
         chosen_timestamp = self.timestamp if timestamp is None else check_timestamp(timestamp)
         self.scene, self.timestamp = chosen_scene, chosen_timestamp
         self.scene_embedding_size: int = scene_size(chosen_scene, self.encoder.config)
@@ -126,14 +140,12 @@ class HearModel(nn.Module):
         check_audio(audio)
         n_frames = -(-_mel_frames(audio, self.frontend.config) // POOL)
         output = audio.new_empty((len(audio), self.scene_embedding_size), dtype=torch.float32, device=self._device)
-        sources = {scene_source(part) for part in self.scene}
         with self._float32():
             for clips in self._groups(len(audio), n_frames, POOL):
-                statistics = {source: RunningStatistics() for source in sources}
+                statistics = self._statistics(n_frames)
                 for first, stop in self._spans(n_frames, POOL):
                     self._accumulate(statistics, audio[clips], first, stop, n_frames)
-                parts = [statistics[scene_source(part)].part(part) for part in self.scene]
-                output[clips] = torch.cat(parts, dim=1)
+                output[clips] = self._scene(statistics)
         return output
 
     def differentiable_scene(self, audio: Tensor) -> Tensor:
@@ -155,12 +167,22 @@ class HearModel(nn.Module):
         with torch.no_grad(), self._float32():
             mel = self._features(audio, 0, POOL * -(-n_mel // POOL), 0)
             mel[..., n_mel:] = 0
-        maps = self.encoder.maps(mel)
-        statistics = {source: RunningStatistics() for source in {scene_source(part) for part in self.scene}}
-        for source, running in statistics.items():
-            layer = SOURCES.index(source)
-            running.update(self.encoder.head(maps[-1]) if layer == 0 else _columns(maps[layer - 1]))
-        return torch.cat([statistics[scene_source(part)].part(part) for part in self.scene], dim=1)
+        return self._scene(self._whole_statistics(mel))
+
+    @torch.no_grad()
+    def scene_part(self, part: str, mel: Tensor) -> Tensor:
+        """One part of the scene embedding, not decorrelated, of log-mel spectrograms: what its map is learnt from.
+
+        Args:
+            part: a name out of ``pooling.SCENE_PARTS``.
+            mel: (B, 1, n_mels, T) float32, normalised, T a multiple of 8 or the rest is not seen.
+
+        Returns:
+            (B, k, D) float32; k is 3 for a part of thirds, else 1.
+        """
+        with self._float32():
+            statistics = self._whole_statistics(mel, frozen=True, parts=(part,))
+        return statistics[scene_source(part)].part(part).unflatten(1, (-1, part_width(part, self.encoder.config)))
 
     @torch.no_grad()
     def timestamp_embeddings(self, audio: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,6 +225,34 @@ class HearModel(nn.Module):
         """A part of the timestamp embeddings (B, T, D) of the last block's output."""
         return (self.encoder.head(last_map, frozen=True) if name == "frames" else _columns(last_map)).float()
 
+    def _statistics(self, n_frames: int, parts: Sequence[str] | None = None) -> dict[str, RunningStatistics]:
+        """Empty statistics of every source of the parts (of the scene's by default), of n_frames output frames."""
+        parts = self.scene if parts is None else parts
+        found: dict[str, RunningStatistics] = {}
+        for source in sorted({scene_source(part) for part in parts}):
+            own = [part for part in parts if scene_source(part) == source]
+            found[source] = RunningStatistics(own, n_frames * _columns_per_frame(source))
+        return found
+
+    def _whole_statistics(
+        self, mel: Tensor, *, frozen: bool = False, parts: Sequence[str] | None = None
+    ) -> dict[str, RunningStatistics]:
+        """The statistics of spectrograms (B, 1, n_mels, T) that go through the encoder at once."""
+        maps = self.encoder.maps(mel, frozen=frozen)
+        statistics = self._statistics(maps[-1].shape[-1], parts)
+        for source, running in statistics.items():
+            layer = SOURCES.index(source)
+            running.update(self.encoder.head(maps[-1], frozen=frozen) if layer == 0 else _columns(maps[layer - 1]))
+        return statistics
+
+    def _scene(self, statistics: Mapping[str, RunningStatistics]) -> Tensor:
+        """The scene embeddings (B, scene_embedding_size) of finished statistics."""
+        parts = []
+        for part in self.scene:
+            value = statistics[scene_source(part)].part(part)
+            parts.append(self.decorrelation[plain_part(part)](value) if part.endswith(DECORRELATED) else value)
+        return torch.cat(parts, dim=1)
+
     def _accumulate(
         self, statistics: dict[str, RunningStatistics], audio: Tensor, first: int, stop: int, n_frames: int
     ) -> None:
@@ -215,7 +265,7 @@ class HearModel(nn.Module):
         maps = self.encoder.maps(mel, frozen=True)
         for source, running in statistics.items():
             layer = SOURCES.index(source)  # 0 for frames, which are made of the last map
-            scale = 1 if layer == 0 else POOL >> layer  # columns of the map per output frame
+            scale = _columns_per_frame(source)
             kept = maps[layer - 1][..., scale * before : scale * (before + stop - first)]
             running.update(self.encoder.head(kept, frozen=True) if layer == 0 else _columns(kept))
 
@@ -273,6 +323,12 @@ def timestamps(n_samples: int, config: FrontendConfig) -> tuple[Tensor, int]:
     positions = torch.arange(count, dtype=torch.int64, device="cpu") * step + rest
     times = positions.to(torch.float64) * 1000.0 / (2 * config.sample_rate)
     return times.to(torch.float32), shift
+
+
+def _columns_per_frame(source: str) -> int:
+    """Columns of what a source is computed from per output frame of the encoder."""
+    layer = SOURCES.index(source)  # 0 for the output frames themselves
+    return 1 if layer == 0 else POOL >> layer
 
 
 def _columns(layer_map: Tensor) -> Tensor:

@@ -11,21 +11,27 @@ from hear_delores.encoder import EncoderConfig
 from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = [
+    "DECORRELATED",
     "SCENE_PARTS",
     "TIMESTAMP_PARTS",
     "RunningStatistics",
     "check_scene",
     "check_timestamp",
+    "part_width",
+    "plain_part",
     "scene_size",
     "scene_source",
     "timestamp_size",
 ]
 
-STATISTICS = ("mean", "max", "std")
+STATISTICS = ("mean", "max", "std", "thirds")
+THIRDS = 3
 SOURCES = ("frames", "layer1", "layer2", "layer3")
 SCENE_PARTS = ("pooled", *(f"{source}_{statistic}" for source in SOURCES for statistic in STATISTICS))
-"""Names of the parts of a scene embedding. "pooled" is the papers': maximum + mean of the frames."""
-
+"""Names of the parts of a scene embedding. "pooled" is the papers': maximum + mean of the frames. "thirds" are the
+means over the first, the second and the last third of the clip. With "_decorrelated" behind it, each is the part
+after the linear map that the checkpoint holds for it, see ``decorrelation``."""
+DECORRELATED = "_decorrelated"
 
 TIMESTAMP_PARTS = ("frames", "layer3")
 """Names of the parts of a timestamp embedding: those that come at the same times. "frames" is the papers'."""
@@ -37,7 +43,7 @@ def check_scene(scene: Sequence[str]) -> tuple[str, ...]:
     Raises:
         DeloresError: it is empty, or names an unknown part.
     """
-    return _check("scene", scene, SCENE_PARTS)
+    return _check("scene", scene, (*SCENE_PARTS, *(part + DECORRELATED for part in SCENE_PARTS)))
 
 
 def check_timestamp(timestamp: Sequence[str]) -> tuple[str, ...]:
@@ -56,15 +62,25 @@ def _check(name: str, parts: Sequence[str], known: Sequence[str]) -> tuple[str, 
     return tuple(parts)
 
 
+def plain_part(part: str) -> str:
+    """The name of a scene part without its "_decorrelated"."""
+    return part.removesuffix(DECORRELATED)
+
+
 def scene_source(part: str) -> str:
     """What a part is computed from: "frames", "layer1", "layer2" or "layer3"."""
-    return "frames" if part == "pooled" else part.partition("_")[0]
+    plain = plain_part(part)
+    return "frames" if plain == "pooled" else plain.partition("_")[0]
+
+
+def part_width(part: str, config: EncoderConfig) -> int:
+    """The dimensions of what a part is computed from; the part itself has three times as many when of thirds."""
+    return _sizes(config)[scene_source(part)]
 
 
 def scene_size(scene: Sequence[str], config: EncoderConfig) -> int:
     """The number of dimensions of the scene embedding made of these parts."""
-    sizes = _sizes(config)
-    return sum(sizes[scene_source(part)] for part in scene)
+    return sum(part_width(part, config) * (THIRDS if _statistic(part) == "thirds" else 1) for part in scene)
 
 
 def timestamp_size(timestamp: Sequence[str], config: EncoderConfig) -> int:
@@ -77,25 +93,40 @@ def _sizes(config: EncoderConfig) -> dict[str, int]:
     return dict(zip(SOURCES, (config.embedding_size, *config.layer_sizes), strict=True))
 
 
+def _statistic(part: str) -> str:
+    plain = plain_part(part)
+    return "pooled" if plain == "pooled" else plain.rpartition("_")[2]
+
+
 class RunningStatistics:
-    """Maximum, mean and standard deviation over time of (B, T, D) values that arrive in pieces.
+    """Statistics over time of (B, T, D) values that arrive in pieces: maximum, mean, deviation, means of thirds.
 
     Pieces are merged by the pairwise update of Chan, Golub and LeVeque (1979), so that nothing is lost to
     cancellation in float32, however many pieces there are.
+
+    Args:
+        parts: the scene parts that will be read; what none of them needs is not computed.
+        total: frames of all pieces together, for the thirds: [0, total / 3), and so on, each at least one frame.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parts: Sequence[str], total: int) -> None:
         self.count = 0
         self._max: Tensor | None = None
         self._mean: Tensor | None = None
         self._squares: Tensor | None = None  # sum of squared deviations from the mean
+        self._thirds: list[Tensor] = []  # means, each the sum of the pieces' shares
+        starts = [third * total // THIRDS for third in range(THIRDS)]
+        self._bounds = [(a, max(a + 1, (k + 1) * total // THIRDS)) for k, a in enumerate(starts)]
+        self._wanted = {_statistic(part) for part in parts}
 
     def update(self, values: Tensor) -> None:
         """Adds a piece: (B, T, D), T >= 1, of any floating dtype (accumulated in float32)."""
         values = values.float()
         count = values.shape[1]
+        if "thirds" in self._wanted:
+            self._add_thirds(values)
         mean = values.mean(1)
-        squares = (values - mean[:, None]).square().sum(1)
+        squares = (values - mean[:, None]).square().sum(1) if "std" in self._wanted else torch.zeros_like(mean)
         maximum = values.amax(1)
         if self._max is None or self._mean is None or self._squares is None:
             self.count, self._max, self._mean, self._squares = count, maximum, mean, squares
@@ -107,13 +138,25 @@ class RunningStatistics:
         self._squares = self._squares + squares + delta.square() * (self.count * (count / total))
         self.count = total
 
+    def _add_thirds(self, values: Tensor) -> None:
+        shares = []
+        for start, stop in self._bounds:
+            inside = values[:, max(0, start - self.count) : max(0, stop - self.count)]
+            shares.append(inside.sum(1) / (stop - start))
+        self._thirds = [a + b for a, b in zip(self._thirds, shares, strict=True)] if self._thirds else shares
+
     def part(self, name: str) -> Tensor:
-        """The (B, D) float32 statistic of a scene part; the standard deviation divides by the count."""
+        """The float32 statistic of a scene part, not decorrelated: (B, D), of thirds (B, 3 D).
+
+        The standard deviation divides by the count.
+        """
         if self._max is None or self._mean is None or self._squares is None:
             raise DeloresError("Expected at least one frame before the statistics are read, but got none.")
-        if name == "pooled":
+        statistic = _statistic(name)
+        if statistic == "pooled":
             return self._max + self._mean
-        statistic = name.rpartition("_")[2]
+        if statistic == "thirds":
+            return torch.cat(self._thirds, dim=1)
         if statistic == "std":
             variance = self._squares / self.count
             # The root has no gradient at 0: a constant value gets none.

@@ -139,6 +139,13 @@ class DataConfig(Section):
     splits: tuple[str, ...] | None = None  # of a task folder; null: train, or all folds
 
 
+class DecorrelationConfig(Section):
+    """How the maps of the scene's parts "<name>_decorrelated" are learnt when training has ended."""
+
+    clips: int = Field(default=4096, ge=2)  # that two views of are compared, each at most once
+    shrinkage: float = Field(default=1.0, gt=0)  # of the covariance within clips, in its mean variances
+
+
 class PretrainConfig(Section):
     """Everything that decides the result of a run, and a few things that decide its speed alone."""
 
@@ -155,6 +162,7 @@ class PretrainConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     data: DataConfig = DataConfig()
+    decorrelation: DecorrelationConfig = DecorrelationConfig()
     batch_size: int = Field(default=1024, ge=2)
     epochs: float = Field(default=100, gt=0)
     steps: int | None = Field(default=None, ge=1)  # when given, it takes the place of epochs

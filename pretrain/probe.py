@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hear_delores.encoder import AudioNTT
 from hear_delores.errors import DeloresError
 from hear_delores.model import HearModel
+from hear_delores.pooling import plain_part
 from pretrain.audio import Piece, file_length, read_piece
 from pretrain.config import PretrainConfig
 
@@ -57,7 +58,8 @@ class Probe:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        model = HearModel(encoder, self.config.frontend, mean, std, self.config.scene)
+        scene = [plain_part(part) for part in self.config.scene]  # maps are learnt when training has ended
+        model = HearModel(encoder, self.config.frontend, mean, std, scene)
         model.frontend.to(next(encoder.parameters()).device)
         train, valid = (self._embed(model, clips) for clips, _ in (self._train, self._valid))
         if not (np.isfinite(train).all() and np.isfinite(valid).all()):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hear_delores.checkpoint import save_checkpoint
+from hear_delores.decorrelation import Decorrelation
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 from hear_delores.frontend import LogMel
@@ -22,6 +23,7 @@ from pretrain.augment import Augmenter
 from pretrain.board import Board
 from pretrain.config import PretrainConfig, config_to_dict, config_to_yaml
 from pretrain.data import Corpus
+from pretrain.decorrelate import learn_decorrelation
 from pretrain.distributed import ALONE, World
 from pretrain.methods import build_method
 from pretrain.optim import build_optimizer, schedule_factor, set_learning_rate
@@ -34,7 +36,9 @@ from pretrain.stopping import stop_requests
 from pretrain.synchronised import spread_out
 from pretrain.watch import Watcher
 
-__all__ = ["Run", "Watching"]
+__all__ = ["CHECKPOINT", "Run", "Watching"]
+
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -191,9 +195,12 @@ class Run:
     @torch.no_grad()
     def views(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Two augmented views (B, 1, n_mels, n_frames) float32 of a batch's crops."""
-        x = to_log_mel(audio.to(self.device, non_blocking=True), self.logmel)
-        view1, view2 = self.augmenter(x, self.generator)
+        view1, view2 = self.augmenter(self._log_mel(audio), self.generator)
         return view1[:, None], view2[:, None]
+
+    def _log_mel(self, audio: Tensor) -> Tensor:
+        """Log-mel inputs (B, n_mels, n_frames) float32 of a batch's crops, on the device."""
+        return to_log_mel(audio.to(self.device, non_blocking=True), self.logmel)
 
     def _optimize(self, view1: Tensor, view2: Tensor) -> dict[str, float]:
         """Forward, backward and update; the metrics as numbers."""
@@ -316,7 +323,7 @@ class Run:
 
     def _finish(self) -> Path:
         """Saves the last state and then the checkpoint: killed in between, a resumed run still writes it."""
-        path = self.out / "checkpoint.safetensors"
+        path = self.out / CHECKPOINT
         if not self.world.leads:
             return path
         if self.began == self.total and path.is_file():
@@ -329,14 +336,16 @@ class Run:
             "step": self.step,
             "metrics": self.last,
         }
+        encoder, maps = self.method.encoder.eval(), self._decorrelation()
         model = HearModel(
-            self.method.encoder.cpu().eval(),
+            encoder.cpu(),
             self.config.frontend,
             self.mean,
             self.std,
             self.config.scene,
             info,
             timestamp=self.config.timestamp,
+            decorrelation=maps,
         )
         save_checkpoint(path, model)
         if self.board is not None:
@@ -344,6 +353,14 @@ class Run:
         if self.watching.picture:
             self._draw()
         return path
+
+    def _decorrelation(self) -> dict[str, Decorrelation]:
+        """The maps of the scene's decorrelated parts; the state is left as it was."""
+        shape = self.config.frontend.n_mels, self.config.segment_frames
+        augmenter = Augmenter(self.config.augment, *shape, self.mean, self.std).to(self.device)
+        augmenter.load_state_dict(self.augmenter.state_dict())
+        model = HearModel(self.method.encoder, self.config.frontend, self.mean, self.std)
+        return learn_decorrelation(model, self.config, self.corpus, augmenter, self._log_mel, self.display.phase)
 
     def _draw(self) -> None:
         """The picture of the run; the checkpoint is whole without it."""

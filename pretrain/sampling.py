@@ -19,7 +19,7 @@ from pretrain.data import Corpus
 
 __all__ = ["Batch", "Sampler", "batches", "crop_length", "measure_statistics", "to_float", "to_log_mel"]
 
-TRAINING, STATISTICS = 0, 1  # separate random streams
+TRAINING, STATISTICS, DECORRELATION = 0, 1, 2  # separate random streams
 ORDER, CROP = 0, 1
 STATISTICS_BATCH = 128
 CACHED_CLIPS = 8

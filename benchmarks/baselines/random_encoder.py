@@ -14,6 +14,7 @@ import hear_delores
 from hear_delores import get_scene_embeddings, get_timestamp_embeddings
 from hear_delores.encoder import AudioNTT, EncoderConfig
 from hear_delores.model import HearModel
+from hear_delores.pooling import plain_part
 
 __all__ = ["get_scene_embeddings", "get_timestamp_embeddings", "load_model"]
 
@@ -29,7 +30,8 @@ def load_model(
 
     Args:
         model_file_path: the checkpoint (or shipped name) whose shape, front-end, normalisation and
-            pooling are taken, and whose weights are not; "" takes the shipped default weights' ones.
+            scene are taken, and whose weights are not; "" takes the shipped default weights' ones. Of a decorrelated
+            part of the scene the plain part is taken: its map is learnt, and nothing here is.
         seed: which random initialisation; torch's global random state is left as it was.
         embedding_size: another width than the checkpoint's.
         scene, timestamp: other parts of the embeddings than the checkpoint's, as in ``hear_delores.load_model``.
@@ -46,7 +48,7 @@ def load_model(
         like.frontend.config,
         mean=like.mean,
         std=like.std,
-        scene=like.scene,
+        scene=[plain_part(part) for part in like.scene],
         info={"method": "random initialisation", "config": {"seed": int(seed)}},
         timestamp=like.timestamp,
     )

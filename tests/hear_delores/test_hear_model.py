@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -55,6 +57,9 @@ def whole_scene(model: HearModel, audio: Tensor) -> dict[str, Tensor]:
         parts[f"{source}_mean"] = value.mean(1)
         parts[f"{source}_max"] = value.amax(1)
         parts[f"{source}_std"] = value.std(1, correction=0)
+        edges = [(third * value.shape[1]) // 3 for third in range(4)]
+        thirds = [value[:, a : max(a + 1, b)].mean(1) for a, b in itertools.pairwise(edges)]
+        parts[f"{source}_thirds"] = torch.cat(thirds, dim=1)
     return {name: part.detach().float() for name, part in parts.items()}
 
 
@@ -98,7 +103,8 @@ def test_chunked_equals_whole(n_samples: int, chunk_frames: int, n_sounds: int) 
     model = small_model()
     model.set_parts(timestamp=("frames", "layer3"))
     audio = noise(n_sounds, n_samples, seed=n_samples)
-    scene = whole_scene(model, audio)["pooled"]
+    model.set_parts(("pooled", "layer2_thirds", "layer3_std"))
+    scene = torch.cat([whole_scene(model, audio)[part] for part in model.scene], dim=1)
     frames = whole_timestamps(model, audio)
     model.chunk_frames = chunk_frames
     torch.testing.assert_close(model.scene_embeddings(audio), scene, rtol=1e-5, atol=1e-5)
@@ -379,7 +385,8 @@ def test_parts_that_do_not_fit(change: dict[str, object], message: str) -> None:
 @settings(max_examples=30, deadline=None)
 def test_running_statistics_merge_exactly(sizes: list[int], offset: float) -> None:
     values = torch.randn(2, sum(sizes), 5) + offset
-    running = RunningStatistics()
+    parts = ("frames_max", "frames_mean", "frames_std", "frames_thirds")
+    running = RunningStatistics(parts, sum(sizes))
     for piece in values.split(sizes, dim=1):
         running.update(piece)
     tolerance = {"rtol": 1e-5, "atol": 1e-3 if abs(offset) > 1 else 1e-5}
@@ -387,8 +394,11 @@ def test_running_statistics_merge_exactly(sizes: list[int], offset: float) -> No
     torch.testing.assert_close(running.part("frames_mean"), values.double().mean(1).float(), rtol=1e-5, atol=1e-5)
     expected = values.double().std(1, correction=0).float()
     torch.testing.assert_close(running.part("frames_std"), expected, **tolerance)
+    edges = [third * sum(sizes) // 3 for third in range(4)]
+    thirds = [values[:, a : max(a + 1, b)].double().mean(1).float() for a, b in itertools.pairwise(edges)]
+    torch.testing.assert_close(running.part("frames_thirds"), torch.cat(thirds, 1), rtol=1e-5, atol=1e-5)
 
 
 def test_statistics_of_nothing() -> None:
     with pytest.raises(DeloresError, match="at least one frame"):
-        RunningStatistics().part("pooled")
+        RunningStatistics(("pooled",), 1).part("pooled")

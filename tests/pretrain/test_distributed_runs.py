@@ -15,6 +15,7 @@ import soundfile
 import torch
 
 import pretrain as package
+from hear_delores.checkpoint import load_checkpoint
 from pretrain.config import PretrainConfig, config_to_yaml
 from pretrain.loop import pretrain
 
@@ -110,7 +111,7 @@ def test_stopped_on_one_process_and_resumed_on_two_equals_one(
     soundfile.write(data / "clip03.wav", samples * float("nan"), rate, subtype="FLOAT")
     few = tiny_s.data.model_copy(update={"cache_mb": 0, "statistics_clips": 1})
     config = sgd(tiny_s, 1e-5)  # the loss, and so its gradient, is not scaled down as M's is
-    config = config.model_copy(update={"data": few})
+    config = config.model_copy(update={"data": few, "scene": ("layer3_std_decorrelated",)})
 
     class Stop(Exception):
         pass
@@ -132,6 +133,8 @@ def test_stopped_on_one_process_and_resumed_on_two_equals_one(
     assert states[0]["reported"] == states[1]["reported"] == ["clip03.wav"]
     for name, value in states[1]["method"].items():
         torch.testing.assert_close(states[0]["method"][name], value, rtol=1e-3, atol=1e-4, msg=name)
+    maps = [load_checkpoint(o / "checkpoint.safetensors").decorrelation["layer3_std"] for o in (out, tmp_path / "one")]
+    torch.testing.assert_close(maps[0].matrix, maps[1].matrix, rtol=1e-2, atol=1e-3 * float(maps[1].matrix.abs().max()))
 
 
 def test_what_ends_one_process_ends_both_with_one_line(

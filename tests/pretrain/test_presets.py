@@ -98,8 +98,10 @@ PUBLISHED = {
 }
 # What no publication says, and what decides speed alone.
 OURS = {"seed", "precision", "channels_last", "device", "log_every", "save_every", "data"}
-UNUSED = {"delores-s": {"moco", "loss.contrastive", "loss.layers"}, "delores-m": set()}
-"""Of DeLoRes-S: the keys of DeLoRes-M. ``optimizer.eta`` and ``schedule.final`` of LARS and of a cosine alone."""
+UNUSED = {"delores-s": {"moco", "loss.contrastive", "loss.layers", "decorrelation"}, "delores-m": {"decorrelation"}}
+"""Of DeLoRes-S: the keys of DeLoRes-M; of both: those of scene parts that the papers do not have.
+
+``optimizer.eta`` and ``schedule.final`` of LARS and of a cosine alone."""
 
 
 def keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.baselines import logmel, random_encoder
 from hear_delores import AudioNTT, EncoderConfig, FrontendConfig, HearModel, save_checkpoint, weights_hash
+from hear_delores.decorrelation import Decorrelation
 
 
 @pytest.fixture
@@ -84,3 +85,16 @@ def test_random_encoder_follows_its_seed_alone(checkpoint: Path) -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert random_encoder.load_model(path, embedding_size=64).scene_embedding_size == 64
     assert random_encoder.load_model(path, scene="layer3_mean,layer3_std").scene == ("layer3_mean", "layer3_std")
+
+
+def test_random_encoder_takes_the_plain_part_of_a_decorrelated_one(checkpoint: Path, tmp_path: Path) -> None:
+    from hear_delores import load_model, save_checkpoint
+
+    model = load_model(checkpoint)
+    size = model.encoder.config.layer_sizes[-1]
+    model.decorrelation["layer3_std"] = Decorrelation(torch.zeros(size), torch.eye(size))
+    model.set_parts(("pooled", "layer3_std_decorrelated"))
+    save_checkpoint(tmp_path / "learnt.safetensors", model)
+    random = random_encoder.load_model(str(tmp_path / "learnt.safetensors"))
+    assert random.scene == ("pooled", "layer3_std")
+    assert not len(random.decorrelation)

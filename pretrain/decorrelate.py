@@ -1,0 +1,63 @@
+"""The maps of the scene's decorrelated parts, learnt from views of the pre-training audio when training has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from hear_delores.decorrelation import Decorrelation, fit_decorrelation
+from hear_delores.model import HearModel
+from hear_delores.pooling import DECORRELATED, plain_part
+from pretrain.augment import Augmenter
+from pretrain.config import PretrainConfig
+from pretrain.data import Corpus
+from pretrain.sampling import DECORRELATION, Sampler, batches, crop_length
+
+__all__ = ["learn_decorrelation"]
+
+BATCH = 128
+
+
+@torch.no_grad()
+def learn_decorrelation(
+    model: HearModel,
+    config: PretrainConfig,
+    corpus: Corpus,
+    augmenter: Augmenter,
+    log_mel: Callable[[Tensor], Tensor],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Decorrelation]:
+    """The map of each part of ``config.scene`` that is to be decorrelated, by its plain name.
+
+    From two views each of ``decorrelation.clips`` crops, or of one crop of every clip where there are fewer. The crops
+    and views hang on the seed and on the augmenter's memory alone.
+
+    Args:
+        model: of the trained encoder, with any scene.
+        augmenter: of this process alone; its memory goes on.
+        log_mel: crops as the sampler reads them -> (B, n_mels, n_frames) float32.
+
+    Raises:
+        DeloresError: see ``fit_decorrelation``.
+    """
+    parts = [plain_part(part) for part in dict.fromkeys(config.scene) if part.endswith(DECORRELATED)]
+    if not parts:
+        return {}
+    clips = min(config.decorrelation.clips, len(corpus))
+    size = min(BATCH, clips)
+    sampler = Sampler(corpus, crop_length(corpus, config), size, config.seed, DECORRELATION)
+    generator = torch.Generator().manual_seed(config.seed)
+    found: dict[str, tuple[list[Tensor], list[Tensor]]] = {part: ([], []) for part in parts}
+    steps = clips // size
+    for done, batch in enumerate(batches(sampler, 0, steps, config.data.threads, config.data.prefetch), 1):
+        for number, view in enumerate(augmenter(log_mel(batch.audio), generator)):
+            for part in parts:
+                found[part][number].append(model.scene_part(part, view[:, None]).flatten(0, 1).cpu())
+        if progress is not None:
+            progress("decorrelating", done, steps)
+    return {
+        part: fit_decorrelation(torch.cat(first), torch.cat(second), config.decorrelation.shrinkage)
+        for part, (first, second) in found.items()
+    }

@@ -1,0 +1,169 @@
+"""Decorrelated parts of the scene: the map against scipy's roots, in a model, in a file, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from safetensors.torch import load_file, save_file
+
+from hear_delores import load_model
+from hear_delores.checkpoint import load_checkpoint, read_header, save_checkpoint, weights_hash
+from hear_delores.decorrelation import Decorrelation, fit_decorrelation
+from hear_delores.encoder import AudioNTT, EncoderConfig
+from hear_delores.errors import DeloresError
+from hear_delores.frontend import FrontendConfig
+from hear_delores.model import HearModel
+from hear_delores.pooling import SCENE_PARTS
+
+SMALL = EncoderConfig(channels=4, embedding_size=12)  # layers of 128, 64 and 32 dimensions
+
+
+def pairs(n: int = 400, size: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clips of many scales, seen twice with noise that some directions have far more of than others."""
+    rng = np.random.default_rng(0)
+    clips = rng.standard_normal((n, size)) * rng.uniform(0.1, 10, size) + rng.uniform(-5, 5, size)
+    noise = rng.standard_normal((size, size))
+    first, second = (clips + rng.standard_normal((n, size)) @ noise for _ in range(2))
+    return torch.from_numpy(first), torch.from_numpy(second)
+
+
+def random_map(size: int, seed: int = 0) -> Decorrelation:
+    generator = torch.Generator().manual_seed(seed)
+    return Decorrelation(torch.randn(size, generator=generator), torch.randn(size, size, generator=generator))
+
+
+def model_with_maps() -> HearModel:
+    torch.manual_seed(0)
+    maps = {"layer3_std": random_map(32), "layer2_thirds": random_map(64, 1)}
+    scene = ("layer3_std_decorrelated", "pooled", "layer2_thirds_decorrelated")
+    return HearModel(AudioNTT(SMALL).eval(), FrontendConfig(), -6.0, 4.0, scene, decorrelation=maps)
+
+
+def test_the_map_is_the_inverse_root_of_the_covariance_within_clips() -> None:
+    first, second = pairs()
+    found = fit_decorrelation(first, second, shrinkage=0.5)
+    a, b = first.numpy(), second.numpy()
+    both = np.concatenate([a, b])
+    a, b = ((x - both.mean(0)) / both.std(0) for x in (a, b))
+    within = np.mean([np.outer(d, d) for d in a - b], axis=0) / 2
+    expected = scipy.linalg.inv(scipy.linalg.sqrtm(within + 0.5 * np.trace(within) / 12 * np.eye(12)))
+    outputs = np.concatenate([a, b]) @ expected
+    expected /= np.sqrt(outputs.var(0).mean())
+    np.testing.assert_allclose(found(first.float()).numpy(), a @ expected, atol=1e-4)
+
+
+def test_what_differs_within_clips_becomes_white_as_the_shrinkage_vanishes() -> None:
+    first, second = pairs(4000)
+    found = fit_decorrelation(first, second, shrinkage=1e-9)
+    difference = (found(first.float()) - found(second.float())).double().numpy()
+    covariance = difference.T @ difference / len(difference)
+    np.testing.assert_allclose(covariance / covariance.trace() * 12, np.eye(12), atol=1e-4)
+
+
+def test_a_dimension_that_never_changes_becomes_nothing() -> None:
+    first, second = pairs()
+    first[:, 3] = second[:, 3] = 7.0
+    outputs = fit_decorrelation(first, second, 1.0)(torch.cat([first, second]).float())
+    assert bool(torch.isfinite(outputs).all())
+    assert float(outputs[:, 3].abs().max()) < 1e-4
+    assert float(outputs.var(0, unbiased=False).mean()) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(("value", "said"), [(float("nan"), "NaN or infinity"), (1.0, "all clips are alike")])
+def test_views_that_no_map_can_be_learnt_from(value: float, said: str) -> None:
+    with pytest.raises(DeloresError, match=said):
+        fit_decorrelation(torch.full((4, 3), value), torch.full((4, 3), value), 1.0)
+
+
+def test_a_model_maps_its_parts_and_each_third_alike() -> None:
+    model, audio = model_with_maps(), 0.1 * torch.randn(2, 20000)
+    scene = model.scene_embeddings(audio)
+    assert scene.shape == (2, model.scene_embedding_size) == (2, 32 + 12 + 3 * 64)
+    model.set_parts(("layer3_std", "pooled", "layer2_thirds"))
+    plain = model.scene_embeddings(audio)
+    std, thirds = random_map(32), random_map(64, 1)
+    expected = [(plain[:, :32] - std.centre) @ std.matrix, plain[:, 32:44]]
+    expected += [(plain[:, 44 + k : 108 + k] - thirds.centre) @ thirds.matrix for k in (0, 64, 128)]
+    torch.testing.assert_close(scene, torch.cat(expected, 1), rtol=1e-4, atol=1e-4)
+
+
+def test_fine_tuning_sees_the_same_embeddings_with_gradients() -> None:
+    model, audio = model_with_maps(), 0.1 * torch.randn(2, 20000)
+    scene = model.differentiable_scene(audio)
+    torch.testing.assert_close(scene.detach(), model.scene_embeddings(audio), rtol=1e-4, atol=1e-4)
+    scene.square().sum().backward()
+    weight = model.encoder.blocks[0].conv.weight
+    assert weight.grad is not None
+    assert float(weight.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("part", SCENE_PARTS)
+def test_a_part_of_a_spectrogram_is_that_of_the_scene(part: str) -> None:
+    """What the maps are learnt from is what they are applied to."""
+    model = HearModel(AudioNTT(SMALL).eval(), FrontendConfig(), -6.0, 4.0, (part,))
+    audio = 0.1 * torch.randn(2, 160 * 63 + 80)  # 64 mel frames
+    mel = (model.frontend(audio) - model.mean) / model.std
+    torch.testing.assert_close(model.scene_part(part, mel[:, None]).flatten(1), model.scene_embeddings(audio))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_file_keeps_the_maps(tmp_path: Path, dtype: torch.dtype) -> None:
+    model, path, audio = model_with_maps(), tmp_path / "model.safetensors", 0.1 * torch.randn(2, 20000)
+    save_checkpoint(path, model, dtype=dtype)
+    loaded = load_model(path)
+    assert loaded.scene == model.scene
+    exact = dtype == torch.float32
+    tolerance = {"rtol": 0.0, "atol": 0.0} if exact else {"rtol": 1e-2, "atol": 1e-2}
+    torch.testing.assert_close(loaded.scene_embeddings(audio), model.scene_embeddings(audio), **tolerance)
+    assert (weights_hash(loaded) == weights_hash(model)) is exact
+    assert read_header(path)["scene"] == list(model.scene)
+
+
+def test_the_hash_knows_the_maps() -> None:
+    model, other = model_with_maps(), model_with_maps()
+    assert weights_hash(model) == weights_hash(other)
+    other.decorrelation["layer3_std"].matrix[0, 0] += 1
+    assert weights_hash(model) != weights_hash(other)
+
+
+def test_a_part_without_its_map_is_refused() -> None:
+    model = model_with_maps()
+    with pytest.raises(DeloresError) as caught:
+        model.set_parts("pooled,layer3_mean_decorrelated")
+    assert str(caught.value) == (
+        "These weights hold no map for layer3_mean_decorrelated (they have: layer3_std_decorrelated, "
+        "layer2_thirds_decorrelated): use layer3_mean."
+    )
+    assert model.scene[1] == "pooled"
+    with pytest.raises(DeloresError, match="they have: none"):
+        HearModel(AudioNTT(SMALL), FrontendConfig(), -6.0, 4.0, ("pooled_decorrelated",))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.pop("decorrelation.layer3_std.centre"), "layer3_std.centre of shape (32,), but it is missing"),
+        (lambda t: t.update({"decorrelation.layer3_std.matrix": torch.eye(31)}), "but it is of shape (31, 31)"),
+        (lambda t: t.update({"decorrelation.layer9_std.matrix": torch.eye(2)}), "did not expect decorrelation.layer9"),
+        (lambda t: t["decorrelation.layer3_std.matrix"].fill_(float("nan")), "holds NaN or infinity"),
+        (
+            lambda t: [t.pop(f"decorrelation.layer3_std.{name}") for name in ("centre", "matrix")],
+            "hold no map for layer3_std_decorrelated",
+        ),
+    ],
+)
+def test_a_damaged_map_in_a_file(tmp_path: Path, change: object, said: str) -> None:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, model_with_maps())
+    tensors, header = load_file(path), read_header(path)
+    change(tensors)  # type: ignore[operator]
+    save_file(tensors, path, metadata={"hear_delores": json.dumps(header)})
+    with pytest.raises(DeloresError) as caught:
+        load_checkpoint(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
