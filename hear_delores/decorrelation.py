@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from hear_delores.errors import DeloresError
 
-__all__ = ["Decorrelation", "fit_decorrelation"]
+__all__ = ["Decorrelation", "check_decorrelation", "fit_decorrelation"]
+
+FLOOR = 0.01
 
 
 class Decorrelation(nn.Module):
@@ -42,9 +44,11 @@ class Decorrelation(nn.Module):
 def fit_decorrelation(first: Tensor, second: Tensor, shrinkage: float) -> Decorrelation:
     """The map of a part from its values for two views of each clip.
 
-    With every dimension standardised by its mean and deviation over all views, and W the covariance within clips,
-    half the mean of (a - b)(a - b)^T over the pairs, the map is (W + shrinkage * trace(W) / D * I)^(-1/2), scaled so
-    that the mean variance of its outputs over all views is 1. Symmetric, so that an output stays near its input.
+    With every dimension standardised by its mean and deviation over all views (the deviation at least a hundredth of
+    the part's root mean square one, or units that hardly ever fire would be blown up), and W the covariance within
+    clips, half the mean of (a - b)(a - b)^T over the pairs, the map is (W + shrinkage * trace(W) / D * I)^(-1/2),
+    scaled so that the mean variance of its outputs over all views is 1. Symmetric, so that an output stays near its
+    input.
 
     Args:
         first, second: (N, D) of the two views, N >= 2; row n of both is of clip n.
@@ -58,9 +62,8 @@ def fit_decorrelation(first: Tensor, second: Tensor, shrinkage: float) -> Decorr
     if not bool(torch.isfinite(pairs).all()):
         raise DeloresError("Cannot decorrelate the scene embedding: expected finite values, but got NaN or infinity.")
     centre, deviation = pairs.mean((0, 1)), pairs.std((0, 1), unbiased=False)
-    varies = deviation > 0
-    scale = torch.where(varies, 1 / torch.where(varies, deviation, 1.0), 0.0)
-    pairs = (pairs - centre) * scale
+    floor = FLOOR * deviation.square().mean().sqrt()
+    pairs = (pairs - centre) / deviation.clamp(min=floor) if floor > 0 else pairs - centre
     difference = pairs[0] - pairs[1]
     within = difference.T @ difference / (2 * len(difference))
     mean = within.trace() / len(within)
@@ -69,7 +72,7 @@ def fit_decorrelation(first: Tensor, second: Tensor, shrinkage: float) -> Decorr
     values, vectors = torch.linalg.eigh(within)
     matrix = (vectors * (values.clamp(min=0) + shrinkage * mean).rsqrt()) @ vectors.T
     outputs = pairs.flatten(0, 1) @ matrix
-    matrix = scale[:, None] * matrix / outputs.var(0, unbiased=False).mean().sqrt()
+    matrix = matrix / deviation.clamp(min=floor)[:, None] / outputs.var(0, unbiased=False).mean().sqrt()
     return Decorrelation(centre, matrix)
 
 

@@ -25,7 +25,7 @@ from pretrain.distributed import World, join
 from pretrain.packed import open_corpus
 from pretrain.probe import Probe
 from pretrain.report import Display
-from pretrain.run import CHECKPOINT, Run, Watching
+from pretrain.run import Run, Watching
 from pretrain.state import check_resumable, load_state
 
 __all__ = ["Run", "Watching", "pretrain"]
@@ -102,12 +102,11 @@ def _open_corpus(
     skip_bad: bool,
     display: Display,
 ) -> Corpus:
-    """The corpus, fit for the state to resume from, decoded if there is still something to be done with it."""
+    """The corpus, fit for the state to resume from, decoded as far as there is still something to train."""
     corpus = open_corpus(data, config, skip_bad=skip_bad, progress=display.phase)
     if state is not None:
         check_resumable(state, config, corpus, out)
-    trained = state is not None and state["step"] >= config.total_steps(len(corpus))
-    if not (trained and (out / CHECKPOINT).is_file()):
+    if state is None or state["step"] < config.total_steps(len(corpus)):
         corpus.load()
     return corpus
 

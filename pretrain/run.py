@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hear_delores.checkpoint import save_checkpoint
+from hear_delores.checkpoint import read_header, save_checkpoint
 from hear_delores.decorrelation import Decorrelation
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
@@ -21,7 +21,7 @@ from hear_delores.frontend import LogMel
 from hear_delores.model import HearModel
 from pretrain.augment import Augmenter
 from pretrain.board import Board
-from pretrain.config import PretrainConfig, config_to_dict, config_to_yaml
+from pretrain.config import PretrainConfig, config_to_dict, config_to_yaml, differences
 from pretrain.data import Corpus
 from pretrain.decorrelate import learn_decorrelation
 from pretrain.distributed import ALONE, World
@@ -31,14 +31,12 @@ from pretrain.picture import draw, read_log
 from pretrain.probe import Probe
 from pretrain.report import Display, Means, RunLog
 from pretrain.sampling import Batch, Sampler, batches, crop_length, measure_statistics, to_log_mel
-from pretrain.state import save_state
+from pretrain.state import PARTS_KEYS, save_state
 from pretrain.stopping import stop_requests
 from pretrain.synchronised import spread_out
 from pretrain.watch import Watcher
 
-__all__ = ["CHECKPOINT", "Run", "Watching"]
-
-CHECKPOINT = "checkpoint.safetensors"
+__all__ = ["Run", "Watching"]
 
 
 @dataclass(frozen=True)
@@ -323,10 +321,10 @@ class Run:
 
     def _finish(self) -> Path:
         """Saves the last state and then the checkpoint: killed in between, a resumed run still writes it."""
-        path = self.out / CHECKPOINT
+        path = self.out / "checkpoint.safetensors"
         if not self.world.leads:
             return path
-        if self.began == self.total and path.is_file():
+        if self.began == self.total and self._is_written(path):
             return path  # resumed after its end
         self.save()
         info = {
@@ -353,6 +351,10 @@ class Run:
         if self.watching.picture:
             self._draw()
         return path
+
+    def _is_written(self, path: Path) -> bool:
+        """Whether the checkpoint is there, with embeddings of the parts that are now asked for."""
+        return path.is_file() and not differences(self.config, read_header(path)["config"]).keys() & PARTS_KEYS
 
     def _decorrelation(self) -> dict[str, Decorrelation]:
         """The maps of the scene's decorrelated parts; the state is left as it was."""

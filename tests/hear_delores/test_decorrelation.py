@@ -74,6 +74,16 @@ def test_a_dimension_that_never_changes_becomes_nothing() -> None:
     assert float(outputs.var(0, unbiased=False).mean()) == pytest.approx(1.0, abs=1e-4)
 
 
+def test_a_unit_that_hardly_ever_fires_is_not_blown_up() -> None:
+    """As those of a perceptron do: its gain would not fit into half precision."""
+    first, second = pairs()
+    first[:, 3], second[:, 3] = 0.0, 0.0
+    first[0, 3] = 1e-7
+    found = fit_decorrelation(first, second, 1.0)
+    assert float(found.matrix.abs().max()) < 1000
+    assert bool(torch.isfinite(found.matrix.half()).all())
+
+
 @pytest.mark.parametrize(("value", "said"), [(float("nan"), "NaN or infinity"), (1.0, "all clips are alike")])
 def test_views_that_no_map_can_be_learnt_from(value: float, said: str) -> None:
     with pytest.raises(DeloresError, match=said):

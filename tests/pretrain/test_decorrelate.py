@@ -75,6 +75,20 @@ def test_stopped_before_the_checkpoint_was_written_it_ends_in_the_same_file(clip
     assert resumed.read_bytes() == whole.read_bytes()
 
 
+def test_a_finished_run_is_given_another_scene(clips: Path, tmp_path: Path) -> None:
+    """Without training again; the same command once more changes nothing."""
+    other = "scene=[layer2_std_decorrelated]"
+    whole = train(configuration(other), clips, tmp_path / "whole")
+    path = train(configuration(), clips, tmp_path / "run")
+    train(configuration(), clips, tmp_path / "run", resume=True)
+    assert load_checkpoint(path).scene == tuple(SCENE)
+    train(configuration(other), clips, tmp_path / "run", resume=True)
+    assert path.read_bytes() == whole.read_bytes()
+    written = path.stat().st_mtime_ns
+    train(configuration(other), clips, tmp_path / "run", resume=True)
+    assert path.stat().st_mtime_ns == written
+
+
 def test_neither_threads_nor_a_smaller_cache_change_the_maps(clips: Path, tmp_path: Path) -> None:
     one = train(configuration("data.threads=0"), clips, tmp_path / "one")
     other = train(configuration("data.threads=3", "data.cache_mb=0"), clips, tmp_path / "other")
