@@ -1,8 +1,9 @@
 """A linear map of a part of the scene embedding, under which what differs between two views of a clip is white.
 
-Barlow Twins' aim, the cross-correlation of two distorted views at the identity, has a closed form for a linear map:
-the inverse root of the covariance within clips. It is the within-class covariance normalisation of speaker recognition
-(Hatch, Kajarekar and Stolcke, Interspeech 2006), a clip being a class and its views the members.
+The within-class covariance normalisation of speaker recognition (Hatch, Kajarekar and Stolcke, Interspeech 2006), a
+clip being a class and its views the members: directions in which views of one clip differ count for less. Like Barlow
+Twins it asks for what the views share, but it is not the minimum of that loss: what differs between *clips* is left
+correlated.
 """
 
 from __future__ import annotations

@@ -170,19 +170,20 @@ class HearModel(nn.Module):
         return self._scene(self._whole_statistics(mel))
 
     @torch.no_grad()
-    def scene_part(self, part: str, mel: Tensor) -> Tensor:
-        """One part of the scene embedding, not decorrelated, of log-mel spectrograms: what its map is learnt from.
+    def scene_parts(self, parts: Sequence[str], mel: Tensor) -> list[Tensor]:
+        """Parts of the scene embedding, not decorrelated, of log-mel spectrograms: what their maps are learnt from.
 
         Args:
-            part: a name out of ``pooling.SCENE_PARTS``.
+            parts: names out of ``pooling.SCENE_PARTS``.
             mel: (B, 1, n_mels, T) float32, normalised, T a multiple of 8 or the rest is not seen.
 
         Returns:
-            (B, k, D) float32; k is 3 for a part of thirds, else 1.
+            (B, k, D) float32 each; k is 3 for a part of thirds, else 1.
         """
         with self._float32():
-            statistics = self._whole_statistics(mel, frozen=True, parts=(part,))
-        return statistics[scene_source(part)].part(part).unflatten(1, (-1, part_width(part, self.encoder.config)))
+            statistics = self._whole_statistics(mel, frozen=True, parts=parts)
+        values = ((part, statistics[scene_source(part)].part(part)) for part in parts)
+        return [value.unflatten(1, (-1, part_width(part, self.encoder.config))) for part, value in values]
 
     @torch.no_grad()
     def timestamp_embeddings(self, audio: Tensor) -> tuple[Tensor, Tensor]:

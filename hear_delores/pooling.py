@@ -105,7 +105,7 @@ class RunningStatistics:
     cancellation in float32, however many pieces there are.
 
     Args:
-        parts: the scene parts that will be read; what none of them needs is not computed.
+        parts: the scene parts that will be read; deviations and thirds are computed only where one of them needs them.
         total: frames of all pieces together, for the thirds: [0, total / 3), and so on, each at least one frame.
     """
 

@@ -31,8 +31,8 @@ def learn_decorrelation(
 ) -> dict[str, Decorrelation]:
     """The map of each part of ``config.scene`` that is to be decorrelated, by its plain name.
 
-    From two views each of ``decorrelation.clips`` crops, or of one crop of every clip where there are fewer. The crops
-    and views hang on the seed and on the augmenter's memory alone.
+    From two views each of ``decorrelation.clips`` crops, or of one crop of every clip where there are fewer, in whole
+    batches of at most 128. The crops and views hang on the seed and on the augmenter's memory alone.
 
     Args:
         model: of the trained encoder, with any scene.
@@ -53,8 +53,8 @@ def learn_decorrelation(
     steps = clips // size
     for done, batch in enumerate(batches(sampler, 0, steps, config.data.threads, config.data.prefetch), 1):
         for number, view in enumerate(augmenter(log_mel(batch.audio), generator)):
-            for part in parts:
-                found[part][number].append(model.scene_part(part, view[:, None]).flatten(0, 1).cpu())
+            for part, values in zip(parts, model.scene_parts(parts, view[:, None]), strict=True):
+                found[part][number].append(values.flatten(0, 1).cpu())
         if progress is not None:
             progress("decorrelating", done, steps)
     return {
