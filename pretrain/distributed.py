@@ -16,6 +16,8 @@ Small facts and messages travel through gloo on the CPU, also when tensors trave
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -312,10 +314,16 @@ def join(device_type: str, go_on: str = "go on with --resume") -> Iterator[World
         ) from None
     finally:
         if ours:
+            gc.collect()  # what else holds the group, a DistributedDataParallel in a cycle, say
+            world._control = None
             dist.destroy_process_group()
 
 
 def _initialise(backend: str) -> None:
+    # Imported while there is a group, as DistributedDataParallel does, it keeps that group for ever as its functions'
+    # default argument. Gloo's threads then live on while the interpreter ends, where one that still holds a tensor
+    # aborts the process ("terminate called without an active exception").
+    importlib.import_module("torch.distributed.nn")
     try:
         dist.init_process_group(backend, timeout=TIMEOUT)
     except (ValueError, RuntimeError) as error:

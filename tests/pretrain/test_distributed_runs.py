@@ -151,6 +151,32 @@ def test_what_ends_one_process_ends_both_with_one_line(
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed there on Linux")
+def test_no_thread_of_the_processes_outlives_their_run(
+    clips: Path, tmp_path: Path, tiny_s: PretrainConfig, run_pair: Callable[..., Any]
+) -> None:
+    """One of gloo's that still holds a tensor when the interpreter ends would abort the process."""
+    (tmp_path / "config.yaml").write_text(config_to_yaml(tiny_s.model_copy(update={"steps": 2})))
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from pretrain.config import load_config\n"
+        "from pretrain.distributed import join\n"
+        "from pretrain.loop import pretrain\n"
+        "def gloos():\n"
+        "    names = [path.read_text().strip() for path in Path('/proc/self/task').glob('*/comm')]\n"
+        "    return sorted(name for name in names if 'gloo' in name)\n"
+        "with join('cpu') as world:\n"
+        "    world.everybody(1)\n"
+        "    print(len(gloos()) > 0)\n"
+        "pretrain(load_config(sys.argv[1]), sys.argv[2], sys.argv[3], quiet=True)\n"
+        "print(gloos())\n"
+    )
+    found = run_pair([sys.executable, str(script), str(tmp_path / "config.yaml"), str(clips), str(tmp_path / "out")])
+    assert [(code, text.split("\n")) for code, text, _ in found] == [(0, ["True", "[]", ""])] * 2, found
+
+
 @pytest.fixture(autouse=True)
 def _default_signals() -> Any:
     """A shell's background job starts with SIGINT ignored, and its children inherit that."""
