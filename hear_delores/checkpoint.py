@@ -1,7 +1,7 @@
 """Checkpoints: encoder weights as safetensors, everything else as JSON in the file's header.
 
-A file holds the encoder's tensors ("encoder.*"), the maps of decorrelated parts ("decorrelation.<part>.centre" and
-".matrix"), if it has any, and one metadata entry, "hear_delores", with the JSON of:
+A file holds the encoder's tensors ("encoder.*"), the maps of decorrelated parts ("decorrelation.<part>.scale",
+".centre" and ".matrix"), if it has any, and one metadata entry, "hear_delores", with the JSON of:
 format_version, method, encoder {...}, frontend {...}, normalization {mean, std}, scene [...], timestamp [...] (left
 out when it is ["frames"]), config {...}, data {...}, step, metrics {...}. Nothing is ever unpickled from it.
 """
@@ -192,7 +192,7 @@ def _read_maps(path: Path, config: EncoderConfig, tensors: dict[str, Tensor]) ->
     grouped: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         part, _, which = name.removeprefix(DECORRELATION).partition(".")
-        if part not in SCENE_PARTS or which not in ("centre", "matrix"):
+        if part not in SCENE_PARTS or which not in ("scale", "centre", "matrix"):
             raise DeloresError(f"{path}: did not expect {name}: it is of another version, or damaged.")
         grouped.setdefault(part, {})[which] = value
     _check_finite(tensors, f"Cannot use {path}")

@@ -52,7 +52,7 @@ class HearModel(nn.Module):
         scene: parts of the scene embedding, concatenated in this order; see ``pooling.SCENE_PARTS``.
         timestamp: parts of the timestamp embeddings, likewise; see ``pooling.TIMESTAMP_PARTS``.
         info: provenance kept in checkpoints: method, config, data, step, metrics.
-        decorrelation: the linear maps of the parts "<name>_decorrelated" that ``scene`` may name, by <name>.
+        decorrelation: the maps of the parts "<name>_decorrelated" that ``scene`` may name, by <name>.
         chunk_frames: mel frames in one pass of the encoder, all clips of the pass together; bounds the memory
             (about 100 kB per frame). None: 2048 on the CPU, 32768 elsewhere.
 
@@ -115,7 +115,8 @@ class HearModel(nn.Module):
                 )
         chosen_timestamp = self.timestamp if timestamp is None else check_timestamp(timestamp)
         self.scene, self.timestamp = chosen_scene, chosen_timestamp
-        self.scene_embedding_size: int = scene_size(chosen_scene, self.encoder.config)
+        mapped = {name: own.matrix.shape[1] for name, own in self.decorrelation.items()}
+        self.scene_embedding_size: int = scene_size(chosen_scene, self.encoder.config, mapped)
         self.timestamp_embedding_size: int = timestamp_size(chosen_timestamp, self.encoder.config)
 
     def forward(self, audio: Tensor) -> Tensor:

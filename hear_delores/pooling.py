@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ SOURCES = ("frames", "layer1", "layer2", "layer3")
 SCENE_PARTS = ("pooled", *(f"{source}_{statistic}" for source in SOURCES for statistic in STATISTICS))
 """Names of the parts of a scene embedding. "pooled" is the papers': maximum + mean of the frames. "thirds" are the
 means over the first, the second and the last third of the clip. With "_decorrelated" behind it, each is the part
-after the linear map that the checkpoint holds for it, see ``decorrelation``."""
+after the map that the checkpoint holds for it, see ``decorrelation``."""
 DECORRELATED = "_decorrelated"
 
 TIMESTAMP_PARTS = ("frames", "layer3")
@@ -78,9 +78,16 @@ def part_width(part: str, config: EncoderConfig) -> int:
     return _sizes(config)[scene_source(part)]
 
 
-def scene_size(scene: Sequence[str], config: EncoderConfig) -> int:
-    """The number of dimensions of the scene embedding made of these parts."""
-    return sum(part_width(part, config) * (THIRDS if _statistic(part) == "thirds" else 1) for part in scene)
+def scene_size(scene: Sequence[str], config: EncoderConfig, mapped: Mapping[str, int]) -> int:
+    """The number of dimensions of the scene embedding made of these parts.
+
+    ``mapped``: how many dimensions decorrelated parts have, for each third of a part of thirds, by their plain names.
+    """
+    return sum(
+        (mapped[plain_part(part)] if part.endswith(DECORRELATED) else part_width(part, config))
+        * (THIRDS if _statistic(part) == "thirds" else 1)
+        for part in scene
+    )
 
 
 def timestamp_size(timestamp: Sequence[str], config: EncoderConfig) -> int:

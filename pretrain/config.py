@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 import pydantic
 import yaml
@@ -20,7 +20,7 @@ from pydantic import Field
 from hear_delores.encoder import EncoderConfig
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.frontend import FrontendConfig
-from hear_delores.pooling import check_scene, check_timestamp
+from hear_delores.pooling import DECORRELATED, check_scene, check_timestamp
 
 __all__ = [
     "AugmentConfig",
@@ -144,6 +144,14 @@ class DecorrelationConfig(Section):
 
     clips: int = Field(default=4096, ge=2)  # that two views of are compared, each at most once
     shrinkage: float = Field(default=1.0, gt=0)  # of the covariance within clips, in its mean variances
+    dims: dict[str, Annotated[int, Field(ge=1)]] = {}  # of a part, by its plain name, at most so many dimensions
+
+    @pydantic.field_validator("dims")
+    @classmethod
+    def _known_names(cls, value: dict[str, int]) -> dict[str, int]:
+        if value:
+            check_scene([name + DECORRELATED for name in value])
+        return value
 
 
 class PretrainConfig(Section):
@@ -355,6 +363,7 @@ def _sections(section: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in section.model_fields.items():
         kind = field.annotation
-        nested = isinstance(kind, type) and (issubclass(kind, Section) or dataclasses.is_dataclass(kind))
+        plain = isinstance(kind, type) and get_origin(kind) is None  # to 3.10, dict[str, int] is a type
+        nested = plain and (issubclass(kind, Section) or dataclasses.is_dataclass(kind))
         found[name] = kind if nested else None
     return found

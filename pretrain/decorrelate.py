@@ -57,7 +57,8 @@ def learn_decorrelation(
                 found[part][number].append(values.flatten(0, 1).cpu())
         if progress is not None:
             progress("decorrelating", done, steps)
+    wanted = config.decorrelation
     return {
-        part: fit_decorrelation(torch.cat(first), torch.cat(second), config.decorrelation.shrinkage)
+        part: fit_decorrelation(torch.cat(first), torch.cat(second), wanted.shrinkage, wanted.dims.get(part))
         for part, (first, second) in found.items()
     }

@@ -31,7 +31,7 @@ from pretrain.picture import draw, read_log
 from pretrain.probe import Probe
 from pretrain.report import Display, Means, RunLog
 from pretrain.sampling import Batch, Sampler, batches, crop_length, measure_statistics, to_log_mel
-from pretrain.state import PARTS_KEYS, save_state
+from pretrain.state import concerns_parts, save_state
 from pretrain.stopping import stop_requests
 from pretrain.synchronised import spread_out
 from pretrain.watch import Watcher
@@ -354,7 +354,7 @@ class Run:
 
     def _is_written(self, path: Path) -> bool:
         """Whether the checkpoint is there, with embeddings of the parts that are now asked for."""
-        return path.is_file() and not differences(self.config, read_header(path)["config"]).keys() & PARTS_KEYS
+        return path.is_file() and not any(map(concerns_parts, differences(self.config, read_header(path)["config"])))
 
     def _decorrelation(self) -> dict[str, Decorrelation]:
         """The maps of the scene's decorrelated parts; the state is left as it was."""

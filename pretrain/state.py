@@ -14,14 +14,14 @@ from hear_delores.files import atomic_path
 from pretrain.config import PretrainConfig, differences
 from pretrain.data import Corpus
 
-__all__ = ["FORMAT_VERSION", "FREE_KEYS", "PARTS_KEYS", "check_resumable", "load_state", "save_state"]
+__all__ = ["FORMAT_VERSION", "FREE_KEYS", "check_resumable", "concerns_parts", "load_state", "save_state"]
 
 FORMAT_VERSION = 1
 FREE_KEYS = frozenset({"data.threads", "data.prefetch", "data.cache_mb", "save_every", "device"})
 """What may change between the parts of a run: none of it has a part in the result."""
-PARTS_KEYS = frozenset({"scene", "timestamp", "decorrelation.clips", "decorrelation.shrinkage"})
-"""What may change as well: it is applied when training has ended. A finished run resumed with another of them writes
-its checkpoint anew."""
+PARTS = frozenset({"scene", "timestamp", "decorrelation"})
+"""The sections that may change as well: they are applied when training has ended. A finished run resumed with another
+value in them writes its checkpoint anew."""
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -57,10 +57,15 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
+def concerns_parts(key: str) -> bool:
+    """Whether a key of the configuration, "section.key", says what embeddings are made of, and nothing else."""
+    return key.partition(".")[0] in PARTS
+
+
 def check_resumable(state: Mapping[str, Any], config: PretrainConfig, corpus: Corpus, out: Path) -> None:
     """Raises a DeloresError naming the first key of the configuration, or the data, that has changed."""
     now, then = differences(config, state["config"]), differences(state["config"], config)
-    for key in sorted(now.keys() - FREE_KEYS - PARTS_KEYS):  # both have the same keys
+    for key in sorted(key for key in now.keys() - FREE_KEYS if not concerns_parts(key)):  # both have the same keys
         raise DeloresError(
             f"cannot resume {out}: {key} is {now[key]!r} now and was {then[key]!r} when the run began. "
             "Set it back, or choose another --out"

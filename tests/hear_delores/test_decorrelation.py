@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.linalg
+import sklearn.decomposition
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -24,45 +25,92 @@ SMALL = EncoderConfig(channels=4, embedding_size=12)  # layers of 128, 64 and 32
 
 
 def pairs(n: int = 400, size: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips of many scales, seen twice with noise that some directions have far more of than others."""
+    """Clips of many scales, seen twice with noise that some directions have far more of than others; none negative."""
     rng = np.random.default_rng(0)
-    clips = rng.standard_normal((n, size)) * rng.uniform(0.1, 10, size) + rng.uniform(-5, 5, size)
-    noise = rng.standard_normal((size, size))
-    first, second = (clips + rng.standard_normal((n, size)) @ noise for _ in range(2))
+    clips = rng.standard_normal((n, size)) * rng.uniform(0.1, 2, size) + rng.uniform(-1, 1, size)
+    noise = 0.3 * rng.standard_normal((size, size))
+    first, second = (np.exp(clips + rng.standard_normal((n, size)) @ noise) for _ in range(2))
     return torch.from_numpy(first), torch.from_numpy(second)
 
 
-def random_map(size: int, seed: int = 0) -> Decorrelation:
+def random_map(size: int, seed: int = 0, kept: int | None = None) -> Decorrelation:
     generator = torch.Generator().manual_seed(seed)
-    return Decorrelation(torch.randn(size, generator=generator), torch.randn(size, size, generator=generator))
+    matrix = torch.randn(size, kept or size, generator=generator)
+    return Decorrelation(torch.tensor(0.3), torch.randn(size, generator=generator), matrix)
+
+
+def before_its_length(found: Decorrelation, values: torch.Tensor) -> np.ndarray:
+    """What the map makes of values, float64, before the vectors are brought to one length."""
+    scale, centre, matrix = (tensor.double().numpy() for tensor in (found.scale, found.centre, found.matrix))
+    return (np.log1p(values.double().numpy() / scale) - centre) @ matrix
+
+
+def of_one_length(rows: np.ndarray) -> np.ndarray:
+    return rows * np.sqrt(rows.shape[1] / np.square(rows).sum(1, keepdims=True))
 
 
 def model_with_maps() -> HearModel:
     torch.manual_seed(0)
-    maps = {"layer3_std": random_map(32), "layer2_thirds": random_map(64, 1)}
+    maps = {"layer3_std": random_map(32), "layer2_thirds": random_map(64, 1, kept=20)}
     scene = ("layer3_std_decorrelated", "pooled", "layer2_thirds_decorrelated")
     return HearModel(AudioNTT(SMALL).eval(), FrontendConfig(), -6.0, 4.0, scene, decorrelation=maps)
+
+
+def published(first: torch.Tensor, second: torch.Tensor, shrinkage: float) -> np.ndarray:
+    """The first views' outputs by the equations, with scipy's roots, before they are brought to one length."""
+    a, b = first.numpy(), second.numpy()
+    scale = np.concatenate([a, b]).mean()
+    a, b = np.log(1 + a / scale), np.log(1 + b / scale)
+    both = np.concatenate([a, b])
+    a, b = ((x - both.mean(0)) / both.std(0) for x in (a, b))
+    within = np.mean([np.outer(d, d) for d in a - b], axis=0) / 2
+    size = len(within)
+    matrix = scipy.linalg.inv(scipy.linalg.sqrtm(within + shrinkage * np.trace(within) / size * np.eye(size)))
+    return np.concatenate([a, b]) @ matrix
 
 
 def test_the_map_is_the_inverse_root_of_the_covariance_within_clips() -> None:
     first, second = pairs()
     found = fit_decorrelation(first, second, shrinkage=0.5)
-    a, b = first.numpy(), second.numpy()
-    both = np.concatenate([a, b])
-    a, b = ((x - both.mean(0)) / both.std(0) for x in (a, b))
-    within = np.mean([np.outer(d, d) for d in a - b], axis=0) / 2
-    expected = scipy.linalg.inv(scipy.linalg.sqrtm(within + 0.5 * np.trace(within) / 12 * np.eye(12)))
-    outputs = np.concatenate([a, b]) @ expected
-    expected /= np.sqrt(outputs.var(0).mean())
-    np.testing.assert_allclose(found(first.float()).numpy(), a @ expected, atol=1e-4)
+    expected = published(first, second, 0.5)
+    expected /= np.sqrt(expected.var(0).mean())
+    both = torch.cat([first, second])
+    np.testing.assert_allclose(before_its_length(found, both), expected, atol=1e-5)
+    np.testing.assert_allclose(found(both.float()).numpy(), of_one_length(expected), atol=1e-4)
+
+
+@pytest.mark.parametrize("dimensions", [1, 5, 12, 99])
+def test_fewer_dimensions_are_the_first_principal_components(dimensions: int) -> None:
+    first, second = pairs()
+    found = fit_decorrelation(first, second, 0.5, dimensions)
+    kept = min(dimensions, 12)
+    assert found.matrix.shape == (12, kept)
+    outputs = before_its_length(found, torch.cat([first, second]))
+    assert outputs.var(0).mean() == pytest.approx(1.0, abs=1e-5)
+    whole = published(first, second, 0.5)
+    own = scipy.linalg.svd(whole - whole.mean(0), full_matrices=False)[1][:kept]
+    found_own = scipy.linalg.svd(outputs, compute_uv=False)
+    np.testing.assert_allclose(found_own / found_own[0], own / own[0], rtol=1e-4)
+    if kept < 12:  # the components themselves, the largest first, with a sign that hangs on nothing
+        components = sklearn.decomposition.PCA(kept).fit_transform(whole)
+        for ours, theirs in zip(outputs.T, components.T, strict=True):
+            assert abs(np.corrcoef(ours, theirs)[0, 1]) == pytest.approx(1, abs=1e-6)
 
 
 def test_what_differs_within_clips_becomes_white_as_the_shrinkage_vanishes() -> None:
     first, second = pairs(4000)
     found = fit_decorrelation(first, second, shrinkage=1e-9)
-    difference = (found(first.float()) - found(second.float())).double().numpy()
+    difference = before_its_length(found, first) - before_its_length(found, second)
     covariance = difference.T @ difference / len(difference)
     np.testing.assert_allclose(covariance / covariance.trace() * 12, np.eye(12), atol=1e-4)
+
+
+def test_every_vector_is_of_one_length_and_the_scale_of_the_audio_s_network_says_nothing() -> None:
+    first, second = pairs()
+    outputs = fit_decorrelation(first, second, 1.0, 6)(first.float())
+    torch.testing.assert_close(outputs.square().sum(1), torch.full((len(first),), 6.0))
+    louder = fit_decorrelation(100 * first, 100 * second, 1.0, 6)(100 * first.float())
+    torch.testing.assert_close(louder, outputs, rtol=1e-3, atol=1e-3)
 
 
 def test_a_dimension_that_never_changes_becomes_nothing() -> None:
@@ -70,8 +118,7 @@ def test_a_dimension_that_never_changes_becomes_nothing() -> None:
     first[:, 3] = second[:, 3] = 7.0
     outputs = fit_decorrelation(first, second, 1.0)(torch.cat([first, second]).float())
     assert bool(torch.isfinite(outputs).all())
-    assert float(outputs[:, 3].abs().max()) < 1e-4
-    assert float(outputs.var(0, unbiased=False).mean()) == pytest.approx(1.0, abs=1e-4)
+    assert float(outputs[:, 3].abs().max()) < 1e-3
 
 
 def test_a_unit_that_hardly_ever_fires_is_not_blown_up() -> None:
@@ -84,7 +131,9 @@ def test_a_unit_that_hardly_ever_fires_is_not_blown_up() -> None:
     assert bool(torch.isfinite(found.matrix.half()).all())
 
 
-@pytest.mark.parametrize(("value", "said"), [(float("nan"), "NaN or infinity"), (1.0, "all clips are alike")])
+@pytest.mark.parametrize(
+    ("value", "said"), [(float("nan"), "NaN or infinity"), (1.0, "all clips are alike"), (0.0, "no unit fires")]
+)
 def test_views_that_no_map_can_be_learnt_from(value: float, said: str) -> None:
     with pytest.raises(DeloresError, match=said):
         fit_decorrelation(torch.full((4, 3), value), torch.full((4, 3), value), 1.0)
@@ -93,12 +142,13 @@ def test_views_that_no_map_can_be_learnt_from(value: float, said: str) -> None:
 def test_a_model_maps_its_parts_and_each_third_alike() -> None:
     model, audio = model_with_maps(), 0.1 * torch.randn(2, 20000)
     scene = model.scene_embeddings(audio)
-    assert scene.shape == (2, model.scene_embedding_size) == (2, 32 + 12 + 3 * 64)
+    assert scene.shape == (2, model.scene_embedding_size) == (2, 32 + 12 + 3 * 20)
     model.set_parts(("layer3_std", "pooled", "layer2_thirds"))
     plain = model.scene_embeddings(audio)
-    std, thirds = random_map(32), random_map(64, 1)
-    expected = [(plain[:, :32] - std.centre) @ std.matrix, plain[:, 32:44]]
-    expected += [(plain[:, 44 + k : 108 + k] - thirds.centre) @ thirds.matrix for k in (0, 64, 128)]
+    std, thirds = random_map(32), random_map(64, 1, kept=20)
+    pieces = [(std, plain[:, :32]), *((thirds, plain[:, 44 + k : 108 + k]) for k in (0, 64, 128))]
+    mapped = [torch.from_numpy(of_one_length(before_its_length(*piece))).float() for piece in pieces]
+    expected = [mapped[0], plain[:, 32:44], *mapped[1:]]
     torch.testing.assert_close(scene, torch.cat(expected, 1), rtol=1e-4, atol=1e-4)
 
 
@@ -159,11 +209,15 @@ def test_a_part_without_its_map_is_refused() -> None:
     ("change", "said"),
     [
         (lambda t: t.pop("decorrelation.layer3_std.centre"), "layer3_std.centre of shape (32,), but it is missing"),
+        (lambda t: t.pop("decorrelation.layer3_std.scale"), "layer3_std.scale of shape (), but it is missing"),
+        (lambda t: t["decorrelation.layer3_std.scale"].fill_(0), "layer3_std.scale above 0, but it is 0"),
         (lambda t: t.update({"decorrelation.layer3_std.matrix": torch.eye(31)}), "but it is of shape (31, 31)"),
+        (lambda t: t.update({"decorrelation.layer3_std.matrix": torch.ones(32)}), "(32, 32), but it is of shape (32,)"),
+        (lambda t: t.update({"decorrelation.layer3_std.matrix": torch.ones(32, 33)}), "but it is of shape (32, 33)"),
         (lambda t: t.update({"decorrelation.layer9_std.matrix": torch.eye(2)}), "did not expect decorrelation.layer9"),
         (lambda t: t["decorrelation.layer3_std.matrix"].fill_(float("nan")), "holds NaN or infinity"),
         (
-            lambda t: [t.pop(f"decorrelation.layer3_std.{name}") for name in ("centre", "matrix")],
+            lambda t: [t.pop(f"decorrelation.layer3_std.{name}") for name in ("scale", "centre", "matrix")],
             "hold no map for layer3_std_decorrelated",
         ),
     ],

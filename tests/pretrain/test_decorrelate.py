@@ -43,8 +43,8 @@ def test_views_of_a_clip_differ_less_after_the_map(clips: Path, tmp_path: Path) 
     """Of the variance of all views, a smaller share is within clips: what the map is for."""
     shares: list[float] = []
 
-    def watched(first: torch.Tensor, second: torch.Tensor, shrinkage: float) -> Any:
-        found = fit_decorrelation(first, second, shrinkage)
+    def watched(first: torch.Tensor, second: torch.Tensor, shrinkage: float, dimensions: int | None) -> Any:
+        found = fit_decorrelation(first, second, shrinkage, dimensions)
         both = torch.stack([first, second])
         for values in ((both - both.mean((0, 1))) / both.std((0, 1)).clamp(min=1e-9), found(both.flatten(0, 1))):
             a, b = values.reshape(2, len(first), -1)
@@ -98,6 +98,29 @@ def test_neither_threads_nor_a_smaller_cache_change_the_maps(clips: Path, tmp_pa
     )
 
 
-def test_an_unknown_part_is_refused_before_training() -> None:
-    with pytest.raises(DeloresError, match=r"layer3_sdt_decorrelated.*layer3_std_decorrelated"):
-        load_config("demo-m", ["scene=[layer3_sdt_decorrelated]"])
+def test_a_part_is_given_fewer_dimensions_each_third_alike(clips: Path, tmp_path: Path) -> None:
+    """And a finished run still fewer, without training again."""
+    config = configuration("decorrelation.dims={layer2_thirds: 5, layer3_std: 9999}")
+    assert config.decorrelation.dims == {"layer2_thirds": 5, "layer3_std": 9999}
+    path = train(config, clips, tmp_path / "run")
+    model = load_checkpoint(path)
+    assert model.decorrelation["layer3_std"].matrix.shape == (32, 32)
+    assert model.decorrelation["layer2_thirds"].matrix.shape == (64, 5)
+    assert model.scene_embedding_size == 32 + 16 + 3 * 5
+    assert model.scene_embeddings(0.1 * torch.randn(2, 9000)).shape == (2, 63)
+    train(configuration("decorrelation.dims.layer2_thirds=3"), clips, tmp_path / "run", resume=True)
+    assert load_checkpoint(path).scene_embedding_size == 32 + 16 + 3 * 3
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("scene=[layer3_sdt_decorrelated]", r"layer3_sdt_decorrelated.*layer3_std_decorrelated"),
+        ("decorrelation.dims={layer3_maen: 5}", r"decorrelation.dims.*layer3_maen.*layer3_mean"),
+        ("decorrelation.dims={layer3_mean: 0}", r"decorrelation.dims.layer3_mean.*greater than or equal to 1"),
+        ("decorrelation.dims=7", r"decorrelation.dims.*dictionary"),
+    ],
+)
+def test_unknown_parts_and_sizes_are_refused_before_training(override: str, said: str) -> None:
+    with pytest.raises(DeloresError, match=said):
+        load_config("demo-m", [override])

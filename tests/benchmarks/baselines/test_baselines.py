@@ -92,7 +92,7 @@ def test_random_encoder_takes_the_plain_part_of_a_decorrelated_one(checkpoint: P
 
     model = load_model(checkpoint)
     size = model.encoder.config.layer_sizes[-1]
-    model.decorrelation["layer3_std"] = Decorrelation(torch.zeros(size), torch.eye(size))
+    model.decorrelation["layer3_std"] = Decorrelation(torch.tensor(1.0), torch.zeros(size), torch.eye(size))
     model.set_parts(("pooled", "layer3_std_decorrelated"))
     save_checkpoint(tmp_path / "learnt.safetensors", model)
     random = random_encoder.load_model(str(tmp_path / "learnt.safetensors"))
