@@ -1,9 +1,9 @@
 """DeLoRes audio embeddings behind the HEAR common API (https://hearbenchmark.com/hear-api.html).
 
 >>> import hear_delores, torch
->>> model = hear_delores.load_model()                                       # doctest: +SKIP
->>> hear_delores.get_scene_embeddings(torch.zeros(1, 16000), model).shape   # doctest: +SKIP
-torch.Size([1, 2048])
+>>> model = hear_delores.load_model()
+>>> hear_delores.get_scene_embeddings(torch.zeros(1, 16000), model).shape
+torch.Size([1, 1792])
 """
 
 from __future__ import annotations
