@@ -199,7 +199,7 @@ def _read_maps(path: Path, config: EncoderConfig, tensors: dict[str, Tensor]) ->
     try:
         return {part: check_decorrelation(part, own, part_width(part, config)) for part, own in grouped.items()}
     except DeloresError as error:
-        raise DeloresError(f"{path}: {error}: the file is damaged, copy it again.") from None
+        raise DeloresError(f"{path}: {error}: it is of another version, or damaged.") from None
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

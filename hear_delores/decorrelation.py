@@ -3,7 +3,7 @@
 The within-class covariance normalisation of speaker recognition (Hatch, Kajarekar and Stolcke, Interspeech 2006), a
 clip being a class and its views the members: directions in which views of one clip differ count for less. Like Barlow
 Twins it asks for what the views share, but it is not the minimum of that loss: what differs between *clips* is left
-correlated. As there, large values are compressed before, and vectors brought to one length after it (Garcia-Romero and
+correlated. Large values are compressed before it, and vectors brought to one length after it (Garcia-Romero and
 Espy-Wilson, Interspeech 2011).
 """
 
@@ -67,7 +67,7 @@ def fit_decorrelation(first: Tensor, second: Tensor, shrinkage: float, dimension
         dimensions: K, at most D; None and more than D are D.
 
     Raises:
-        DeloresError: the values are not finite, or none of them varies.
+        DeloresError: the values are not finite, all 0, or alike in both views of every clip.
     """
     pairs = torch.stack([first, second]).double()
     if not bool(torch.isfinite(pairs).all()):

@@ -58,39 +58,27 @@ def pretrain(
         DeloresError: bad data, a folder in use, another configuration on resuming, a loss not finite; of several
             processes one says why, and the others raise :class:`pretrain.distributed.ReportedElsewhere`.
     """
+    out, watching = Path(out), watching or Watching()
     with join(device_type(config)) as world, Display(shown=progress and not quiet and world.leads) as display:
-        return _train(config, data, Path(out), resume, skip_bad, quiet, watching or Watching(), world, display)
-
-
-def _train(
-    config: PretrainConfig,
-    data: str | Path,
-    out: Path,
-    resume: bool,
-    skip_bad: bool,
-    quiet: bool,
-    watching: Watching,
-    world: World,
-    display: Display,
-) -> Path:
-    """The run, which is gone when the processes part: it must not keep their connection."""
-    state = world.from_leader(lambda: _found_state(out, resume))
-    keep_freed_memory()
-    world.share(lambda: world.rows(config.batch_size))
-    config = world.from_leader(lambda: resolved(config))
-    device = world.share(lambda: choose_device(config))
-    probe = world.share(lambda: _open_watching(watching, config) if world.leads else None)
-    corpus = world.share(
-        lambda: _open_corpus(config, data, out, state, skip_bad, display),
-    )
-    _check_same(corpus, world)
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda), exact_cudnn():
-        torch.manual_seed(config.seed)
-        run = Run(config, corpus, out, device, display, state, world, watching, probe)
-        if not quiet and world.leads:
-            display.tell(config_to_yaml(config) + run.describe())
-        return run.train()
+        state = world.from_leader(lambda: _found_state(out, resume))
+        keep_freed_memory()
+        world.share(lambda: world.rows(config.batch_size))
+        config = world.from_leader(lambda: resolved(config))
+        device = world.share(lambda: choose_device(config))
+        probe = world.share(lambda: _open_watching(watching, config) if world.leads else None)
+        corpus = world.share(
+            lambda: _open_corpus(config, data, out, state, skip_bad, display),
+        )
+        _check_same(corpus, world)
+        cuda = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda), exact_cudnn():
+            torch.manual_seed(config.seed)
+            run = Run(config, corpus, out, device, display, state, world, watching, probe)
+            if not quiet and world.leads:
+                display.tell(config_to_yaml(config) + run.describe())
+            checkpoint = run.train()
+            del run  # or its network would keep the processes' connection, which is closed here
+            return checkpoint
 
 
 def _found_state(out: Path, resume: bool) -> dict[str, Any] | None:

@@ -57,7 +57,7 @@ def model_with_maps() -> HearModel:
 
 
 def published(first: torch.Tensor, second: torch.Tensor, shrinkage: float) -> np.ndarray:
-    """The first views' outputs by the equations, with scipy's roots, before they are brought to one length."""
+    """The outputs for both views by the equations, with scipy's roots, before they are brought to one length."""
     a, b = first.numpy(), second.numpy()
     scale = np.concatenate([a, b]).mean()
     a, b = np.log(1 + a / scale), np.log(1 + b / scale)
@@ -105,7 +105,7 @@ def test_what_differs_within_clips_becomes_white_as_the_shrinkage_vanishes() -> 
     np.testing.assert_allclose(covariance / covariance.trace() * 12, np.eye(12), atol=1e-4)
 
 
-def test_every_vector_is_of_one_length_and_the_scale_of_the_audio_s_network_says_nothing() -> None:
+def test_every_vector_is_of_one_length_whatever_the_scale_of_the_values() -> None:
     first, second = pairs()
     outputs = fit_decorrelation(first, second, 1.0, 6)(first.float())
     torch.testing.assert_close(outputs.square().sum(1), torch.full((len(first),), 6.0))

@@ -161,17 +161,16 @@ def test_no_thread_of_the_processes_outlives_their_run(
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from pretrain import loop\n"
         "from pretrain.config import load_config\n"
+        "from pretrain.loop import Run, pretrain\n"
         "def gloos():\n"
         "    names = [path.read_text().strip() for path in Path('/proc/self/task').glob('*/comm')]\n"
         "    return sorted(name for name in names if 'gloo' in name)\n"
-        "def train(*args, inner=loop._train):\n"
-        "    path = inner(*args)\n"
+        "def train(self, inner=Run.train):\n"
         "    print(len(gloos()) > 0)\n"
-        "    return path\n"
-        "loop._train = train\n"
-        "loop.pretrain(load_config(sys.argv[1]), sys.argv[2], sys.argv[3], quiet=True)\n"
+        "    return inner(self)\n"
+        "Run.train = train\n"
+        "pretrain(load_config(sys.argv[1]), sys.argv[2], sys.argv[3], quiet=True)\n"
         "print(gloos())\n"
     )
     found = run_pair([sys.executable, str(script), str(tmp_path / "config.yaml"), str(clips), str(tmp_path / "out")])
