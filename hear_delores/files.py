@@ -28,8 +28,10 @@ __all__ = [
     "atomic_folder",
     "atomic_path",
     "check_name",
+    "check_replaceable",
     "explain_fault",
     "file_hash",
+    "one_line",
     "remove_leftovers",
     "remove_tree",
     "replace_folder",
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 MAX_NAME_BYTES = 255
+UNKNOWN = "is the disk full?"  # of a library that does not tell
 THEN = "run the same command again"
 #: What a system says when a place cannot be written to, whatever the file.
 WRITE_ERRNOS = frozenset(
@@ -121,9 +124,14 @@ def writing(path: str | os.PathLike[str], what: str = "", then: str = THEN) -> I
         reason = None if place is None else explain_fault(error)
         if reason is None:
             raise
-        raise WriteError(
-            f"cannot write {what}{place} ({reason}): make room there, or get the right to write, and {then}"
-        ) from None
+        raise WriteError(f"cannot write {what}{place} ({reason}): {_advice(reason)}, and {then}") from None
+
+
+def _advice(reason: str) -> str:
+    if reason in [os.strerror(number) for number in (errno.EACCES, errno.EPERM, errno.EROFS)]:
+        return "get the right to write there, or choose another place"
+    full = [os.strerror(getattr(errno, name)) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)]
+    return "make room there" if reason in (*full, UNKNOWN) else "choose another place, or move away what is in the way"
 
 
 def _place(error: BaseException, target: Path) -> Path | None:
@@ -154,11 +162,24 @@ def explain_fault(error: BaseException) -> str | None:
         if type(found).__name__ == "SafetensorError" and (match := re.search(r"\(os error (\d+)\)", text)):
             return os.strerror(int(match[1]))
         if isinstance(found, RuntimeError) and re.search("PytorchStreamWriter|inline_container|iostream", text):
-            return "is the disk full?"
+            return UNKNOWN
         if type(found).__name__ == "LibsndfileError" and text.rstrip(".").endswith("System error"):
-            return "is the disk full?"
+            return UNKNOWN
         found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
     return None
+
+
+def one_line(error: BaseException) -> str | None:
+    """What a command says of an error that the user can do something about; None for a defect of ours."""
+    if isinstance(error, DeloresError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno is not None:
+        reason = error.strerror or os.strerror(error.errno)
+        return f"{os.fsdecode(error.filename)}: {reason}" if error.filename else f"cannot read or write: {reason}"
+    if isinstance(error, OSError):
+        return " ".join(str(error).split()) or type(error).__name__
+    reason = explain_fault(error)
+    return None if reason is None else f"cannot write ({reason}): {_advice(reason)}, and {THEN}"
 
 
 # --- one file
