@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import tarfile
 import zlib
@@ -38,7 +39,8 @@ def unpack_task(archive: str | Path, target: str | Path, spec: TaskSpec) -> Task
         except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
             if isinstance(error, DeloresError):
                 raise
-            if reason := explain_fault(error):  # a full disk is no fault of the archive
+            named = isinstance(error, OSError) and error.filename is not None and error.errno != errno.ENOSPC
+            if not named and (reason := explain_fault(error)):  # a full disk is no fault of the archive
                 message = f"cannot unpack {archive} into {target} ({reason}): make room there"
                 raise WriteError(f"{message}, and run the same command again") from None
             raise DeloresError(

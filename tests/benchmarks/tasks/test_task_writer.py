@@ -90,7 +90,7 @@ def broken() -> Iterator[Clip]:
     [
         ({}, splits(test=[]), "no clip is left in split 'test'"),
         ({}, splits(test=[Clip("a.wav", ["a"], tone(9)), Clip("a.wav", ["b"], tone(9))]), "are called a.wav"),
-        ({}, splits(test=[Clip("../a.wav", ["a"], tone(9))]), "plain file name"),
+        ({}, splits(test=[Clip("../a.wav", ["a"], tone(9))]), "plain name"),
         ({}, splits(test=[Clip("a.wav", ["a"], np.array([0.0, np.nan]))]), "finite samples"),
         ({}, splits(test=[Clip("a.wav", ["a"], np.zeros(0))]), "finite samples"),
         ({}, splits(test=[Clip("a.wav", ["a"], Path("nowhere.wav"))]), "nowhere.wav: no such audio file"),
