@@ -132,7 +132,10 @@ def test_two_packings_do_not_share_a_folder(clips: Path, tmp_path: Path, tiny_s:
 def test_what_a_killed_pre_training_left_half_written_is_gone_when_it_goes_on(
     clips: Path, tmp_path: Path, tiny_s: PretrainConfig
 ) -> None:
-    for name in (".state.pt.0123abcd.tmp", ".checkpoint.safetensors.x_y-z123.tmp"):  # of this version, of the one before
+    for name in (
+        ".state.pt.0123abcd.tmp",
+        ".checkpoint.safetensors.x_y-z123.tmp",
+    ):  # of this version, of the one before
         (tmp_path / name).write_bytes(b"half")
     pretrain(tiny_s, clips, tmp_path, resume=True, quiet=True)
     assert sorted(os.listdir(tmp_path)) == ["checkpoint.safetensors", "config.yaml", "log.jsonl", "state.pt"]
