@@ -155,6 +155,11 @@ def score(
 
     set_up_process()
     options = _options(grid, grid_points, precision, solver, shots)
+    errors = console(quiet, stderr=True)
+
+    def waiting() -> None:
+        errors.print("another process is making this record; waiting for it")
+
     records = []
     for folder in embeddings:
         for name in protocol or [Protocol.hear]:
@@ -162,7 +167,7 @@ def score(
                 with progress_bar(quiet or as_json, f"{folder.name} {name.value}") as report:
                     record = score_embeddings(
                         folder, protocol=name.value, seed=number, results_dir=results, device=device,
-                        progress=report, **options[name.value],
+                        progress=report, on_wait=waiting, **options[name.value],
                     )  # fmt: skip
                 records.append(record)
                 if not as_json:
@@ -304,27 +309,21 @@ register_rooms()
 
 def main() -> None:
     """Runs the command line. An expected error is one line on standard error and exit code 1."""
+    from pretrain.command import flushed
+
     try:
-        app()
+        with flushed():
+            app()
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 130:  # Ctrl-C, as typer hands it on
             raise
         sys.stderr.write("stopped; run the same command again to go on\n")
         sys.exit(130)
     except Exception as error:
-        message = _expected(error)
+        from hear_delores.files import one_line
+
+        message = one_line(error)
         if message is None or os.environ.get("DELORES_TRACEBACK"):
             raise
         sys.stderr.write(f"error: {message}\n")
         sys.exit(1)
-
-
-def _expected(error: Exception) -> str | None:
-    """The one line of an error that is the user's to mend; None for a defect of ours, which needs its traceback."""
-    from hear_delores.errors import DeloresError
-
-    if isinstance(error, DeloresError):
-        return " ".join(str(error).split())
-    if isinstance(error, OSError):  # a full disk, a missing right
-        return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-    return None

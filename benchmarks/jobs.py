@@ -5,16 +5,15 @@ A process that is killed in the middle of a job leaves whole files or none, and 
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.results import ResultRecord
 from benchmarks.scoring.embed import embed_task
-from benchmarks.scoring.models import LoadedModel, ModelSpec, load_model, slug
+from benchmarks.scoring.models import LoadedModel, ModelSpec, load_model
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.scoring.training import peak_memory_bytes
 from benchmarks.tasks.folder import TaskFolder
@@ -83,8 +82,7 @@ def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
             result.loaded = False
             raise model
         task = _task(job.run, job.task)
-        with _alone(job, task, tell):
-            _embed_and_score(job, model, task, result, tell)
+        _embed_and_score(job, model, task, result, tell)
     except Exception as error:  # a foreign module may raise anything; the other jobs still run
         result.failures.append(one_line(error))
         if result.loaded:
@@ -95,7 +93,13 @@ def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
 
 def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: JobResult, tell: Say) -> None:
     bounded: dict[str, Any] = {} if job.batch_seconds is None else {"batch_seconds": job.batch_seconds}
-    embedded = embed_task(model, task, job.out / "embeddings", skip_bad=job.skip_bad, **bounded)
+
+    def waiting() -> None:
+        tell(f"  {task.name}: another run is at work on this; waiting for it")
+
+    embedded = embed_task(
+        model, task, job.out / "embeddings", skip_bad=job.skip_bad, wait=True, on_wait=waiting, **bounded
+    )
     result.skipped = list(embedded.skipped)
     when = ", from before" if embedded.cached else ""
     for protocol in job.protocols:
@@ -103,7 +107,7 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
             for seed in job.seeds:
                 record = score_embeddings(
                     embedded.path, protocol=protocol, seed=seed, results_dir=job.out / "results",
-                    device=model.device, **job.options.get(protocol, {}),
+                    device=model.device, on_wait=waiting, **job.options.get(protocol, {}),
                 )  # fmt: skip
                 result.records.append(record)
                 tell(
@@ -133,30 +137,6 @@ def forget() -> None:
     """Lets go of the model and the tasks of the last run."""
     _model.cache_clear()
     _task.cache_clear()
-
-
-@contextlib.contextmanager
-def _alone(job: Job, task: TaskFolder, tell: Say) -> Iterator[None]:
-    """Waits until no other run on the same ``out`` is at this model and task, and keeps others waiting.
-
-    The lock ends with its process, however it ends.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: no lock
-        yield
-        return
-    path = job.out / ".locks" / f"{slug(job.model.label)}-{slug(task.folder_name)}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tell(f"  {task.name}: another run is at work on this; waiting for it")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a file system without locks
-        yield
 
 
 def one_line(error: BaseException) -> str:

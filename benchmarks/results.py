@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_validator
 
 from hear_delores.errors import DeloresError
-from hear_delores.files import atomic_path, write_json
+from hear_delores.files import atomic_path, check_name, write_json, writing
 
 __all__ = [
     "FORMAT_VERSION",
@@ -77,6 +77,11 @@ class TaskInfo(_Part):
     maximise: bool
     n_clips: int
     subset: str | None = None
+
+    @field_validator("name", "version", "mode")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        return check_name(value, "of the task's folder")
 
     @property
     def folder_name(self) -> str:
@@ -183,7 +188,7 @@ class FoldPredictions:
 def record_folder(results_dir: str | Path, record: ResultRecord) -> Path:
     """The folder of a record under ``results_dir``."""
     protocol = "-".join(part for part in (record.protocol.name, record.protocol.variant) if part)
-    digest = (record.model.weights_hash or record.embeddings_hash)[:8]
+    digest = check_name((record.model.weights_hash or record.embeddings_hash or "none")[:8], "the model's weights_hash")
     return (
         Path(results_dir)
         / f"{_slug(record.model.label)}-{digest}"
@@ -203,15 +208,16 @@ def save_record(
     An older record there is replaced; a process killed on the way leaves a folder without ``record.json``.
     """
     folder = record_folder(results_dir, record)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORD_FILE).unlink(missing_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORD_FILE).unlink(missing_ok=True)
     if predictions is not None:
         arrays = {}
         for split, fold in predictions.items():
             for name, value in vars(fold).items():
                 if value is not None:
                     arrays[f"{split}/{name}"] = value
-        with atomic_path(folder / PREDICTIONS_FILE) as temporary, open(temporary, "wb") as stream:
+        with atomic_path(folder / PREDICTIONS_FILE, "the predictions ") as temporary, open(temporary, "wb") as stream:
             np.savez_compressed(stream, **arrays)
     if official is not None:
         write_json(folder / OFFICIAL_FILE, official)

@@ -60,11 +60,8 @@ def save_checkpoint(path: str | os.PathLike[str], model: HearModel, *, dtype: to
     tensors = _state(model)
     tensors = {name: value.to(dtype) if value.ndim > 1 else value for name, value in tensors.items()}
     _check_finite(tensors, f"Cannot save {path}")
-    try:
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={METADATA_KEY: header})
-    except (OSError, SafetensorError) as error:
-        raise DeloresError(f"Cannot write the checkpoint {path}: {error}.") from None
+    with atomic_path(path, "the checkpoint ") as temporary:
+        save_file(tensors, temporary, metadata={METADATA_KEY: header})
 
 
 def load_checkpoint(

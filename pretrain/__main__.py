@@ -6,8 +6,8 @@ import sys
 
 import typer
 
-from hear_delores.errors import DeloresError
-from pretrain.command import command
+from hear_delores.files import one_line
+from pretrain.command import command, flushed
 
 __all__ = ["main"]
 
@@ -17,12 +17,13 @@ def main() -> None:
     app = typer.Typer(add_completion=False)
     app.command()(command)
     try:
-        app()
-    except DeloresError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:  # a full disk, a missing right
-        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        with flushed():
+            app()
+    except Exception as error:
+        message = one_line(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.files import check_name
 from pretrain.audio import AUDIO_SUFFIXES, Member, Piece, file_length, read_piece
 from pretrain.config import DataConfig
 from pretrain.webdataset import expand_braces, is_tar, read_members
@@ -307,7 +308,10 @@ def _folder(folder: Path, root: Path) -> list[Source]:
 def _task_folder(folder: Path, config: DataConfig, sample_rate: int) -> list[Source]:
     """Audio of the training split, or of all folds, at the nearest rate from above."""
     try:
-        splits = [str(s) for s in json.loads((folder / "task_metadata.json").read_text("utf-8"))["splits"]]
+        listed = json.loads((folder / "task_metadata.json").read_text("utf-8"))["splits"]
+        splits = [check_name(split, f"{folder}/task_metadata.json: splits") for split in listed]
+    except DeloresError:
+        raise
     except (ValueError, KeyError, TypeError):
         raise DeloresError(f"{folder}/task_metadata.json: expected JSON with a list of splits") from None
     rates = sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdigit())

@@ -10,18 +10,22 @@ writes, shows and probes.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hear_delores.errors import DeloresError
+from hear_delores.files import remove_leftovers
 from hear_delores.memory import keep_freed_memory
 from pretrain.board import require_tensorboard
 from pretrain.config import PretrainConfig, config_to_yaml
 from pretrain.data import Corpus
 from pretrain.device import choose_device, device_type, exact_cudnn, resolved
 from pretrain.distributed import World, join
+from pretrain.locks import folder_lock
 from pretrain.packed import open_corpus
 from pretrain.probe import Probe
 from pretrain.report import Display
@@ -59,7 +63,12 @@ def pretrain(
             processes one says why, and the others raise :class:`pretrain.distributed.ReportedElsewhere`.
     """
     out, watching = Path(out), watching or Watching()
-    with join(device_type(config)) as world, Display(shown=progress and not quiet and world.leads) as display:
+    with (
+        join(device_type(config)) as world,
+        Display(shown=progress and not quiet and world.leads) as display,
+        contextlib.ExitStack() as held,
+    ):
+        world.share(lambda: held.enter_context(_alone(out)) if world.leads else None)
         state = world.from_leader(lambda: _found_state(out, resume))
         keep_freed_memory()
         world.share(lambda: world.rows(config.batch_size))
@@ -79,6 +88,16 @@ def pretrain(
             checkpoint = run.train()
             del run  # or its network would keep the processes' connection, which is closed here
             return checkpoint
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Holds the run's folder, freed of what killed processes left half-written."""
+    if out.exists() and not out.is_dir():
+        raise DeloresError(f"{out}: expected a folder for the run, but it is a file")
+    with folder_lock(out, "pre-training into this folder"):
+        remove_leftovers(out)
+        yield
 
 
 def _found_state(out: Path, resume: bool) -> dict[str, Any] | None:
@@ -121,8 +140,6 @@ def _check_same(corpus: Corpus, world: World) -> None:
 
 
 def _check_out(out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise DeloresError(f"{out}: expected a folder for the run, but it is a file")
     for name in ("state.pt", "checkpoint.safetensors"):
         if not resume and (out / name).exists():
             raise DeloresError(f"{out} already holds a run ({name}): go on with --resume, or choose another --out")

@@ -19,11 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from hear_delores.errors import DeloresError
-from hear_delores.files import atomic_path, file_hash
+from hear_delores.files import atomic_path, file_hash, remove_leftovers
 from hear_delores.frontend import LogMel
 from pretrain.audio import Piece
 from pretrain.config import PretrainConfig
 from pretrain.data import Corpus, Progress
+from pretrain.locks import LOCK_FILE, folder_lock
 from pretrain.packed import (
     DTYPES,
     PACK_FILE,
@@ -77,7 +78,22 @@ def pack(
         DeloresError: bad data, ``out`` holds something else, or the settings or files of a pack that is gone on
             with have changed.
     """
-    out, progress = Path(out), progress or (lambda what, done, total: None)
+    progress = progress or (lambda what, done, total: None)
+    if Path(out).exists() and not Path(out).is_dir():
+        raise DeloresError(f"{out}: expected an empty folder or a pack, but it is a file")
+    with folder_lock(out, "packing into this folder"):
+        return _pack(data, Path(out), config, content, shard_mb, skip_bad, progress)
+
+
+def _pack(
+    data: str | Path,
+    out: Path,
+    config: PretrainConfig,
+    content: Content,
+    shard_mb: float,
+    skip_bad: bool,
+    progress: Progress,
+) -> Packed:
     info = _begin(out, config, content)
     corpus = Corpus.from_path(
         data, config.data, sample_rate=config.frontend.sample_rate, skip_bad=skip_bad, progress=progress
@@ -110,7 +126,7 @@ def _begin(out: Path, config: PretrainConfig, content: Content) -> PackInfo:
                 f"{out}: a pack of {info.content}: give --content {info.content}, or choose another --out"
             )
         info.check(out, config)
-    elif out.exists() and (not out.is_dir() or any(p for p in out.iterdir() if not p.name.startswith(f".{PACK_FILE}"))):
+    elif any(p for p in out.iterdir() if p.name != LOCK_FILE and not p.name.startswith(f".{PACK_FILE}")):
         raise DeloresError(f"{out}: expected an empty folder or a pack, but it is neither")
     else:
         info = PackInfo(
@@ -121,8 +137,7 @@ def _begin(out: Path, config: PretrainConfig, content: Content) -> PackInfo:
             unfinished=[],
             shards=[],
         )
-    for left in out.glob(".*.tmp"):
-        left.unlink()
+    remove_leftovers(out)
     return info
 
 

@@ -64,7 +64,7 @@ class ShardInfo(_Stored):
 class ShardRecord(_Stored):
     """A shard as ``pack.json`` knows it: ``index`` is the SHA-256 of ``shard-00000.json``."""
 
-    name: str
+    name: str = pydantic.Field(pattern=r"^shard-[0-9]{5,}$")
     index: str
 
 

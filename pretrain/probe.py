@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hear_delores.encoder import AudioNTT
 from hear_delores.errors import DeloresError
+from hear_delores.files import check_name
 from hear_delores.model import HearModel
 from hear_delores.pooling import plain_part
 from pretrain.audio import Piece, file_length, read_piece
@@ -42,7 +43,8 @@ class Probe:
         self.folder, self.config = Path(folder), config
         metadata = _metadata(self.folder)
         self.name = str(metadata.get("task_name", self.folder.name))
-        train, valid = _splits(self.folder, [str(split) for split in metadata["splits"]])
+        listed = [check_name(split, f"{self.folder}/task_metadata.json: splits") for split in metadata["splits"]]
+        train, valid = _splits(self.folder, listed)
         rng = np.random.default_rng(0)
         self._train = self._load(train, TRAIN_CLIPS, rng)
         self._valid = self._load(valid, VALID_CLIPS, rng)
@@ -143,6 +145,7 @@ def _rows(folder: Path, split: str) -> list[tuple[Path, str]]:
     for name, label in sorted(labels.items()):
         if not isinstance(label, list) or len(label) != 1:
             raise DeloresError(f"{folder / split}.json: expected a list of one label for {name}, got {label!r}")
+        check_name(name, f"{folder / split}.json", hidden=True)
         rows.append((folder / str(rate) / split / name, str(label[0])))
     return rows
 

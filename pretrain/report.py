@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from hear_delores.errors import DeloresError
-from hear_delores.files import atomic_path
+from hear_delores.files import atomic_path, writing
+from pretrain.state import GO_ON
 
 __all__ = ["Display", "Means", "RunLog"]
 
@@ -119,7 +119,7 @@ class RunLog:
         kept: list[str] = []
         if step is not None and self.path.is_file():
             kept = [line for line in self.path.read_text("utf-8").splitlines() if _step_of(line) <= step]
-        with atomic_path(self.path) as temporary:
+        with atomic_path(self.path, "the log ", GO_ON) as temporary:
             temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def write(self, values: dict[str, Any]) -> None:
@@ -127,14 +127,8 @@ class RunLog:
         if self.path is None:
             return
         line = json.dumps({**values, "seconds": round(self._clock(), 2)})
-        try:
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(line + "\n")
-        except OSError as error:
-            raise DeloresError(
-                f"cannot write the log {self.path} ({error.strerror}): make room or rights there, and go on with "
-                "--resume"
-            ) from None
+        with writing(self.path, "the log ", GO_ON), self.path.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
 
 
 def _step_of(line: str) -> float:

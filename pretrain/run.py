@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hear_delores.checkpoint import read_header, save_checkpoint
 from hear_delores.decorrelation import Decorrelation
 from hear_delores.errors import DeloresError
-from hear_delores.files import atomic_path
+from hear_delores.files import WriteError, atomic_path
 from hear_delores.frontend import LogMel
 from hear_delores.model import HearModel
 from pretrain.augment import Augmenter
@@ -31,7 +31,7 @@ from pretrain.picture import draw, read_log
 from pretrain.probe import Probe
 from pretrain.report import Display, Means, RunLog
 from pretrain.sampling import Batch, Sampler, batches, crop_length, measure_statistics, to_log_mel
-from pretrain.state import concerns_parts, save_state
+from pretrain.state import GO_ON, concerns_parts, save_state
 from pretrain.stopping import stop_requests
 from pretrain.synchronised import spread_out
 from pretrain.watch import Watcher
@@ -265,8 +265,7 @@ class Run:
         """Prepares the folder: the resolved configuration, and the log up to where this run begins."""
         if not self.world.leads:
             return
-        self.out.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self.out / "config.yaml") as temporary:
+        with atomic_path(self.out / "config.yaml", then=GO_ON) as temporary:
             temporary.write_text(config_to_yaml(self.config), encoding="utf-8")
         self.log.restart(self.step if self.began else None)
         if not self.began:
@@ -371,5 +370,5 @@ class Run:
         try:
             lines = read_log(self.out / "log.jsonl")
             draw(self.out / "training.png", title, lines, self.watcher.before, self.watcher.after)
-        except OSError as error:
-            self.display.say(f"warning: the picture could not be written ({error.strerror})")
+        except (OSError, WriteError) as error:
+            self.display.say(f"warning: no picture: {error}")

@@ -17,6 +17,7 @@ from pretrain.data import Corpus
 __all__ = ["FORMAT_VERSION", "FREE_KEYS", "check_resumable", "concerns_parts", "load_state", "save_state"]
 
 FORMAT_VERSION = 1
+GO_ON = "go on with --resume"
 FREE_KEYS = frozenset({"data.threads", "data.prefetch", "data.cache_mb", "save_every", "device"})
 """What may change between the parts of a run: none of it has a part in the result."""
 PARTS = frozenset({"scene", "timestamp", "decorrelation"})
@@ -24,20 +25,17 @@ PARTS = frozenset({"scene", "timestamp", "decorrelation"})
 value in them writes its checkpoint anew."""
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
+def save_state(path: Path, state: dict[str, Any], then: str = GO_ON) -> None:
     """Writes the training state, whole or not at all.
+
+    Args:
+        then: what the user is to do after a failure.
 
     Raises:
         DeloresError: the disk is full or the folder cannot be written; the state before stays.
     """
-    try:
-        with atomic_path(path) as temporary:
-            torch.save({"format_version": FORMAT_VERSION, **state}, temporary)
-    except (OSError, RuntimeError) as error:  # torch's writer raises the latter, and does not tell why
-        reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
-        raise DeloresError(
-            f"cannot save the training state {path} ({reason}): make room or rights there, and go on with --resume"
-        ) from None
+    with atomic_path(path, "the training state ", then) as temporary:
+        torch.save({"format_version": FORMAT_VERSION, **state}, temporary)
 
 
 def load_state(path: Path) -> dict[str, Any]:

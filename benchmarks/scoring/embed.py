@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,18 @@ from benchmarks.scoring.embed_split import BatchBound, SplitJob, embed_split, ro
 from benchmarks.scoring.models import LoadedModel
 from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE, TaskFolder
 from hear_delores.errors import DeloresError
-from hear_delores.files import atomic_path, write_json
+from hear_delores.files import (
+    atomic_path,
+    check_replaceable,
+    remove_leftovers,
+    remove_tree,
+    replace_folder,
+    settle_folder,
+    write_json,
+    writing,
+)
+from hear_delores.temporary import beside
+from pretrain.locks import folder_lock
 
 __all__ = ["BATCH_SECONDS", "DONE_FILE", "FORMAT_VERSION", "INFO_FILE", "EmbedSummary", "embed_task"]
 
@@ -33,7 +43,9 @@ FORMAT_VERSION = 1
 BATCH_SECONDS = 120.0
 INFO_FILE = "embedding-info.json"
 DONE_FILE = ".done.embeddings"  # heareval's mark of a complete folder
-PROGRESS_DIR = ".progress"
+PROGRESS_DIR, KEY_FILE = ".progress", "key.json"
+#: A folder of embeddings, ours or heareval's, has one of these; no other folder is ever replaced.
+MARKS = (INFO_FILE, DONE_FILE)
 Progress = Callable[[int, int], None]
 
 
@@ -62,6 +74,8 @@ def embed_task(
     batch_seconds: float = BATCH_SECONDS,
     skip_bad: bool = False,
     progress: Progress | None = None,
+    wait: bool = False,
+    on_wait: Callable[[], None] | None = None,
 ) -> EmbedSummary:
     """Embeds every clip of ``task`` into ``<embeddings_dir>/<model folder>/<task folder>/``.
 
@@ -76,9 +90,12 @@ def embed_task(
         skip_bad: leave out clips whose audio cannot be used, and list them, instead of stopping. The
             rows are then those of a task without these clips.
         progress: called with the number of clips done and their total.
+        wait: while another process embeds the same, wait for it rather than fail.
+        on_wait: called before waiting.
 
     Raises:
-        DeloresError: an unusable audio file, or a fault of the model; naming clip or model.
+        DeloresError: another process is at it; a folder there that no embedding has made; an unusable audio file or
+            a fault of the model, naming clip or model.
     """
     if not batch_seconds > 0:
         raise DeloresError(f"batch_seconds must be positive, got {batch_seconds}")
@@ -86,17 +103,19 @@ def embed_task(
     key = _key(model, task)
     if (summary := _cached(target, key, skip_bad)) is not None:
         return summary
-    work = target.with_name(f".{target.name}.partial")
-    with _locked(work):
+    with folder_lock(target, "embedding this", whole=True, wait=wait, on_wait=on_wait), writing(target):
+        real = settle_folder(target)
         # Another process may have finished while this one came here.
         if (summary := _cached(target, key, skip_bad)) is not None:
-            shutil.rmtree(work)
+            remove_tree(beside(real, ".partial"))
             return summary
-        _start_or_resume(work, {**key, "batch_seconds": float(batch_seconds), "skip_bad": skip_bad})
+        check_replaceable(real, MARKS)
+        work = _start_or_resume(real, {**key, "batch_seconds": float(batch_seconds), "skip_bad": skip_bad})
         skipped = _unusable_clips(work, model, task) if skip_bad else []
         seconds = _embed_splits(model, task, work, skipped, batch_seconds, progress)
         _finish(work, model, task, key, skipped, seconds)
-        _replace(work, target)
+        replace_folder(work, real, MARKS)
+        _remove_progress(real)
     return EmbedSummary(target, seconds, False, _lines(skipped))
 
 
@@ -135,45 +154,29 @@ def _cached(target: Path, key: dict[str, Any], skip_bad: bool) -> EmbedSummary |
         return None  # damaged: embedded again
     if found != key or (skipped and not skip_bad):
         return None
-    shutil.rmtree(target / PROGRESS_DIR, ignore_errors=True)  # of a run killed right after its rename
+    _remove_progress(target)  # of a run killed right after its rename
     return EmbedSummary(target, seconds, True, _lines(skipped))
 
 
-@contextlib.contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Holds ``work`` against other processes; the lock ends with the process, however it ends."""
-    work.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows: no lock
-        yield
-        return
-    descriptor = os.open(work, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DeloresError(f"{work}: another process is embedding this; wait for it, or end it") from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-    finally:
-        os.close(descriptor)
+def _remove_progress(target: Path) -> None:
+    with contextlib.suppress(OSError):  # another process is at it, or nothing may be written here: it does no harm
+        remove_tree(target / PROGRESS_DIR)
 
 
-def _start_or_resume(work: Path, key: dict[str, Any]) -> None:
-    """Empties ``work`` unless it was begun with the same key; removes what a killed atomic write left."""
-    for left in (*work.glob(".*.tmp"), *work.glob(f"{PROGRESS_DIR}/.*.tmp")):
-        left.unlink()
-    key_file = work / PROGRESS_DIR / "key.json"
+def _start_or_resume(target: Path, key: dict[str, Any]) -> Path:
+    """The folder in which ``target`` is built: emptied, unless it was begun with the same key."""
+    work = beside(target, ".partial")
+    for folder in (work, work / PROGRESS_DIR):
+        remove_leftovers(folder)
+    key_file = work / PROGRESS_DIR / KEY_FILE
     try:
         same = json.loads(key_file.read_text(encoding="utf-8")) == key
     except (OSError, ValueError):
         same = False
     if not same:
-        for path in work.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        remove_tree(work)
         write_json(key_file, key)
+    return work
 
 
 def _unusable_clips(work: Path, model: LoadedModel, task: TaskFolder) -> list[dict[str, str]]:
@@ -274,16 +277,6 @@ def _finish(
     }
     write_json(work / INFO_FILE, info)
     (work / DONE_FILE).touch()
-
-
-def _replace(work: Path, target: Path) -> None:
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    work.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(target / PROGRESS_DIR)
 
 
 def _lines(skipped: list[dict[str, str]]) -> list[str]:

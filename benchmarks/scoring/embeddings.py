@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.files import check_name
 
 __all__ = ["EmbeddingsTask", "Split", "data_splits"]
 
@@ -359,6 +360,11 @@ def _check_metadata(folder: Path, metadata: dict[str, Any]) -> None:
     missing = [key for key in (*needed, "evaluation") if key not in metadata]
     if missing:
         raise DeloresError(f"{folder}/task_metadata.json: expected {', '.join(missing)}; prepare the task again")
+    for key in ("task_name", "version", "mode"):
+        check_name(metadata[key], f"{folder}/task_metadata.json: {key}")
+    splits = metadata["splits"] if isinstance(metadata["splits"], list) else [metadata["splits"]]
+    for split in splits:
+        check_name(split, f"{folder}/task_metadata.json: splits")
     for key, known in (
         ("embedding_type", ("scene", "event")),
         ("prediction_type", ("multiclass", "multilabel")),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -54,7 +55,9 @@ from benchmarks.scoring.training import (
 )
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.files import remove_leftovers
 from pretrain.distributed import ALONE, World, world_size
+from pretrain.locks import folder_lock
 
 __all__ = ["finetune_task"]
 
@@ -97,6 +100,30 @@ def finetune_task(
     if existing is not None:
         return existing
     world.share(lambda: _fresh(model))  # whether it loads alike again, before anything is written
+    with contextlib.ExitStack() as held:
+        world.share(lambda: held.enter_context(_alone(folder)) if world.leads else None)
+        return _make(model, task, draft, settings, Path(results_dir), progress, world, began)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with folder_lock(folder, "fine-tuning into this folder"):
+        remove_leftovers(folder)
+        yield
+
+
+def _make(
+    model: LoadedModel,
+    task: TaskFolder,
+    draft: ResultRecord,
+    settings: FinetuneOptions,
+    results_dir: Path,
+    progress: Progress | None,
+    world: World,
+    began: float,
+) -> ResultRecord:
+    """The record, made now; ``began``: the time at which all of it did."""
+    folder = record_folder(results_dir, draft)
     work = world.share(lambda: WorkFolder(folder / "work" if world.leads else None, draft.fingerprint))
     run, predictions = _run(model, task, settings, work, folder / "work", progress, world)
     scores, deviation = aggregate([fold.scores for fold in run.folds])

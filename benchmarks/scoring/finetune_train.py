@@ -28,6 +28,7 @@ from benchmarks.scoring.training import (
     snapshot,
 )
 from hear_delores.errors import DeloresError
+from hear_delores.files import THEN
 from pretrain.distributed import ALONE, World
 from pretrain.state import load_state, save_state
 from pretrain.synchronised import synchronise
@@ -300,7 +301,7 @@ class _Training:
             "kept": self.kept,
             "trace": self.trace,
         }
-        save_state(self.fold.state_file, state)
+        save_state(self.fold.state_file, state, then=THEN)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])

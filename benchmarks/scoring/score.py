@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -47,6 +47,8 @@ from benchmarks.scoring.training import (
     peak_memory_bytes,
 )
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.files import remove_leftovers
+from pretrain.locks import folder_lock
 
 __all__ = ["PROTOCOLS", "score_embeddings"]
 
@@ -65,6 +67,7 @@ def score_embeddings(
     device: str = "cpu",
     progress: Progress | None = None,
     overwrite: bool = False,
+    on_wait: Callable[[], None] | None = None,
     **options: Any,
 ) -> ResultRecord:
     """The result record of one embedded task, saved under ``results_dir``; a record that exists is returned.
@@ -79,6 +82,7 @@ def score_embeddings(
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
         progress: called as progress(done, total, text) after each head.
         overwrite: score again although an identical record exists.
+        on_wait: called when another process is making this record, before waiting for it.
         options: those of :class:`~benchmarks.scoring.hear.HearOptions` (``grid``, ``grid_points``, ...)
             or of :class:`~benchmarks.scoring.linear.LinearOptions` or :class:`~benchmarks.scoring.knn.KnnOptions`
             (``shots``, ...); None leaves the default.
@@ -97,16 +101,20 @@ def score_embeddings(
         existing = identical_record(folder, draft.fingerprint)
         if existing is not None:
             return existing
-    work = WorkFolder(folder / "work", draft.fingerprint)
-    if isinstance(settings, HearOptions):
-        run = run_hear(task, settings, work, device=str(where), progress=progress)
-    elif isinstance(settings, KnnOptions):
-        run = run_knn(task, settings, work, progress=progress)
-    else:
-        run = run_linear(task, settings, work, device=str(where), progress=progress)
-    record = _complete(draft, run, task, time.perf_counter() - began)
-    save_record(record, results_dir, _predictions(task, run), official_scores(record, run.score_mode, task.path))
-    work.remove()
+    with folder_lock(folder, "making this record", wait=True, on_wait=on_wait):
+        if not overwrite and (existing := identical_record(folder, draft.fingerprint)) is not None:
+            return existing  # another process has made it meanwhile
+        remove_leftovers(folder)
+        work = WorkFolder(folder / "work", draft.fingerprint)
+        if isinstance(settings, HearOptions):
+            run = run_hear(task, settings, work, device=str(where), progress=progress)
+        elif isinstance(settings, KnnOptions):
+            run = run_knn(task, settings, work, progress=progress)
+        else:
+            run = run_linear(task, settings, work, device=str(where), progress=progress)
+        record = _complete(draft, run, task, time.perf_counter() - began)
+        save_record(record, results_dir, _predictions(task, run), official_scores(record, run.score_mode, task.path))
+        work.remove()
     return record
 
 

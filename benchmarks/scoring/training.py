@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,7 +21,7 @@ from benchmarks.scoring.evaluation import EventEvaluator, SceneEvaluator, make_e
 from benchmarks.scoring.events import EventTable
 from benchmarks.scoring.rows import Rows
 from hear_delores.errors import DeloresError
-from hear_delores.files import atomic_path
+from hear_delores.files import atomic_path, remove_leftovers, writing
 
 __all__ = [
     "BestEpoch",
@@ -39,6 +38,8 @@ __all__ = [
     "predict",
 ]
 
+#: Says which run the heads in a work folder are of; removed last.
+MARK = "fingerprint"
 Progress = Callable[[int, int, str], None]
 """Called as progress(done, total, text) whenever a head is finished."""
 
@@ -219,11 +220,12 @@ class WorkFolder:
         self.path = path
         if path is None:
             return
-        mark = path / "fingerprint"
-        if path.exists() and not (mark.exists() and mark.read_text() == fingerprint):
-            shutil.rmtree(path)
+        mark = path / MARK
+        if not mark.exists() or mark.read_text(encoding="utf-8") != fingerprint:
+            self.remove()
+        remove_leftovers(path)
         with atomic_path(mark) as temporary:
-            temporary.write_text(fingerprint)
+            temporary.write_text(fingerprint, encoding="utf-8")
 
     def load(self, key: str) -> TrainedHead | None:
         """The finished head of that key, None when there is none."""
@@ -243,13 +245,19 @@ class WorkFolder:
         if self.path is None:
             return
         values = {item.name: getattr(head, item.name) for item in fields(head) if item.name != "state"}
-        with atomic_path(self.path / f"{head.key}.safetensors") as temporary:
+        with atomic_path(self.path / f"{head.key}.safetensors", "the finished head ") as temporary:
             save_file(head.state, temporary, metadata={"head": json.dumps(values)})
 
     def remove(self) -> None:
-        """Deletes the folder: the run's record is written."""
-        if self.path is not None and self.path.exists():
-            shutil.rmtree(self.path)
+        """Deletes the folder, and nothing in it that no run has made: the run's record is written."""
+        if self.path is None or not self.path.exists():
+            return
+        with writing(self.path):
+            remove_leftovers(self.path)
+            for file in (*self.path.glob("*.safetensors"), *self.path.glob("*.pt"), self.path / MARK):
+                file.unlink(missing_ok=True)
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
 
 
 def as_device(device: str) -> torch.device:

@@ -23,6 +23,8 @@ from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.registry import TaskSpec
 from benchmarks.tasks.unpack import unpack_task
 from hear_delores.errors import DeloresError
+from hear_delores.files import check_name, writing
+from pretrain.locks import folder_lock
 
 __all__ = [
     "Fetch",
@@ -139,14 +141,15 @@ def download_task(plan: Plan, out: str | Path, options: Fetch | None = None, pro
     Raises:
         DeloresError: what is wrong and what to do. A partial archive stays, to go on from, unless it is wrong.
     """
-    target = Path(out) / plan.spec.folder_name
+    target = Path(out) / check_name(plan.spec.folder_name, "a task's folder")
     if plan.is_ready:
         return target
     if target.exists():
         raise DeloresError(f"{target} is there, but is not the whole task; move it away")
-    archive = fetch(plan.file, Path(out) / WORK_FOLDER, options, progress)
-    unpack_task(archive, target, plan.spec)
-    archive.unlink()
+    with folder_lock(target, "fetching this task", whole=True):
+        archive = fetch(plan.file, Path(out) / WORK_FOLDER, options, progress)
+        unpack_task(archive, target, plan.spec)
+        archive.unlink()
     return target
 
 
@@ -162,7 +165,8 @@ def fetch(file: RemoteFile, folder: str | Path, options: Fetch | None = None, pr
     options = options or Fetch()
     target = Path(folder) / file.name
     part = target.with_name(f"{file.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         if target.stat().st_size == file.size and _md5(target) == file.md5:
             return target
@@ -211,7 +215,7 @@ def _receive(file: RemoteFile, part: Path, have: int, options: Fetch, progress: 
     with _open(file.url, options.timeout_s, start=have) as stream:
         if have and not _continues(stream, have):
             have = 0  # the server sends the whole file again
-        with open(part, "ab" if have else "wb") as kept:
+        with writing(part), open(part, "ab" if have else "wb") as kept:
             while block := _read(stream):
                 have += len(block)
                 if have > file.size:
@@ -277,8 +281,7 @@ def _remote_file(entry: dict[str, Any]) -> RemoteFile:
     name = str(entry["key"])
     if kind != "md5" or not re.fullmatch(r"[0-9a-f]{32}", digest):
         raise ValueError(f"the checksum {entry['checksum']!r}")
-    if name != Path(name).name or "\\" in name or name.startswith("."):
-        raise ValueError(f"the file name {name!r}")
+    check_name(name, "a file of the record")
     return RemoteFile(name, int(entry["size"]), digest, str(entry["links"]["self"]))
 
 

@@ -22,13 +22,12 @@ from pydantic import ValidationError
 from benchmarks.tasks import metadata as rules
 from benchmarks.tasks.metadata import TaskMetadata
 from hear_delores.errors import DeloresError, did_you_mean
-from hear_delores.files import file_hash
+from hear_delores.files import check_name, file_hash
 
 __all__ = [
     "METADATA_FILE",
     "VOCABULARY_FILE",
     "TaskFolder",
-    "check_file_name",
     "read_json",
     "read_vocabulary",
 ]
@@ -256,12 +255,6 @@ def read_vocabulary(path: Path) -> list[str]:
     return vocabulary
 
 
-def check_file_name(file: str) -> None:
-    """Raises DeloresError for a clip name that is no plain file name (it could point out of the folder)."""
-    if not file or file != os.path.basename(file) or "\\" in file or "\0" in file or file in (".", ".."):
-        raise DeloresError(f"a clip is called {file!r}; expected a plain file name")
-
-
 def _read_metadata(path: Path) -> tuple[dict[str, Any], TaskMetadata]:
     content = read_json(path)
     if not isinstance(content, dict):
@@ -296,7 +289,7 @@ def _read_split(path: Path, split: str, info: TaskMetadata, vocabulary: list[str
     known = set(vocabulary)
     for file, labels in content.items():
         try:
-            check_file_name(file)
+            check_name(file, "a clip", hidden=True)
             _check_labels(labels, info, known)
         except DeloresError as error:
             raise DeloresError(f"{path}: {file}: {error}") from None

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.files import check_name
 
 __all__ = [
     "EVENT_METRICS",
@@ -19,6 +20,7 @@ __all__ = [
     "SplitMode",
     "TaskMetadata",
     "check_metrics",
+    "check_split_name",
     "check_splits",
     "data_splits",
     "explain",
@@ -34,6 +36,8 @@ EVENT_METRICS = (
     "segment_1s_er",
 )
 TVT_SPLITS = ("train", "valid", "test")
+#: Files of a task folder or of its embeddings that a split of this name would replace.
+NO_SPLITS = ("task_metadata", "embedding-info", "labelvocabulary")
 FOLD_MODES = ("new_split_kfold", "presplit_kfold")
 
 EmbeddingType = Literal["scene", "event"]
@@ -64,16 +68,36 @@ class TaskMetadata(BaseModel):
     def _null_is_empty(cls, value: Any) -> Any:
         return {} if value is None else value
 
+    @field_validator("task_name", "version", "mode")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        return check_name(value, "of its folder's name")
+
+    @field_validator("splits")
+    @classmethod
+    def _are_names(cls, value: list[str]) -> list[str]:
+        for split in value:
+            check_split_name(split)
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> TaskMetadata:
         check_metrics(self.evaluation, self.embedding_type)
         check_splits(self.split_mode, self.splits, self.nfolds)
+        check_name(self.folder_name, "task_name-version-mode")
         return self
 
     @property
     def folder_name(self) -> str:
         """``<task_name>-<version>-<mode>``, the name of the task's folder everywhere."""
         return f"{self.task_name}-{self.version}-{self.mode}"
+
+
+def check_split_name(split: str) -> None:
+    """Raises DeloresError for a split whose files would lead out of the folder, or take another file's name."""
+    check_name(split, "splits")
+    if split in NO_SPLITS or "." in split:
+        raise DeloresError(f"splits: {split!r} cannot be a split's name: its files would be taken for others")
 
 
 def check_metrics(evaluation: Sequence[str], embedding_type: str) -> None:

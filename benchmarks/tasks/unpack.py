@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import shutil
 import tarfile
 import zlib
@@ -10,6 +12,8 @@ from pathlib import Path, PurePosixPath
 from benchmarks.tasks.folder import METADATA_FILE, TaskFolder
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
+from hear_delores.files import WriteError, explain_fault, remove_tree, replace_folder, writing
+from hear_delores.temporary import beside
 
 __all__ = ["unpack_task"]
 
@@ -24,9 +28,10 @@ def unpack_task(archive: str | Path, target: str | Path, spec: TaskSpec) -> Task
         DeloresError: a damaged archive, a link or device in it, a name that leads out of it, another task.
     """
     archive, target = Path(archive), Path(target)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = beside(target, ".partial")
+    with writing(target):
+        remove_tree(partial)
+        partial.mkdir(parents=True)
     try:
         try:
             with tarfile.open(archive) as tar:
@@ -34,17 +39,20 @@ def unpack_task(archive: str | Path, target: str | Path, spec: TaskSpec) -> Task
         except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
             if isinstance(error, DeloresError):
                 raise
-            if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-                raise  # a full disk is no fault of the archive
+            named = isinstance(error, OSError) and error.filename is not None and error.errno != errno.ENOSPC
+            if not named and (reason := explain_fault(error)):  # a full disk is no fault of the archive
+                message = f"cannot unpack {archive} into {target} ({reason}): make room there"
+                raise WriteError(f"{message}, and run the same command again") from None
             raise DeloresError(
                 f"{archive}: damaged archive: {' '.join(str(error).split())}; remove it and fetch it again"
             ) from None
         found = TaskFolder.open(_root(partial, archive))
         if found.folder_name != spec.folder_name:
             raise DeloresError(f"{archive}: holds the task {found.folder_name}, expected {spec.folder_name}")
-        found.path.rename(target)
+        replace_folder(found.path, target)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(partial)
     return TaskFolder.open(target)
 
 

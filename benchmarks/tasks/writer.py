@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +19,21 @@ from benchmarks.tasks.folder import (
     METADATA_FILE,
     VOCABULARY_FILE,
     TaskFolder,
-    check_file_name,
     explain_metadata,
 )
 from benchmarks.tasks.metadata import TaskMetadata
 from hear_delores.errors import DeloresError
+from hear_delores.files import atomic_folder, check_name, settle_folder
+from pretrain.locks import folder_lock
 
-__all__ = ["Clip", "Progress", "sorted_labels", "to_pcm16", "write_task_folder"]
+__all__ = ["KEPT", "Clip", "Progress", "sorted_labels", "to_pcm16", "write_task_folder", "write_wav"]
 
 #: Called with the number of clips that are done and their total (0 when it is not known).
 Progress = Callable[[int, int], None]
+
+
+#: What a user is told of a task that was kept.
+KEPT = "it was there from before, of the same clips and labels; --overwrite makes it anew"
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ def write_task_folder(
     vocabulary: Sequence[str] | None = None,
     overwrite: bool = False,
     on_bad: Callable[[str, Clip, DeloresError], None] | None = None,
+    on_kept: Callable[[], None] | None = None,
     progress: Progress | None = None,
     total: int = 0,
 ) -> TaskFolder:
@@ -75,6 +81,8 @@ def write_task_folder(
         overwrite: replace an existing folder of that name; otherwise it is an error.
         on_bad: called with (split, clip, error) for a clip whose audio cannot be used, which is then left
             out; without it the error is raised.
+        on_kept: called when the same task, of these clips, is there already: it is kept, and no error. (Who runs a
+            command again that was killed at its very end wants just that.)
         progress: called after each clip with the number done and ``total``.
 
     Raises:
@@ -88,22 +96,54 @@ def write_task_folder(
     if set(info.splits) != set(splits):
         raise DeloresError(f"{info.folder_name}: clips came for the splits {sorted(splits)}, expected {info.splits}")
     target = Path(out_dir) / info.folder_name
-    if target.exists() and not overwrite:
-        raise DeloresError(f"{target} exists; remove it, or choose to overwrite it")
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-    partial.mkdir(parents=True)
-    try:
-        written = _Writer(partial, info, sample_rate, on_bad, progress, total)
-        for split in info.splits:
-            written.write_split(split, splits[split])
-        written.finish(content, vocabulary)
-        TaskFolder.open(partial)
-        _replace(partial, target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with folder_lock(target, "preparing this task", whole=True):
+        if settle_folder(target).exists() and not overwrite:
+            if on_kept is None or not _is_same(target, content, splits, sample_rate, vocabulary, on_bad):
+                raise DeloresError(f"{target} exists; remove it, or choose to overwrite it")
+            on_kept()
+            return TaskFolder.open(target)
+        with atomic_folder(target, [METADATA_FILE]) as partial:
+            written = _Writer(partial, info, sample_rate, on_bad, progress, total)
+            for split in info.splits:
+                written.write_split(split, splits[split])
+            written.finish(content, vocabulary)
+            TaskFolder.open(partial)
     return TaskFolder.open(target)
+
+
+def _is_same(
+    target: Path,
+    content: Mapping[str, Any],
+    splits: Mapping[str, Iterable[Clip]],
+    sample_rate: int,
+    vocabulary: Sequence[str] | None,
+    on_bad: Callable[[str, Clip, DeloresError], None] | None,
+) -> bool:
+    """Whether the task folder there is what would be written: metadata, clips, labels, and audio no older than its."""
+    try:
+        task = TaskFolder.open(target)
+    except DeloresError:
+        return False
+    found = {key: value for key, value in task.metadata.items() if key != "skipped_files"}
+    if content["sample_duration"] is None:
+        found["sample_duration"] = None
+    skipped = {(entry["split"], entry["file"]) for entry in task.metadata.get("skipped_files", ())}
+    same = found == json.loads(json.dumps(content)) and sample_rate in task.sample_rates
+    if not same or (skipped and on_bad is None) or (vocabulary is not None and list(vocabulary) != task.vocabulary):
+        return False
+    made = (target / METADATA_FILE).stat().st_mtime_ns
+    for split in task.splits:
+        labels: dict[str, list[Any]] = {}
+        for clip in splits[split]:
+            if (split, clip.file) in skipped and on_bad is not None:
+                on_bad(split, clip, DeloresError("left out when the task was made"))
+                continue
+            if isinstance(clip.audio, Path) and not (clip.audio.is_file() and clip.audio.stat().st_mtime_ns <= made):
+                return False
+            labels[clip.file] = list(clip.labels)
+        if json.loads(json.dumps(labels)) != task.raw_labels(split):
+            return False
+    return True
 
 
 class _Writer:
@@ -130,7 +170,7 @@ class _Writer:
         directory.mkdir(parents=True)
         labels: dict[str, list[Any]] = {}
         for clip in clips:
-            check_file_name(clip.file)
+            check_name(clip.file, f"a clip of split {split!r}", hidden=True)
             if clip.file in labels:
                 raise DeloresError(f"two clips of split {split!r} are called {clip.file}")
             try:
@@ -141,7 +181,7 @@ class _Writer:
                 self.on_bad(split, clip, error)
                 self.skipped.append({"split": split, "file": clip.file})
             else:
-                soundfile.write(directory / clip.file, to_pcm16(audio), self.sample_rate, "PCM_16", format="WAV")
+                write_wav(directory / clip.file, audio, self.sample_rate)
                 labels[clip.file] = list(clip.labels)
                 self.lengths.add(len(audio))
                 self.labels.update(_label(item) for item in clip.labels)
@@ -177,6 +217,13 @@ class _Writer:
         return np.pad(audio[:length], (0, max(0, length - len(audio))))
 
 
+def write_wav(path: Path, audio: np.ndarray, sample_rate: int) -> None:
+    """Writes samples in [-1, 1] as mono 16-bit PCM WAV."""
+    content = io.BytesIO()  # libsndfile does not say what is wrong with a disk
+    soundfile.write(content, to_pcm16(audio), sample_rate, "PCM_16", format="WAV")
+    path.write_bytes(content.getbuffer())
+
+
 def to_pcm16(audio: np.ndarray) -> np.ndarray:
     """Samples in [-1, 1] as 16-bit integers: rounded to the nearest, clipped at full scale."""
     return np.clip(np.rint(np.asarray(audio, dtype=np.float64) * 32768), -32768, 32767).astype(np.int16)
@@ -194,12 +241,3 @@ def _label(item: Any) -> str:
 
 def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _replace(new: Path, target: Path) -> None:
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)

@@ -211,7 +211,9 @@ class TestSaving:
 
     def test_place_that_cannot_be_written(self, model: HearModel, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        assert "Cannot write" in error_of(lambda: save_checkpoint(tmp_path / "file" / "model.safetensors", model))
+        assert "cannot write the checkpoint" in error_of(
+            lambda: save_checkpoint(tmp_path / "file" / "model.safetensors", model)
+        )
 
 
 class TestBadFiles:

@@ -50,10 +50,10 @@ main()
 @pytest.mark.parametrize(
     ("place", "number", "room", "said", "last_step"),
     [
-        ("save", 2, 100_000, "cannot save the training state {out}/state.pt", 3),  # it has half a megabyte
+        ("save", 2, 100_000, "cannot write the training state {out}/state.pt", 3),  # it has half a megabyte
         ("_write_line", 2, 1, "cannot write the log {out}/log.jsonl", 3),
-        ("_finish", 1, 100_000, "cannot save the training state {out}/state.pt", 9),
-        ("save_checkpoint", 1, 5000, "Cannot write the checkpoint {out}/checkpoint.safetensors", 10),  # 15 kB
+        ("_finish", 1, 100_000, "cannot write the training state {out}/state.pt", 9),
+        ("save_checkpoint", 1, 5000, "cannot write the checkpoint {out}/checkpoint.safetensors", 10),  # 15 kB
     ],
 )
 def test_a_full_disk_is_one_line_and_a_resumed_run_goes_on_from_what_was_saved(

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from hear_delores.errors import DeloresError
+from hear_delores.files import check_name
 
 __all__ = ["EmbeddingsFolder", "Points", "find_embeddings", "project", "read_vocabulary", "sample"]
 
@@ -68,7 +69,8 @@ def find_embeddings(root: str | Path) -> list[EmbeddingsFolder]:
 def _folder(path: Path) -> EmbeddingsFolder | None:
     """None for a task folder, which holds audio and no embeddings."""
     metadata = _read_json(path / "task_metadata.json")
-    splits = tuple(sorted(str(name) for name in metadata.get("splits", ())))
+    listed = metadata.get("splits", ())
+    splits = tuple(sorted(check_name(name, f"{path / 'task_metadata.json'}: splits") for name in listed))
     splits = tuple(name for name in splits if (path / f"{name}.embedding-dimensions.json").is_file())
     if not splits:
         return None

@@ -14,7 +14,7 @@ from benchmarks.scoring.audio import read_audio
 from benchmarks.tasks.corpora.labels_csv import PrepareReport
 from benchmarks.tasks.corpora.recordings import Reading, Recording
 from benchmarks.tasks.registry import TaskSpec, find_task
-from benchmarks.tasks.writer import Clip, Progress, write_task_folder
+from benchmarks.tasks.writer import KEPT, Clip, Progress, write_task_folder
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 
@@ -76,6 +76,7 @@ def prepare_corpus(
     metadata = _metadata(spec, found, len(reading.missing), len(crossing))
     by_file = {recording.file: recording.path for recording in reading.recordings}
     skipped: list[str] = []
+    kept: list[str] = []
 
     def note_bad(_: str, clip: Clip, error: DeloresError) -> None:
         skipped.append(f"{by_file[clip.file]}: {str(error).removeprefix(f'{by_file[clip.file]}: ')}")
@@ -87,6 +88,7 @@ def prepare_corpus(
         sample_rate,
         overwrite=overwrite,
         on_bad=note_bad if skip_bad else None,
+        on_kept=lambda: kept.append(KEPT),
         progress=progress,
         total=len(reading.recordings),
     )
@@ -97,7 +99,7 @@ def prepare_corpus(
         clips_by_split={name: len(folder.labels(name)) for name in folder.splits},
         clips_by_label={label: labels[label] for label in folder.vocabulary},
         skipped=skipped,
-        warnings=_warnings(found, reading, crossing),
+        warnings=kept + _warnings(found, reading, crossing),
         missing=reading.missing,
         subset=found,
     )

@@ -11,7 +11,7 @@ import contextlib
 import csv
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -20,7 +20,7 @@ import soundfile
 
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.metadata import TVT_SPLITS
-from benchmarks.tasks.writer import Clip, Progress, write_task_folder
+from benchmarks.tasks.writer import KEPT, Clip, Progress, write_task_folder
 from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = ["LabelRow", "PrepareReport", "prepare", "read_labels"]
@@ -143,6 +143,7 @@ def prepare(
     if crossing:
         metadata["groups_crossing_splits"] = len(crossing)
     skipped: list[str] = []
+    kept: list[str] = []
     names = _target_names(rows)
     by_clip = {names[row.file]: row.file for row in rows}
 
@@ -156,10 +157,12 @@ def prepare(
         sample_rate,
         overwrite=overwrite,
         on_bad=note_bad if skip_bad else None,
+        on_kept=lambda: kept.append(KEPT),
         progress=progress,
         total=len(rows),
     )
-    return _report(task, skipped, len(crossing))
+    report = _report(task, skipped, len(crossing))
+    return replace(report, warnings=kept + report.warnings)
 
 
 def read_labels(table: str | Path, *, multilabel: bool = False, shared_groups: bool = False) -> list[LabelRow]:

@@ -7,13 +7,11 @@ does not show (sweeps up and down, regular and irregular beats).
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from benchmarks.tasks.demo.sounds import (
     GESTURES,
@@ -28,8 +26,10 @@ from benchmarks.tasks.demo.sounds import (
 )
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.registry import TaskSpec, find_task, list_tasks
-from benchmarks.tasks.writer import Clip, Progress, to_pcm16, write_task_folder
+from benchmarks.tasks.writer import Clip, Progress, write_task_folder, write_wav
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.files import atomic_folder
+from pretrain.locks import folder_lock
 
 __all__ = ["write_demo_pool", "write_demo_tasks"]
 
@@ -100,18 +100,14 @@ def write_demo_pool(out: str | Path, clips: int = 600) -> Path:
         return manifest
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DeloresError(f"{target} holds something else than a demo pool of {clips} clips; choose another folder")
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "audio").mkdir(parents=True)
-    lines = ["file,duration"]
-    for index in range(clips):
-        samples = _pool_clip(Draw("pool", index))
-        soundfile.write(partial / "audio" / f"{index:05d}.wav", to_pcm16(samples), RATE, "PCM_16")
-        lines.append(f"audio/{index:05d}.wav,{len(samples) / RATE:.4f}")
-    (partial / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    if target.is_dir():
-        target.rmdir()  # empty, as checked above
-    partial.rename(target)
+    with folder_lock(target, "writing this pool", whole=True), atomic_folder(target) as partial:
+        (partial / "audio").mkdir()
+        lines = ["file,duration"]
+        for index in range(clips):
+            samples = _pool_clip(Draw("pool", index))
+            write_wav(partial / "audio" / f"{index:05d}.wav", samples, RATE)
+            lines.append(f"audio/{index:05d}.wav,{len(samples) / RATE:.4f}")
+        (partial / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return manifest
 
 

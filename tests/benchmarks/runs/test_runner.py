@@ -17,7 +17,9 @@ import pytest
 import benchmarks
 from benchmarks.results import load_records
 from benchmarks.runner import RunSummary, expand_lists
+from benchmarks.scoring.models import load_model
 from hear_delores.errors import DeloresError
+from pretrain.locks import folder_lock
 
 pytestmark = pytest.mark.timeout(300)
 LOGMEL = "log-mel=benchmarks.baselines.logmel"
@@ -79,17 +81,14 @@ def test_a_run_that_is_ended_leaves_no_process_and_goes_on_where_it_was(
 def test_two_runs_at_once_take_turns(
     measure: Callable[..., RunSummary], assert_same: Callable[..., None], tmp_path: Path
 ) -> None:
-    fcntl = pytest.importorskip("fcntl")
     found, lines = [], []
-    lock = tmp_path / ".locks" / "log-mel-first-1-full"
-    lock.parent.mkdir()
-    with open(lock, "w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    target = tmp_path / "embeddings" / load_model(LOGMEL).folder_name / "first-1-full"
+    with folder_lock(target, "embedding this", whole=True):
         other = threading.Thread(target=lambda: found.append(measure(tmp_path, LOGMEL, say=lines.append)), daemon=True)
         other.start()
         until(lambda: any("waiting" in line for line in lines))
         assert lines == ["[1/1] log-mel", "  first: another run is at work on this; waiting for it"]
-        assert not (tmp_path / "embeddings").exists()
+        assert not target.exists()
     other.join(120)
     assert_same(found[0], "log-mel")
 

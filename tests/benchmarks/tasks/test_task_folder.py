@@ -121,7 +121,7 @@ SCENE_FAULTS = {
     ),
     "two labels": (labels("test", "d.wav", ["NA", "7"]), "one label, this one has 2"),
     "no list": (labels("test", "d.wav", "NA"), "expected a list"),
-    "path": (labels("test", "../d.wav", ["NA"]), "plain file name"),
+    "path": (labels("test", "../d.wav", ["NA"]), "plain name"),
     "audio file": (lambda folder: (folder / "16000/valid/c.wav").unlink(), "16000/valid/c.wav"),
     "audio folder": (lambda folder: shutil.rmtree(folder / "16000/valid"), "no folder 16000/valid"),
     "no audio": (lambda folder: shutil.rmtree(folder / "16000"), "no audio"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.writer import Clip, sorted_labels, to_pcm16, write_task_folder
 from hear_delores.errors import DeloresError
+from pretrain.locks import folder_lock
 
 METADATA = {
     "task_name": "bark",
@@ -90,7 +92,7 @@ def broken() -> Iterator[Clip]:
     [
         ({}, splits(test=[]), "no clip is left in split 'test'"),
         ({}, splits(test=[Clip("a.wav", ["a"], tone(9)), Clip("a.wav", ["b"], tone(9))]), "are called a.wav"),
-        ({}, splits(test=[Clip("../a.wav", ["a"], tone(9))]), "plain file name"),
+        ({}, splits(test=[Clip("../a.wav", ["a"], tone(9))]), "plain name"),
         ({}, splits(test=[Clip("a.wav", ["a"], np.array([0.0, np.nan]))]), "finite samples"),
         ({}, splits(test=[Clip("a.wav", ["a"], np.zeros(0))]), "finite samples"),
         ({}, splits(test=[Clip("a.wav", ["a"], Path("nowhere.wav"))]), "nowhere.wav: no such audio file"),
@@ -165,3 +167,60 @@ def test_sixteen_bits_are_within_half_a_step(samples: list[float]) -> None:
 def test_order_of_labels() -> None:
     assert sorted_labels({"100", "21", "3"}) == ["3", "21", "100"]
     assert sorted_labels({"b", "10", "a"}) == ["10", "a", "b"]
+
+
+def test_the_same_task_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    audio = tmp_path / "a.wav"
+    soundfile.write(audio, tone(1600), 16000)
+    kept: list[str] = []
+
+    def written(**changes: Any) -> TaskFolder:
+        clips = splits(train=[Clip("x.wav", ["a"], audio)])
+        options = {"metadata": METADATA, "splits": clips, "on_kept": lambda: kept.append("kept"), **changes}
+        return write_task_folder(tmp_path / "tasks", **options)
+
+    first = written()
+    assert kept == []
+    assert written().revision == first.revision
+    assert kept == ["kept"]
+    for changes in (
+        {"splits": splits(train=[Clip("x.wav", ["b"], audio)])},
+        {"splits": splits(train=[Clip("y.wav", ["a"], audio)])},
+        {"metadata": {**METADATA, "evaluation": ["mAP"]}},
+        {"sample_rate": 8000},
+        {"vocabulary": ["a", "b"]},
+        {"on_kept": None},
+    ):
+        with pytest.raises(DeloresError, match="exists; remove it"):
+            written(**changes)
+    later = first.path.stat().st_mtime + 5
+    os.utime(audio, (later, later))  # replaced since
+    with pytest.raises(DeloresError, match="exists; remove it"):
+        written()
+    assert kept == ["kept"]
+
+
+def test_a_folder_that_is_no_task_is_never_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "bark-1-full"
+    target.mkdir()
+    (target / "thesis.txt").write_text("mine")
+    with pytest.raises(DeloresError, match=r"holds something else \(it has no task_metadata.json\)"):
+        write_task_folder(tmp_path, METADATA, splits(), overwrite=True)
+    assert (target / "thesis.txt").read_text() == "mine"
+
+
+def test_two_processes_do_not_prepare_one_task(tmp_path: Path) -> None:
+    held = folder_lock(tmp_path / "bark-1-full", "x", whole=True)
+    with held, pytest.raises(DeloresError, match="another process is preparing this task"):
+        write_task_folder(tmp_path, METADATA, splits())
+    write_task_folder(tmp_path, METADATA, splits())
+    assert [path.name for path in tmp_path.iterdir()] == ["bark-1-full"]
+
+
+@pytest.mark.parametrize("split", ["../../x", "/x", "a/b", "task_metadata", "embedding-info", "a.b", ".."])
+def test_a_split_that_is_called_like_a_path_or_another_file_is_refused(split: str, tmp_path: Path) -> None:
+    metadata = {**METADATA, "split_mode": "new_split_kfold"}
+    clips = {name: [Clip("x.wav", ["a"], tone(9))] for name in ("a", "b", "c", split)}
+    with pytest.raises(DeloresError, match="splits: .*(expected a plain name|cannot be a split's name)"):
+        write_task_folder(tmp_path, metadata, clips)
+    assert list(tmp_path.iterdir()) == []
