@@ -9,11 +9,12 @@ torch.Size([1, 1792])
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as type checkers read it; importing typing takes longer than all the rest here
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from typing import Any
 
     from torch import Tensor
 

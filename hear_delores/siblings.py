@@ -13,7 +13,6 @@ import os
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
-from typing import Any
 
 from hear_delores.errors import DeloresError
 
@@ -47,7 +46,7 @@ def _same(one: str | None, two: str | None) -> bool:
     return one is not None and two is not None and os.path.realpath(one) == os.path.realpath(two)
 
 
-def call(module: str, function: str, *arguments: Any) -> Any:
+def call(module: str, function: str, *arguments: object) -> object:
     """What ``function`` of a sibling's ``module`` returns.
 
     A process that is given this function, and not the other, does not look for the sibling before it is ours.
