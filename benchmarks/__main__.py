@@ -1,5 +1,6 @@
 """``python -m benchmarks`` is the command ``delores``."""
 
-from benchmarks.cli import main
+from hear_delores.siblings import delores
 
-main()
+if __name__ == "__main__":
+    delores()

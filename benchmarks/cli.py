@@ -10,16 +10,33 @@ from typing import Annotated, Any
 
 import typer
 from rich.text import Text
+from typer.core import TyperGroup
 
 from benchmarks.terminal import console, model_spec, print_json, progress_bar, set_up_process, write_tables
 
 # Each command imports what it needs itself: torch alone takes seconds, and `delores --help` needs nothing of it.
+
+
+class WholeHelp(TyperGroup):
+    """A group whose help tells the whole first paragraph of each command, where click cuts it to a line."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_paragraph(command)) for name, command in commands if command])
+
+
+def _first_paragraph(command: Any) -> str:
+    return " ".join((command.help or "").split("\n\n")[0].split())
+
 
 app = typer.Typer(
     name="delores",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    cls=WholeHelp,
+    rich_markup_mode=None,  # Rich takes [@WEIGHTS] for markup and leaves it out, and cuts long words to a column
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Pre-train DeLoRes audio encoders, and score any HEAR model on the DeLoRes and HEAR tasks.",
 )
@@ -77,20 +94,27 @@ Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, from --seed on.
 Seed = Annotated[int, typer.Option(help="First seed. heareval uses 42.")]
 MODEL_HELP = (
     "[LABEL=]MODULE[@WEIGHTS][?option=value&...], e.g. hear_delores, small=hear_delores@run/checkpoint.safetensors, "
-    "benchmarks.baselines.random_encoder?embedding_size=512"
+    "benchmarks.baselines.random_encoder?seed=1"
 )
 
 
-@app.callback()
-def main_options(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and stop.")] = False,
-) -> None:
-    """Options before the command."""
-    if version:
+def print_version(wanted: bool) -> None:
+    """Prints the version and ends; called before a command is looked for."""
+    if wanted:
         import hear_delores
 
         print(hear_delores.__version__)
         raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and stop."),
+    ] = False,
+) -> None:
+    """Options before the command."""
 
 
 @app.command()

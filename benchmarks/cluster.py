@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import pickle
 import socket
 import sys
 import threading
@@ -22,6 +23,7 @@ from benchmarks.scoring.score import scoring_version
 from benchmarks.tasks.folder import METADATA_FILE
 from hear_delores.errors import DeloresError
 from hear_delores.files import file_hash
+from hear_delores.siblings import call
 
 __all__ = ["run_on_dask"]
 
@@ -66,7 +68,7 @@ def run_on_dask(jobs: Sequence[Job], address: str, done: Done) -> None:
             # Never more than there are workers: each runs one at a time, and Dask gives work to those without.
             while waiting and len(numbers) < max(1, len(client.nthreads())):
                 number, job = waiting.pop()
-                future = client.submit(_run_on_worker, job, os.getcwd(), pure=False)
+                future = client.submit(call, __name__, "_run_on_worker", pickle.dumps((job, os.getcwd())), pure=False)
                 numbers[future] = number
                 completed.add(future)
             future = next(completed)
@@ -102,7 +104,7 @@ def _check_workers(client: Any, address: str, jobs: Sequence[Job]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     weights = {job.model.path for job in jobs if os.path.isabs(job.model.path)}
     paths = [str(out), *weights, *sorted({str(job.task / METADATA_FILE) for job in jobs})]
-    answers = client.run(_fault_of_worker, _versions(), paths, on_error="return")
+    answers = client.run(call, __name__, "_fault_of_worker", _versions(), paths, on_error="return")
     for worker, answer in answers.items():
         if isinstance(answer, BaseException):
             answer = f"cannot run this project ({one_line(answer)}); install hear-delores there as here"
@@ -136,13 +138,18 @@ _ONE_AT_A_TIME = threading.Lock()
 _SOURCES: dict[str, str] = {}  # hash of each model's module when it was first met
 
 
-def _run_on_worker(job: Job, directory: str) -> JobResult:
-    """On a worker: the job, with as many threads as the worker has."""
+def _run_on_worker(pickled: bytes) -> JobResult:
+    """On a worker: the job, with as many threads as the worker has.
+
+    Args:
+        pickled: the job and the folder where the user stands. Dask would unpickle it before our packages are known.
+    """
     from distributed import get_worker
 
+    job, directory = pickle.loads(pickled)
     with _ONE_AT_A_TIME:
         if directory not in sys.path:
-            sys.path.insert(0, directory)  # model modules are looked for where the user stands
+            sys.path.append(directory)  # model modules are looked for where the user stands, too
         torch.set_num_threads(get_worker().state.nthreads)
         try:
             _check_source(job.model.module)

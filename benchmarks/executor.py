@@ -22,6 +22,7 @@ from benchmarks.scoring.embed import BATCH_SECONDS
 from benchmarks.scoring.rows import IN_MEMORY_BYTES
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.memory import keep_freed_memory
+from hear_delores.siblings import call
 
 __all__ = ["expected_bytes", "run_side_by_side"]
 
@@ -131,7 +132,7 @@ class _Worker:
         """A new process."""
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(there, threads), name="delores-run")
+        process = context.Process(target=call, args=(__name__, "_serve", there, threads), name="delores-run")
         with _inherited(threads):
             process.start()
         there.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,11 +35,10 @@ def model_spec(module: str, model: str | None = None) -> Any:
 def set_up_process() -> None:
     """What every measuring command needs of its process, before any tensor is made."""
     from hear_delores.memory import keep_freed_memory
+    from hear_delores.siblings import current_folder_last
 
     keep_freed_memory()
-    # A model module is looked for where the user stands, as ``python -m`` does.
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)
+    current_folder_last()  # a model module is looked for where the user stands, too
 
 
 @contextlib.contextmanager

@@ -8,18 +8,21 @@ torch.Size([1, 1792])
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from typing import Any
+import importlib
 
-from torch import Tensor
+TYPE_CHECKING = False  # as type checkers read it; importing typing takes longer than all the rest here
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+    from typing import Any
 
-from hear_delores.checkpoint import load_checkpoint, save_checkpoint, weights_hash
-from hear_delores.encoder import AudioNTT, EncoderConfig
-from hear_delores.errors import DeloresError
-from hear_delores.frontend import FrontendConfig, LogMel
-from hear_delores.model import HearModel
-from hear_delores.shipped import find_weights
+    from torch import Tensor
+
+    from hear_delores.checkpoint import load_checkpoint, save_checkpoint, weights_hash
+    from hear_delores.encoder import AudioNTT, EncoderConfig
+    from hear_delores.errors import DeloresError
+    from hear_delores.frontend import FrontendConfig, LogMel
+    from hear_delores.model import HearModel
 
 __all__ = [
     "AudioNTT",
@@ -39,6 +42,34 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+# Names are looked up when they are first used. Everybody who has this package installed imports it with each run of
+# pytest, for its plugin, and the command line imports it for an error's class: neither has seconds for torch.
+_HOMES = {
+    "AudioNTT": "encoder",
+    "DeloresError": "errors",
+    "EncoderConfig": "encoder",
+    "FrontendConfig": "frontend",
+    "HearModel": "model",
+    "LogMel": "frontend",
+    "load_checkpoint": "checkpoint",
+    "save_checkpoint": "checkpoint",
+    "weights_hash": "checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value  # found without this function from now on
+        return value
+    if name in _HOMES.values():
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_HOMES.values()})
+
 
 def load_model(
     model_file_path: str | os.PathLike[str] = "",
@@ -57,6 +88,9 @@ def load_model(
     Raises:
         DeloresError: there is no such file or name, it is no checkpoint that can be used, or there is no such part.
     """
+    from hear_delores.checkpoint import load_checkpoint
+    from hear_delores.shipped import find_weights
+
     model = load_checkpoint(find_weights(model_file_path))
     model.set_parts(scene, timestamp)
     return model
@@ -93,6 +127,9 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, T
 
 
 def _checked(model: Any) -> HearModel:
+    from hear_delores.errors import DeloresError
+    from hear_delores.model import HearModel
+
     if not isinstance(model, HearModel):
         raise DeloresError(
             f"Expected a model from hear_delores.load_model, but got {type(model).__name__}: "

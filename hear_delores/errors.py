@@ -6,7 +6,6 @@ what to do next. The command line prints that message in one line and exits with
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = ["DeloresError", "did_you_mean"]
@@ -24,6 +23,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("x", ["demo_timbre", "esc50"])
     'Available: demo_timbre, esc50.'
     """
+    import difflib  # takes longer than all else that the command line needs before it can be stopped in one line
+
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     available = f"Available: {', '.join(names)}." if names else "None are available."

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from hear_delores.files import one_line
-from pretrain.command import command, flushed
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Runs the command; bad input is one line on standard error and exit code 1."""
-    app = typer.Typer(add_completion=False)
-    app.command()(command)
+    """Runs the command; bad input is one line on standard error and exit code 1, Ctrl-C at any time is 130."""
     try:
+        import typer
+
+        from pretrain.command import command, flushed
+
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        app.command()(command)
         with flushed():
             app()
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != 130:  # Ctrl-C, as typer hands it on
+            raise
+        sys.stderr.write("stopped; run the same command again with --resume to go on\n")
+        sys.exit(130)
     except Exception as error:
         message = one_line(error)
         if message is None:

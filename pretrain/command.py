@@ -78,7 +78,7 @@ def command(
 ) -> None:
     """Pre-trains a DeLoRes encoder on unlabelled audio and writes a checkpoint.
 
-    On several devices: torchrun --nproc-per-node N -m pretrain ... with the same options.
+    On several devices: torchrun --no-python --nproc-per-node N delores pretrain ... with the same options.
     """
     from hear_delores.errors import DeloresError
     from pretrain.config import load_config  # torch loads when it is needed, not for --help

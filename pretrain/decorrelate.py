@@ -31,8 +31,10 @@ def learn_decorrelation(
 ) -> dict[str, Decorrelation]:
     """The map of each part of ``config.scene`` that is to be decorrelated, by its plain name.
 
-    From two views each of ``decorrelation.clips`` crops, or of one crop of every clip where there are fewer, in whole
-    batches of at most 128. The crops and views hang on the seed and on the augmenter's memory alone.
+    From two views each of ``decorrelation.clips`` crops, or of one crop of every clip where there are fewer, in
+    batches of at most 128. Those are of one size, the last hardly smaller: views may be normalised over their batch,
+    and a rest of a few crops would be normalised otherwise. The crops and views hang on the seed and on the augmenter's
+    memory alone.
 
     Args:
         model: of the trained encoder, with any scene.
@@ -46,13 +48,14 @@ def learn_decorrelation(
     if not parts:
         return {}
     clips = min(config.decorrelation.clips, len(corpus))
-    size = min(BATCH, clips)
+    steps = -(-clips // BATCH)
+    size = -(-clips // steps)
     sampler = Sampler(corpus, crop_length(corpus, config), size, config.seed, DECORRELATION)
     generator = torch.Generator().manual_seed(config.seed)
     found: dict[str, tuple[list[Tensor], list[Tensor]]] = {part: ([], []) for part in parts}
-    steps = clips // size
     for done, batch in enumerate(batches(sampler, 0, steps, config.data.threads, config.data.prefetch), 1):
-        for number, view in enumerate(augmenter(log_mel(batch.audio), generator)):
+        crops = batch.audio[: clips - (done - 1) * size]
+        for number, view in enumerate(augmenter(log_mel(crops), generator)):
             for part, values in zip(parts, model.scene_parts(parts, view[:, None]), strict=True):
                 found[part][number].append(values.flatten(0, 1).cpu())
         if progress is not None:

@@ -330,6 +330,6 @@ def _initialise(backend: str) -> None:
         first = str(error).split("\n", 1)[0]
         raise DeloresError(
             f"WORLD_SIZE is {os.environ.get('WORLD_SIZE')}, but the processes cannot find each other ({first}): "
-            "start them with torchrun --nproc-per-node N -m pretrain ... (or -m benchmarks finetune ...), or unset "
+            "start them with torchrun --no-python --nproc-per-node N delores pretrain ... (or finetune ...), or unset "
             "WORLD_SIZE"
         ) from None

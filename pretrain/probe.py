@@ -44,7 +44,7 @@ class Probe:
         metadata = _metadata(self.folder)
         self.name = str(metadata.get("task_name", self.folder.name))
         listed = [check_name(split, f"{self.folder}/task_metadata.json: splits") for split in metadata["splits"]]
-        train, valid = _splits(self.folder, listed)
+        train, valid = _splits(self.folder, listed, config.frontend.sample_rate)
         rng = np.random.default_rng(0)
         self._train = self._load(train, TRAIN_CLIPS, rng)
         self._valid = self._load(valid, VALID_CLIPS, rng)
@@ -119,7 +119,7 @@ def _metadata(folder: Path) -> dict[str, Any]:
     return metadata
 
 
-def _splits(folder: Path, splits: list[str]) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]]:
+def _splits(folder: Path, splits: list[str], rate: int) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]]:
     """(audio file, label) of the clips to train on and of those to validate on."""
     if "train" in splits and "valid" in splits:
         train, valid = ["train"], ["valid"]
@@ -129,18 +129,18 @@ def _splits(folder: Path, splits: list[str]) -> tuple[list[tuple[Path, str]], li
         raise DeloresError(
             f"--probe {folder}: expected the splits train and valid, or three folds or more, got {', '.join(splits)}"
         )
-    return tuple([row for split in part for row in _rows(folder, split)] for part in (train, valid))  # type: ignore[return-value]
+    return tuple([row for split in part for row in _rows(folder, split, rate)] for part in (train, valid))  # type: ignore[return-value]
 
 
-def _rows(folder: Path, split: str) -> list[tuple[Path, str]]:
-    """(audio file, label) of a split's clips, with the audio's rate nearest from above 16 kHz."""
+def _rows(folder: Path, split: str, wanted: int) -> list[tuple[Path, str]]:
+    """(audio file, label) of a split's clips, of the audio at the lowest rate from ``wanted`` on, or at the highest."""
     labels = _json(folder / f"{split}.json")
     if not isinstance(labels, dict) or not labels:
         raise DeloresError(f"{folder / split}.json: expected an object of file names and lists of one label")
     rates = sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
     if not rates:
         raise DeloresError(f"{folder}: the task folder has no audio folder such as 48000/")
-    rate = next((r for r in rates if r >= 16000), rates[-1])
+    rate = next((r for r in rates if r >= wanted), rates[-1])
     rows: list[tuple[Path, str]] = []
     for name, label in sorted(labels.items()):
         if not isinstance(label, list) or len(label) != 1:

@@ -11,8 +11,10 @@ import itertools
 import re
 import tarfile
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from pretrain.audio import Member
+from pretrain.bounded import TAR_FAULTS, BoundedReader, check_member
 
 __all__ = ["expand_braces", "is_tar", "read_members"]
 
@@ -48,8 +50,9 @@ def read_members(path: Path) -> tuple[list[Member], str | None]:
     members: list[Member] = []
     fault = None
     try:
-        with tarfile.open(path, "r:") as tar:
+        with path.open("rb") as stream, tarfile.open(fileobj=cast(IO[bytes], BoundedReader(stream)), mode="r:") as tar:
             for info in tar:
+                check_member(info)
                 name = PurePosixPath(info.name)
                 hidden = any(part.startswith(".") and part != ".." for part in name.parts)
                 if info.isreg() and not info.issparse() and not hidden:
@@ -60,7 +63,9 @@ def read_members(path: Path) -> tuple[list[Member], str | None]:
             # tarfile takes a broken or missing header for the end, which is a block of zeros
             if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 fault = f"{path}: damaged or cut short after {len(members)} files"
-    except tarfile.TarError as error:
+    except TAR_FAULTS as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault, not the archive's
         whole = f"cut short after {len(members)} files" if members else "not an uncompressed tar"
         fault = f"{path}: {whole} ({error})"
     size = path.stat().st_size

@@ -46,9 +46,11 @@ def test_scoring_and_reading_do_not_know_each_other(room: str, other: str) -> No
 
 def test_the_ground_floor_imports_three_packages_alone() -> None:
     allowed = {"torch", "numpy", "safetensors", "hear_delores"}
+    by_pytest = {"pytest"}  # in the one module that pytest alone imports
     import sys
 
     for floor, path in SOURCES:
         if floor == "hear_delores":
             roots = {module.split(".")[0] for module in imports(path)}
-            assert roots <= allowed | set(sys.stdlib_module_names), path
+            plugin = by_pytest if path.name == "pytest_plugin.py" else set()
+            assert roots <= allowed | plugin | set(sys.stdlib_module_names), path

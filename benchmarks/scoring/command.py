@@ -42,7 +42,7 @@ def finetune(
 ) -> None:
     """Fine-tune a torch model end to end (the papers' transfer evaluation). A killed run goes on when run again.
 
-    On several devices: torchrun --nproc-per-node N -m benchmarks finetune ... with the same options.
+    On several devices: torchrun --no-python --nproc-per-node N delores finetune ... with the same options.
     """
     import torch
 

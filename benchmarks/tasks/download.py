@@ -12,7 +12,6 @@ import re
 import shutil
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,6 +40,8 @@ RECORD_URL = "https://zenodo.org/api/records/{record}"
 #: Where archives lie while they are fetched and unpacked, below the folder of the tasks.
 WORK_FOLDER = ".downloads"
 _BLOCK = 1 << 18
+#: A record of 200 files takes 100 kB.
+MOST_RECORD_BYTES = 16 << 20
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
 #: Called with the bytes that are there and their total.
@@ -100,26 +101,44 @@ def list_record(url: str, options: Fetch | None = None) -> list[RemoteFile]:
     Raises:
         DeloresError: the record cannot be reached, or is not of that form.
     """
-    options = options or Fetch()
-    body = b""
-    for attempt in range(options.attempts):
-        try:
-            with _open(url, options.timeout_s) as stream:
-                body = stream.read()
-            break
-        except _Broken as error:
-            if attempt + 1 == options.attempts:
-                raise DeloresError(f"{url}: {error}; try again later") from None
-            time.sleep(min(60.0, options.pause_s * 2**attempt))
+    body = _record(url, options or Fetch())
     try:
         files = [_remote_file(entry) for entry in json.loads(body)["files"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DeloresError(
-            f"{url}: expected a record with files[].key, size, checksum md5:... and links.self; got {error!r}"
+            f"{url}: expected a record with files[].key, size, checksum md5:... and links.self; got {_one_line(error)}"
         ) from None
     if not files:
         raise DeloresError(f"{url}: the record lists no file")
     return files
+
+
+def _record(url: str, options: Fetch) -> bytes:
+    """The record's bytes. A connection that breaks off, in the middle or before, is tried again."""
+    for attempt in range(options.attempts):
+        try:
+            with _open(url, options.timeout_s) as stream:
+                return _read_whole(stream, url)
+        except _Broken as error:
+            if attempt + 1 == options.attempts:
+                raise DeloresError(f"{url}: {error}; try again later") from None
+            time.sleep(min(60.0, options.pause_s * 2**attempt))
+    raise DeloresError(f"attempts: expected 1 or more, got {options.attempts}")
+
+
+def _read_whole(stream: Any, url: str) -> bytes:
+    """An answer of at most MOST_RECORD_BYTES, of the length that its header states."""
+    body = b""
+    while block := _read(stream, whole=True):
+        body += block
+        if len(body) > MOST_RECORD_BYTES:
+            raise DeloresError(f"{url}: expected a record of some kilobytes; the server sends over {len(body):,} bytes")
+    stated = stream.headers.get("Content-Length")
+    if stated is not None and stated.isdecimal() and len(body) < int(stated):
+        raise _Broken(f"the connection ended after {len(body):,} of {stated} bytes")
+    if stated is None and not body.rstrip().endswith((b"}", b"]")):  # no length is stated, and it is no whole JSON
+        raise _Broken("the connection ended in the middle of the record")
+    return body
 
 
 def plan_downloads(
@@ -245,25 +264,31 @@ class _Broken(Exception):
 
 
 def _open(url: str, timeout_s: float, start: int = 0) -> Any:
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+    if not url.lower().startswith(("http://", "https://")):
         raise DeloresError(f"{url}: expected an address that begins with https://")
-    request = urllib.request.Request(url, headers={"User-Agent": "hear-delores", "Accept-Encoding": "identity"})
+    headers = {"User-Agent": "hear-delores", "Accept-Encoding": "identity"}
     if start:
-        request.add_header("Range", f"bytes={start}-")
+        headers["Range"] = f"bytes={start}-"
     try:
+        request = urllib.request.Request(url, headers=headers)
         return urllib.request.urlopen(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
         if error.code in _TRANSIENT:
             raise _Broken(f"the server answers {error.code} {error.reason}") from None
         raise DeloresError(f"{url}: the server answers {error.code} {error.reason}") from None
+    except (http.client.InvalidURL, ValueError) as error:
+        raise DeloresError(f"{url}: expected an address that begins with https:// ({_one_line(error)})") from None
     except (OSError, http.client.HTTPException) as error:
         raise _Broken(_reason(error)) from None
 
 
-def _read(stream: IO[bytes]) -> bytes:
+def _read(stream: IO[bytes], whole: bool = False) -> bytes:
+    """The next bytes; what came before a connection broke off is kept unless it is wanted whole or not at all."""
     try:
         return stream.read(_BLOCK)
     except http.client.IncompleteRead as error:
+        if whole:
+            raise _Broken("the connection ended in the middle of the record") from None
         return error.partial  # the next read says that it is the end
     except (OSError, http.client.HTTPException) as error:
         raise _Broken(_reason(error)) from None
@@ -276,13 +301,20 @@ def _reason(error: Exception) -> str:
     return f"no connection ({' '.join(str(cause).split()) or type(cause).__name__})"
 
 
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+
+
 def _remote_file(entry: dict[str, Any]) -> RemoteFile:
     kind, _, digest = str(entry["checksum"]).partition(":")
     name = str(entry["key"])
     if kind != "md5" or not re.fullmatch(r"[0-9a-f]{32}", digest):
         raise ValueError(f"the checksum {entry['checksum']!r}")
     check_name(name, "a file of the record")
-    return RemoteFile(name, int(entry["size"]), digest, str(entry["links"]["self"]))
+    size = entry["size"]
+    if type(size) is not int or not 0 <= size < 1 << 63:
+        raise ValueError(f"the size {size!r}"[:80])
+    return RemoteFile(name, size, digest, str(entry["links"]["self"]))
 
 
 def _plan(spec: TaskSpec, out: Path, files: Sequence[RemoteFile], sample_rate: int | None) -> Plan:

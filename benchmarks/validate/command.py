@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,11 +60,11 @@ def validate(
 
 
 def _find(module: str) -> None:
-    """A module is looked for where the user stands, as ``python -m`` does; one that is nowhere is an error."""
+    """A module is looked for where the user stands, too; one that is nowhere is an error."""
     from hear_delores.errors import DeloresError
+    from hear_delores.siblings import current_folder_last
 
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)
+    current_folder_last()
     try:
         found = importlib.util.find_spec(module.split(".")[0])
     except (ImportError, ValueError):

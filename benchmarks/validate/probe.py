@@ -18,7 +18,11 @@ from hear_delores.errors import DeloresError
 __all__ = ["import_changes", "long_call", "run_probe"]
 
 IMPORT_TIMEOUT_S = 300
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from benchmarks.validate.probe import main; main()"
+# The path first, by what needs no import: -c has put the current directory, and what is called json there, first.
+_START = (
+    "import sys; sys.path[:] = sys.argv[1].split(chr(10)); from hear_delores.siblings import call; "
+    "call('benchmarks.validate.probe', 'main')"
+)
 
 
 def import_changes(module: str, seed: int) -> dict[str, Any]:
@@ -76,7 +80,7 @@ def run_probe(name: str, *arguments: Any, timeout: float | None = None) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         job = json.dumps([name, list(arguments), str(answer)])
-        path = json.dumps([entry or os.getcwd() for entry in sys.path])
+        path = "\n".join(entry or os.getcwd() for entry in sys.path)
         try:
             ran = subprocess.run(
                 [sys.executable, "-c", _START, path, job], capture_output=True, text=True, timeout=timeout

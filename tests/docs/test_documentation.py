@@ -99,8 +99,8 @@ def run(words: list[str], where: str, capsys: pytest.CaptureFixture[str], monkey
     """Runs a command in this process (pytest in one of its own); raises AssertionError unless it exits with 0."""
     words = [name for word in words for name in (sorted(glob.glob(word)) if "*" in word else [word])]
     if words[0] == "pytest":
-        plugin = any(entry.value == "benchmarks.validate.pytest_plugin" for entry in entry_points(group="pytest11"))
-        extra = [] if plugin else ["-p", "benchmarks.validate.pytest_plugin"]
+        plugin = any(entry.value == "hear_delores.pytest_plugin" for entry in entry_points(group="pytest11"))
+        extra = [] if plugin else ["-p", "hear_delores.pytest_plugin"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(pages.ROOT), os.environ.get("PYTHONPATH", "")])}
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *extra, *words[1:]], capture_output=True, text=True, env=environment

@@ -12,6 +12,7 @@ from hear_delores.checkpoint import load_checkpoint
 from hear_delores.decorrelation import fit_decorrelation
 from hear_delores.errors import DeloresError
 from pretrain import decorrelate, run
+from pretrain.augment import Augmenter
 from pretrain.config import PretrainConfig, load_config
 from pretrain.loop import pretrain
 from pretrain.state import load_state
@@ -58,6 +59,33 @@ def test_views_of_a_clip_differ_less_after_the_map(clips: Path, tmp_path: Path) 
     assert len(shares) == 4
     assert shares[1] < shares[0]
     assert shares[3] < shares[2]
+
+
+@pytest.mark.parametrize(("most", "batch"), [(7, 3), (8, 3), (6, 128), (9, 8), (5, 5)])
+def test_every_crop_is_compared_and_batches_hardly_differ(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, batch: int
+) -> None:
+    found: list[int] = []
+    sizes: list[int] = []
+
+    def watched(first: torch.Tensor, second: torch.Tensor, *options: Any) -> Any:
+        found.append(len(first))
+        return fit_decorrelation(first, second, *options)
+
+    def seen(augmenter: Augmenter, x: torch.Tensor, generator: torch.Generator) -> Any:
+        sizes.append(len(x))
+        return forward(augmenter, x, generator)
+
+    forward = Augmenter.forward
+    monkeypatch.setattr(Augmenter, "forward", seen)
+    monkeypatch.setattr(decorrelate, "fit_decorrelation", watched)
+    monkeypatch.setattr(decorrelate, "BATCH", batch)
+    steps = 3
+    train(configuration(f"decorrelation.clips={most}", "scene=[layer3_std_decorrelated]"), clips, tmp_path / "run")
+    assert found == [most]
+    *whole, last = sizes[steps:]
+    assert sum(whole) + last == most
+    assert all(last <= size <= batch and size - last <= len(whole) for size in whole)
 
 
 def test_stopped_before_the_checkpoint_was_written_it_ends_in_the_same_file(clips: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,27 @@ def test_train_and_valid_splits_and_a_cap(
     assert len(capped._train[1]) == 5
     assert {len(clip) for clip in capped._train[0]} == {1600}
     assert capped._train[1] == Probe(folder, tiny_s)._train[1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken"), [(8000, 8000), (16000, 22050), (22050, 22050), (44100, 48000), (96000, 48000)]
+)
+def test_audio_of_the_front_ends_rate_or_the_next_above_is_taken(
+    tmp_path: Path, tiny_s: PretrainConfig, wanted: int, taken: int
+) -> None:
+    """Of a front-end at 44.1 kHz, audio at 16 kHz has nothing to say above 8 kHz."""
+    folder = make_task(tmp_path / "task", {"train": 4, "valid": 4})
+    for rate in (48000, 22050, 8000):
+        for split in ("train", "valid"):
+            (folder / str(rate) / split).mkdir(parents=True)
+            for clip in (folder / "16000" / split).iterdir():
+                soundfile.write(folder / str(rate) / split / clip.name, np.full(rate // 10, rate / 100_000), rate)
+    shutil.rmtree(folder / "16000")
+    frontend = replace(tiny_s.frontend, sample_rate=wanted, f_max=wanted / 2, f_min=0.0)
+    probe = Probe(folder, tiny_s.model_copy(update={"frontend": frontend}))
+    clip = probe._train[0][0]
+    assert len(clip) == round(wanted / 10)
+    assert np.median(clip) / 32768 == pytest.approx(taken / 100_000, abs=1e-3)
 
 
 def test_embeddings_that_are_not_finite_are_no_score(folds: Path, tiny_s: PretrainConfig) -> None:

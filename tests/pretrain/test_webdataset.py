@@ -169,6 +169,28 @@ def test_bytes_overwritten_in_the_middle(tmp_path: Path) -> None:
     assert names(Corpus.from_path(path, skip_bad=True)) == ["a.tar/001000.wav"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "size"), [(b"L", 1 << 40), (b"x", 1 << 40), (b"L", -2048), (b"0", -2048), (b"0", 1 << 62)]
+)
+def test_a_header_that_states_any_size(tmp_path: Path, kind: bytes, size: int) -> None:
+    """Not read into memory, and not gone round in: a size below 0 leads back to where tarfile was."""
+    info = tarfile.TarInfo("x.wav")
+    info.type = kind
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = (b"\xff" if size < 0 else b"\x80").ljust(4, b"\xff" if size < 0 else b"\0") + size.to_bytes(
+        8, "big", signed=True
+    )
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    path = write_tar(tmp_path / "a.tar", samples(1))
+    whole = path.read_bytes()
+    end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
+    path.write_bytes(whole[:end] + bytes(block) + whole[end:])
+    with pytest.raises(DeloresError, match=r"a.tar: (cut short|damaged or cut short) after"):
+        Corpus.from_path(path)
+    assert len(Corpus.from_path(path, skip_bad=True)) == 3
+
+
 def test_no_audio_no_tar_and_bad_members(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", {"a.json": b"{}", "a.txt": b"x", "b": b""})
     with pytest.raises(DeloresError, match=r"a.tar: no audio members, but members of the kinds  \.json \.txt"):

@@ -101,7 +101,7 @@ def test_a_check_explains_itself() -> None:
 # The plugin
 
 
-PLUGIN = "benchmarks.validate.pytest_plugin"
+PLUGIN = "hear_delores.pytest_plugin"
 
 
 def pytest_with(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -156,8 +156,8 @@ def test_the_plugin_hands_over_weights_warns_and_is_chosen_from(model: Path) -> 
 
 def test_the_plugin_costs_nothing_when_it_is_not_asked(tmp_path: Path) -> None:
     (tmp_path / "test_own.py").write_text(
-        "import sys\ndef test_own():\n    assert 'benchmarks.validate.pytest_plugin' in sys.modules\n"
-        "    assert not {'torch', 'numpy', 'typer', 'rich'} & set(sys.modules)\n"
+        "import sys\ndef test_own():\n    assert 'hear_delores.pytest_plugin' in sys.modules\n"
+        "    assert not {'torch', 'numpy', 'typer', 'rich', 'benchmarks', 'pretrain'} & set(sys.modules)\n"
     )
     ran = pytest_with(tmp_path)
     assert ran.returncode == 0, ran.stdout
