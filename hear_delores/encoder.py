@@ -20,6 +20,7 @@ from hear_delores.errors import DeloresError
 __all__ = ["POOL", "AudioNTT", "ConvBlock", "EncoderConfig", "EncoderOutput"]
 
 LAYERS = 3
+LARGEST = {"n_mels": 1024, "channels": 8192, "embedding_size": 131072}  # far above all use
 POOL = 2**LAYERS
 """Mel frames per embedding frame (and mel bands per frequency row): each of three blocks halves both."""
 
@@ -39,8 +40,8 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         owner = type(self).__name__
-        for name in ("n_mels", "channels", "embedding_size"):
-            settings.require_integer(owner, name, getattr(self, name))
+        for name, largest in LARGEST.items():
+            settings.require_integer(owner, name, getattr(self, name), maximum=largest)
         settings.require_number(owner, "dropout", self.dropout, 0.0)
         if self.n_mels % POOL:
             raise DeloresError(f"{owner}: expected `n_mels` to be a multiple of {POOL}, but got {self.n_mels}.")
@@ -57,9 +58,9 @@ class EncoderConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EncoderConfig:
-        """The settings in ``values``; an unknown key is a DeloresError with a suggestion."""
-        return settings.from_dict(cls, values)
+    def from_dict(cls, values: Mapping[str, Any], *, complete: bool = False) -> EncoderConfig:
+        """The settings in ``values``; an unknown key (``complete``: a missing one, too) is a DeloresError."""
+        return settings.from_dict(cls, values, complete=complete)
 
 
 class EncoderOutput(NamedTuple):
