@@ -208,6 +208,7 @@ class TestOtherTensors:
         torch.save({**published.content["BYOL-A"], **changes}, path)
         return load_checkpoint(path, mean=-5.0, std=4.0)
 
+    @pytest.mark.filterwarnings("ignore")  # torch warns where such tensors are made
     @pytest.mark.parametrize(
         ("change", "message"),
         [
