@@ -24,6 +24,7 @@ from benchmarks.scoring.models import LoadedModel
 from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE, TaskFolder
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, write_json
+from hear_delores.settings import require_number
 
 __all__ = ["BATCH_SECONDS", "DONE_FILE", "FORMAT_VERSION", "INFO_FILE", "EmbedSummary", "embed_task"]
 
@@ -80,8 +81,7 @@ def embed_task(
     Raises:
         DeloresError: an unusable audio file, or a fault of the model; naming clip or model.
     """
-    if not batch_seconds > 0:
-        raise DeloresError(f"batch_seconds must be positive, got {batch_seconds}")
+    require_number("embed", "batch_seconds", batch_seconds, 0.01, maximum=86_400.0)
     target = Path(embeddings_dir) / model.folder_name / task.folder_name
     key = _key(model, task)
     if (summary := _cached(target, key, skip_bad)) is not None:
