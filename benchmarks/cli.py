@@ -70,7 +70,7 @@ BatchSeconds = Annotated[
 TasksDir = Annotated[Path, typer.Option(help="Folder that holds the task folders.")]
 Task = Annotated[list[str] | None, typer.Option("--task", "-t", help="Task or task folder name; repeat for more.")]
 GridOption = Annotated[Grid, typer.Option(help="heareval's grid of hyper-parameters (protocol hear).")]
-GridPoints = Annotated[int, typer.Option(**whole(1), help="How many points of the grid (protocol hear).")]
+GridPoints = Annotated[int, typer.Option(**whole(1, 10_000), help="How many points of the grid (protocol hear).")]
 PrecisionOption = Annotated[
     Precision, typer.Option(help="bfloat16: faster matrix products where the processor has them (protocol hear).")
 ]

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 import pydantic
 import yaml
@@ -22,6 +22,7 @@ from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.frontend import FrontendConfig
 from hear_delores.pooling import DECORRELATED, check_scene, check_timestamp
 from hear_delores.settings import LARGEST, shown
+from pretrain.schema import Schema
 
 __all__ = [
     "AugmentConfig",
@@ -50,31 +51,8 @@ Weight = Annotated[float, Field(ge=0, le=1e6)]  # of a term of the loss
 Rate = Annotated[float, Field(gt=0, le=1e6)]
 
 
-class Section(pydantic.BaseModel):
+class Section(Schema, pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @pydantic.field_validator("*", mode="before")
-    @classmethod
-    def _numbers_are_numbers(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        """Of itself pydantic takes true for 1 and "3" for 3."""
-        kind = cls.model_fields[info.field_name or ""].annotation
-        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-            for item in dataclasses.fields(kind):
-                if item.type in ("int", "float") and isinstance(value.get(item.name), (bool, str)):
-                    raise ValueError(f"expected {item.name} to be a number, got {shown(value[item.name])}")
-        elif _is_numeric(kind) and any(isinstance(item, (bool, str)) for item in _items(value)):
-            raise ValueError("expected a number")
-        return value
-
-
-def _is_numeric(kind: Any) -> bool:
-    """Whether an annotation is of numbers, or of a tuple or dict of them."""
-    inner = get_args(kind)
-    return any(map(_is_numeric, inner)) if inner else kind in (int, float)
-
-
-def _items(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
 
 
 class AugmentConfig(Section):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from hear_delores.errors import DeloresError, did_you_mean
-from hear_delores.settings import LARGEST, require_integer, require_number, shown
+from hear_delores.settings import LARGEST, require_integer, require_number
 
 __all__ = ["GRIDS", "HeadConfig", "grid_configs", "postprocessing_configs"]
 
@@ -18,6 +18,7 @@ _WHOLE = {
     "batch_size": (1, LARGEST), "check_val_every_n_epoch": (1, LARGEST), "hidden_dim": (1, 65536),
     "hidden_layers": (0, 64), "max_epochs": (1, 10**6), "patience": (1, LARGEST),
 }  # fmt: skip
+MOST_POINTS = 10_000
 GRID_SEED = 42  # heareval: seed_everything(42), then random.shuffle of the whole grid
 
 
@@ -108,10 +109,7 @@ def grid_configs(metadata: Mapping[str, Any], grid: str = "default", grid_points
         if name not in known:
             raise DeloresError(f"task_specific_param_grid: unknown parameter {name!r}. {did_you_mean(name, known)}")
     points = _product(values)
-    require_integer("hear protocol", "grid_points", grid_points)
-    most = max(len(points), len(_product(GRIDS[grid])))
-    if grid_points > most:
-        raise DeloresError(f"grid_points: the grid {grid!r} has {most} points, got {shown(grid_points)}")
+    require_integer("hear protocol", "grid_points", grid_points, 1, MOST_POINTS)
     random.Random(GRID_SEED).shuffle(points)
     return [HeadConfig(**point) for point in points[:grid_points]]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.reading.intervals import record_interval
+from benchmarks.reading.intervals import record_interval, statistics_of
 from benchmarks.reading.plain import lines
 from benchmarks.reading.published import PAPERS, PublishedFigure, published_figures
 from benchmarks.reading.tables import (
@@ -20,6 +20,7 @@ from benchmarks.reading.tables import (
     row_names,
     task_columns,
 )
+from benchmarks.reading.weighted import METRIC_NAMES
 from benchmarks.results import ResultRecord, load_predictions
 from hear_delores.errors import DeloresError
 
@@ -145,11 +146,19 @@ def _sound(records: Sequence[ResultRecord]) -> tuple[list[ResultRecord], list[st
         try:
             record_interval(record, draws=2)
             if record.folder is not None:
-                load_predictions(record.folder)
+                _check_predictions(record)
             kept.append(record)
         except DeloresError as error:
             messages.append(str(error))
     return kept, messages
+
+
+def _check_predictions(record: ResultRecord) -> None:
+    """Raises DeloresError unless the predictions beside a saved record give its own primary score, fold by fold."""
+    if record.task.primary_metric in METRIC_NAMES:
+        statistics_of(record, record.task.primary_metric)
+    elif record.folder is not None:
+        load_predictions(record.folder)
 
 
 def _with_published(
