@@ -21,7 +21,7 @@ from benchmarks.reading.tables import (
     task_columns,
 )
 from benchmarks.reading.weighted import METRIC_NAMES
-from benchmarks.results import ResultRecord, load_predictions
+from benchmarks.results import PREDICTIONS_FILE, ResultRecord, load_predictions
 from hear_delores.errors import DeloresError
 
 __all__ = ["Gathered", "gather"]
@@ -122,6 +122,8 @@ def gather(
     """
     records, left_out = list(records), list(left_out)
     try:
+        for record in records:
+            _check_folds(record)
         tables = comparison_tables(records, tasks, intervals=True, paper=paper, overlay=overlay)
     except DeloresError:
         if not skip_damaged:
@@ -145,20 +147,23 @@ def _sound(records: Sequence[ResultRecord]) -> tuple[list[ResultRecord], list[st
     for record in records:
         try:
             record_interval(record, draws=2)
+            _check_folds(record)
             if record.folder is not None:
-                _check_predictions(record)
+                load_predictions(record.folder)
             kept.append(record)
         except DeloresError as error:
             messages.append(str(error))
     return kept, messages
 
 
-def _check_predictions(record: ResultRecord) -> None:
-    """Raises DeloresError unless the predictions beside a saved record give its own primary score, fold by fold."""
-    if record.task.primary_metric in METRIC_NAMES:
-        statistics_of(record, record.task.primary_metric)
-    elif record.folder is not None:
-        load_predictions(record.folder)
+def _check_folds(record: ResultRecord) -> None:
+    """Raises DeloresError unless saved predictions of several folds give each fold's score; one fold's interval does.
+
+    The interval of several is that of their scores, and needs no predictions.
+    """
+    if len(record.folds) > 1 and record.folder is not None and (record.folder / PREDICTIONS_FILE).exists():
+        metric = record.task.primary_metric
+        statistics_of(record, metric) if metric in METRIC_NAMES else load_predictions(record.folder)
 
 
 def _with_published(
