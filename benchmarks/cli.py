@@ -13,6 +13,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from benchmarks.terminal import console, model_spec, print_json, progress_bar, set_up_process, write_tables
+from pretrain.options import SECONDS_OF_A_DAY, finite, whole
 
 # Each command imports what it needs itself: torch alone takes seconds, and `delores --help` needs nothing of it.
 
@@ -79,19 +80,22 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out audio that 
 ModelPath = Annotated[
     str | None, typer.Option("--model", "-m", help="Weights handed to load_model; none calls it without.")
 ]
-BatchSeconds = Annotated[float | None, typer.Option(help="Seconds of audio per batch: less takes less memory.")]
+BatchSeconds = Annotated[
+    float | None,
+    typer.Option(**finite(0.01, SECONDS_OF_A_DAY), help="Seconds of audio per batch: less takes less memory."),
+]
 TasksDir = Annotated[Path, typer.Option(help="Folder that holds the task folders.")]
 Task = Annotated[list[str] | None, typer.Option("--task", "-t", help="Task or task folder name; repeat for more.")]
 GridOption = Annotated[Grid, typer.Option(help="heareval's grid of hyper-parameters (protocol hear).")]
-GridPoints = Annotated[int, typer.Option(min=1, help="How many points of the grid (protocol hear).")]
+GridPoints = Annotated[int, typer.Option(**whole(1, 10_000), help="How many points of the grid (protocol hear).")]
 PrecisionOption = Annotated[
     Precision, typer.Option(help="bfloat16: faster matrix products where the processor has them (protocol hear).")
 ]
 SolverOption = Annotated[Solver, typer.Option(help="Adam, or scikit-learn's logistic regression (protocol linear).")]
-Shots = Annotated[int | None, typer.Option(min=1, help="Few-shot: training clips per class, drawn by seed.")]
+Shots = Annotated[int | None, typer.Option(**whole(1), help="Few-shot: training clips per class, drawn by seed.")]
 Protocols = Annotated[list[Protocol] | None, typer.Option("--protocol", "-p", help="Repeat for more than one.")]
-Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, from --seed on.")]
-Seed = Annotated[int, typer.Option(help="First seed. heareval uses 42.")]
+Seeds = Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds, from --seed on.")]
+Seed = Annotated[int, typer.Option(**whole(), help="First seed. heareval uses 42.")]
 MODEL_HELP = (
     "[LABEL=]MODULE[@WEIGHTS][?option=value&...], e.g. hear_delores, small=hear_delores@run/checkpoint.safetensors, "
     "benchmarks.baselines.random_encoder?seed=1"
@@ -236,7 +240,10 @@ def run(
     device: Device = "auto",
     skip_bad: SkipBad = False,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Models x tasks side by side here, as far as memory allows.")
+        int,
+        typer.Option(
+            "--jobs", "-j", **whole(1, 1000), help="Models x tasks side by side here, as far as memory allows."
+        ),
     ] = 1,
     scheduler: Annotated[
         str | None, typer.Option(help="tcp://HOST:PORT of a Dask scheduler whose workers do the work instead.")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pretrain.options import finite, whole
+
 __all__ = ["ablate", "convert"]
 
 
@@ -24,8 +26,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but erro
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A checkpoint of BYOL-A, DeLoRes or LAPE, or ours.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The new file, e.g. model.safetensors.")],
-    mean: Annotated[float | None, typer.Option(help="Mean of the log-mel values that it was trained on.")] = None,
-    std: Annotated[float | None, typer.Option(help="Their standard deviation.")] = None,
+    mean: Annotated[
+        float | None, typer.Option(**finite(-1e6, 1e6), help="Mean of the log-mel values that it was trained on.")
+    ] = None,
+    std: Annotated[float | None, typer.Option(**finite(1e-6, 1e6), help="Their standard deviation.")] = None,
     frontend: Annotated[
         str | None,
         typer.Option(help="delores (librosa's mel filters) or byol-a (torchaudio's). None: the producer's."),
@@ -74,8 +78,8 @@ def ablate(
         typer.Option("--protocol", "-p", help="linear, hear or knn; repeat for more. None: linear."),
     ] = None,
     split: Annotated[Split, typer.Option(help="Scores of which split the table shows.")] = Split.valid,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds of the classifier, from --seed on.")] = 1,
-    seed: Annotated[int, typer.Option(help="First seed of the classifier.")] = 42,
+    seeds: Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds of the classifier, from --seed on.")] = 1,
+    seed: Annotated[int, typer.Option(**whole(), help="First seed of the classifier.")] = 42,
     device: Annotated[str, typer.Option(help="Of scoring: auto, cpu, cuda, cuda:1, mps.")] = "auto",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over bad files; list them.")] = False,
     quiet: Quiet = False,

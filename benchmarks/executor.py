@@ -21,7 +21,7 @@ from benchmarks.jobs import Job, JobResult, run_job
 from benchmarks.scoring.embed import BATCH_SECONDS
 from benchmarks.scoring.rows import IN_MEMORY_BYTES
 from benchmarks.tasks.folder import TaskFolder
-from hear_delores.memory import keep_freed_memory
+from hear_delores.memory import available_bytes, keep_freed_memory
 from hear_delores.siblings import call
 
 __all__ = ["expected_bytes", "run_side_by_side"]
@@ -223,17 +223,3 @@ def resident_bytes(process: int) -> int:
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError, ValueError):
         return 0
-
-
-def available_bytes(root: Path = Path("/")) -> int | None:
-    """Memory that can still be taken, on this machine and in this container (control groups v2); None if unknown."""
-    found = []
-    with contextlib.suppress(OSError, KeyError, ValueError):
-        lines = (root / "proc/meminfo").read_text().splitlines()
-        found.append(int(dict(line.split(":", 1) for line in lines)["MemAvailable"].split()[0]) << 10)
-    group = root / "sys/fs/cgroup"
-    with contextlib.suppress(OSError, KeyError, ValueError):  # "max" is no limit, and no number
-        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        found.append(max(0, limit - used + int(statistics["inactive_file"])))  # pages that can be dropped
-    return min(found) if found else None

@@ -18,8 +18,10 @@ from typing import Any, Literal, overload
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_validator
 
+from benchmarks.record_checks import check_archive, check_arrays, check_record
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, check_name, write_json, writing
+from pretrain.schema import Schema
 
 __all__ = [
     "FORMAT_VERSION",
@@ -43,7 +45,7 @@ PREDICTIONS_FILE = "predictions.npz"
 OFFICIAL_FILE = "test.predicted-scores.json"
 
 
-class _Part(BaseModel):
+class _Part(Schema, BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
@@ -229,7 +231,7 @@ def save_record(
 def load_record(path: str | Path) -> ResultRecord:
     """The record of a folder (or of a ``record.json``).
 
-    Raises DeloresError naming the file when it is missing, damaged or of another format.
+    Raises DeloresError naming the file when it is missing, damaged, of another format, or contradicts itself.
     """
     file = Path(path)
     file = file / RECORD_FILE if file.is_dir() else file
@@ -248,6 +250,10 @@ def load_record(path: str | Path) -> ResultRecord:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DeloresError(f"{file}: damaged result record ({where}: {first['msg']}); score again") from None
+    try:
+        check_record(record)
+    except DeloresError as error:
+        raise DeloresError(f"{file}: the result record contradicts itself ({error}); score again") from None
     record._folder = file.parent
     return record
 
@@ -290,16 +296,22 @@ def load_records(
 
 
 def load_predictions(folder: str | Path) -> dict[str, FoldPredictions]:
-    """The test predictions of a record's folder, {test split: FoldPredictions}."""
+    """The test predictions of a record's folder, {test split: FoldPredictions}.
+
+    Raises DeloresError naming the file when it is missing or damaged, or holds what cannot be predictions.
+    """
     file = Path(folder) / PREDICTIONS_FILE
     if not file.exists():
         raise DeloresError(f"{file}: missing; score again")
     found: dict[str, dict[str, np.ndarray]] = {}
     try:
+        check_archive(file)
         with np.load(file, allow_pickle=False) as arrays:
             for key in arrays.files:
                 split, _, name = key.rpartition("/")
                 found.setdefault(split, {})[name] = arrays[key]
+        for split, own in found.items():
+            check_arrays(split, own)
         return {split: FoldPredictions(**values) for split, values in found.items()}
     # zipfile, zlib and numpy each have their own way of saying that the file is damaged.
     except Exception as error:

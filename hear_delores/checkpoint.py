@@ -21,21 +21,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hear_delores.checkpoint_header import FORMAT_VERSION, INFO, METADATA_KEY, check_header, parse_header
 from hear_delores.decorrelation import Decorrelation, check_decorrelation
 from hear_delores.encoder import AudioNTT, EncoderConfig
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.file_kinds import explain_no_checkpoint
 from hear_delores.files import atomic_path
-from hear_delores.foreign import read_foreign
+from hear_delores.foreign import read_foreign, recognise, some, without_wrapper
 from hear_delores.frontend import FrontendConfig
 from hear_delores.model import HearModel
 from hear_delores.pooling import SCENE_PARTS, part_width
 
 __all__ = ["FORMAT_VERSION", "INFO", "load_checkpoint", "read_header", "save_checkpoint", "weights_hash"]
 
-FORMAT_VERSION = 1
-METADATA_KEY = "hear_delores"
-INFO: dict[str, Any] = {"method": "", "config": {}, "data": {}, "step": 0, "metrics": {}}
-"""What ``HearModel.info`` carries into a checkpoint, with the values that stand for "not known"."""
 DEFAULT_TIMESTAMP = ("frames",)
 ENCODER, DECORRELATION = "encoder.", "decorrelation."
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -83,32 +81,22 @@ def load_checkpoint(
             lacks a tensor or has one too many, or holds values that are not finite.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "it is a folder" if path.is_dir() else "there is no such file"
-        raise DeloresError(f"Expected a checkpoint at {path}, but {what}: check the path.")
-    try:
-        with open(path, "rb") as stream:
-            start = stream.read(9)
-    except OSError as error:
-        raise DeloresError(f"Cannot read the checkpoint {path}: {error.strerror}.") from None
-    if start[8:9] != b"{":  # safetensors: eight bytes of length, then JSON
+    if not _is_safetensors(path) or _is_foreign(path):
         encoder_config, state, settings = read_foreign(path, frontend, mean, std)
         return _assemble(path, encoder_config, state, settings)
     if frontend is not None or mean is not None or std is not None:
         raise DeloresError(f"{path} holds its own front-end and statistics: leave `frontend`, `mean` and `std` out.")
-    header, tensors = _read(path)
-    try:
-        encoder_config = EncoderConfig.from_dict(header["encoder"])
-    except DeloresError as error:
-        raise DeloresError(f"{path}: {error}") from None
+    header, read = _read(path)
+    tensors = without_wrapper(read)
+    encoder_config = EncoderConfig.from_dict(header["encoder"])
     state = {name.removeprefix(ENCODER): value for name, value in tensors.items() if name.startswith(ENCODER)}
     maps = {name: value for name, value in tensors.items() if name.startswith(DECORRELATION)}
     if len(state) + len(maps) != len(tensors):
         extra = sorted(name for name in tensors if not name.startswith((ENCODER, DECORRELATION)))
         raise DeloresError(
-            f"{path}: expected encoder tensors only, but got {_some(extra)}: it is of another architecture."
+            f"{path}: expected encoder tensors only, but got {some(extra)}: it is of another architecture."
         )
-    return _assemble(path, encoder_config, state, header, _read_maps(path, encoder_config, maps))
+    return _assemble(path, encoder_config, without_wrapper(state), header, _read_maps(path, encoder_config, maps))
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -117,14 +105,54 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         DeloresError: the file is absent, truncated, or no checkpoint of ours.
     """
+    path = Path(path)
+    if not _is_safetensors(path):
+        raise DeloresError(f"Expected a hear_delores checkpoint at {path}, but it is no safetensors file.")
+    metadata, names = _open(path)
+    if METADATA_KEY not in metadata:
+        raise DeloresError(
+            f"Expected a hear_delores checkpoint at {path}, but its header has no {METADATA_KEY!r} entry: it was made "
+            f"by another program. It holds {len(names)} tensors: {some(names, 3)}."
+        )
+    return parse_header(path, metadata)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether it begins as a safetensors file: eight bytes of length, then JSON.
+
+    Raises:
+        DeloresError: it is absent, cannot be read, or is no checkpoint of any kind, but something that is known.
+    """
+    if not path.is_file():
+        what = "it is a folder" if path.is_dir() else "there is no such file"
+        what = "it is no regular file" if path.exists() and not path.is_dir() else what
+        raise DeloresError(f"Expected a checkpoint at {path}, but {what}: check the path.")
     try:
-        with safe_open(os.fspath(path), framework="pt") as stream:
-            metadata = stream.metadata() or {}
+        reason = explain_no_checkpoint(path)
+        with open(path, "rb") as stream:
+            start = stream.read(9)
+    except OSError as error:
+        raise DeloresError(f"Cannot read the checkpoint {path}: {error.strerror}.") from None
+    if reason is not None:
+        raise DeloresError(f"Expected a checkpoint at {path}, but {reason}.")
+    return start[8:9] == b"{"
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a safetensors file holds an encoder of another program that is known."""
+    metadata, names = _open(path)
+    return METADATA_KEY not in metadata and recognise(dict.fromkeys(names)) is not None
+
+
+def _open(path: Path) -> tuple[dict[str, str], list[str]]:
+    """The metadata of a safetensors file and the names of its tensors, sorted."""
+    try:
+        with safe_open(str(path), framework="pt") as stream:
+            return stream.metadata() or {}, sorted(stream.keys())
     except (SafetensorError, OSError) as error:
         raise DeloresError(
             f"Cannot read the checkpoint {path}: {error}. It is damaged or truncated: copy it again."
         ) from None
-    return _parse_header(Path(path), metadata)
 
 
 def weights_hash(model: HearModel) -> str:
@@ -161,8 +189,10 @@ def _header(model: HearModel) -> dict[str, Any]:
             raise DeloresError(f"A checkpoint has no place for info {key!r}. {did_you_mean(key, INFO)}")
     header = {"format_version": FORMAT_VERSION, **_settings(model), **INFO, **model.info}
     try:
-        json.dumps(header)
-    except (TypeError, ValueError) as error:
+        check_header(json.loads(json.dumps(header)))
+    except DeloresError:
+        raise
+    except (TypeError, ValueError, RecursionError) as error:
         raise DeloresError(f"Expected the model's info to be plain JSON values, but got: {error}.") from None
     return header
 
@@ -184,7 +214,7 @@ def _state(model: HearModel) -> dict[str, Tensor]:
     return {**encoder, **{DECORRELATION + name: value.detach().to("cpu", torch.float32) for name, value in maps}}
 
 
-def _read_maps(path: Path, config: EncoderConfig, tensors: dict[str, Tensor]) -> dict[str, Decorrelation]:
+def _read_maps(path: Path, config: EncoderConfig, tensors: Mapping[str, Tensor]) -> dict[str, Decorrelation]:
     """The maps of decorrelated parts, by the part's plain name."""
     grouped: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
@@ -212,34 +242,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return header, tensors
 
 
-def _parse_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    if METADATA_KEY not in metadata:
-        raise DeloresError(
-            f"Expected a hear_delores checkpoint at {path}, but its header has no {METADATA_KEY!r} entry: "
-            "it was made by another program."
-        )
-    try:
-        header = json.loads(metadata[METADATA_KEY])
-    except ValueError:
-        raise DeloresError(f"The header of {path} is no JSON: the file is damaged, copy it again.") from None
-    if not isinstance(header, dict):
-        raise DeloresError(f"The header of {path} is no JSON object: the file is damaged, copy it again.")
-    version = header.get("format_version")
-    if version != FORMAT_VERSION:
-        raise DeloresError(
-            f"Expected checkpoint format {FORMAT_VERSION} in {path}, but got {version!r}: "
-            "update hear-delores, or use the version that wrote it."
-        )
-    missing = sorted({"encoder", "frontend", "normalization", "scene"} - header.keys())
-    if missing:
-        raise DeloresError(f"The header of {path} lacks {', '.join(missing)}: the file is damaged, copy it again.")
-    return header
-
-
 def _assemble(
     path: Path,
     config: EncoderConfig,
-    state: dict[str, Tensor],
+    state: Mapping[str, Tensor],
     header: Mapping[str, Any],
     decorrelation: Mapping[str, Decorrelation] | None = None,
 ) -> HearModel:
@@ -253,8 +259,6 @@ def _assemble(
     full.update({name: torch.zeros((), dtype=torch.int64, device="cpu") for name in counters})
     encoder.load_state_dict(full, strict=True, assign=True)
     normalization = header["normalization"]
-    if not isinstance(normalization, Mapping) or not {"mean", "std"} <= normalization.keys():
-        raise DeloresError(f"{path}: expected a normalization with mean and std, but got {normalization!r}.")
     try:
         model = HearModel(
             encoder,
@@ -262,7 +266,7 @@ def _assemble(
             normalization["mean"],
             normalization["std"],
             header["scene"],
-            {key: header.get(key, value) for key, value in INFO.items()},
+            {key: header[key] for key in INFO},
             timestamp=header.get("timestamp", DEFAULT_TIMESTAMP),
             decorrelation=decorrelation,
         )
@@ -275,11 +279,9 @@ def _check_tensors(path: Path, expected: Mapping[str, torch.Size], state: Mappin
     hint = "it is of another architecture, or damaged"
     missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing:
-        raise DeloresError(
-            f"{path}: expected {len(expected)} encoder tensors, but {_some(missing)} is missing: {hint}."
-        )
+        raise DeloresError(f"{path}: expected {len(expected)} encoder tensors, but {some(missing)} is missing: {hint}.")
     if extra:
-        raise DeloresError(f"{path}: expected {len(expected)} encoder tensors, but got {_some(extra)} besides: {hint}.")
+        raise DeloresError(f"{path}: expected {len(expected)} encoder tensors, but got {some(extra)} besides: {hint}.")
     for name, shape in expected.items():
         value = state[name]
         if value.shape != shape or value.dtype not in (*DTYPES, torch.float64):
@@ -294,7 +296,3 @@ def _check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
     for name, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
             raise DeloresError(f"{what}: expected finite weights, but {name} holds NaN or infinity.")
-
-
-def _some(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"

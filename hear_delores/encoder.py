@@ -20,6 +20,8 @@ from hear_delores.errors import DeloresError
 __all__ = ["POOL", "AudioNTT", "ConvBlock", "EncoderConfig", "EncoderOutput"]
 
 LAYERS = 3
+LARGEST = {"n_mels": 1024, "channels": 8192, "embedding_size": 131072}  # far above all use
+MOST_PARAMETERS = 10**9
 POOL = 2**LAYERS
 """Mel frames per embedding frame (and mel bands per frequency row): each of three blocks halves both."""
 
@@ -39,27 +41,38 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         owner = type(self).__name__
-        for name in ("n_mels", "channels", "embedding_size"):
-            settings.require_integer(owner, name, getattr(self, name))
+        for name, largest in LARGEST.items():
+            settings.require_integer(owner, name, getattr(self, name), maximum=largest)
         settings.require_number(owner, "dropout", self.dropout, 0.0)
         if self.n_mels % POOL:
             raise DeloresError(f"{owner}: expected `n_mels` to be a multiple of {POOL}, but got {self.n_mels}.")
         if self.dropout >= 1:
             raise DeloresError(f"{owner}: expected `dropout` to be below 1, but got {self.dropout!r}.")
+        if self.n_parameters > MOST_PARAMETERS:
+            raise DeloresError(
+                f"{owner}: expected at most {MOST_PARAMETERS:,} parameters, but {self.channels} `channels`, "
+                f"{self.n_mels} `n_mels` and an `embedding_size` of {self.embedding_size} are {self.n_parameters:,}."
+            )
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
         """Sizes of the three layer outputs: channels x remaining mel rows, 2048, 1024 and 512 by default."""
         return tuple(self.channels * (self.n_mels >> (layer + 1)) for layer in range(LAYERS))
 
+    @property
+    def n_parameters(self) -> int:
+        """Weights and biases of convolutions, normalisations and linear layers."""
+        convolutions = 9 * self.channels * (1 + (LAYERS - 1) * self.channels) + LAYERS * 3 * self.channels
+        return convolutions + self.embedding_size * (self.layer_sizes[-1] + self.embedding_size + 2)
+
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EncoderConfig:
-        """The settings in ``values``; an unknown key is a DeloresError with a suggestion."""
-        return settings.from_dict(cls, values)
+    def from_dict(cls, values: Mapping[str, Any], *, complete: bool = False) -> EncoderConfig:
+        """The settings in ``values``; an unknown key (``complete``: a missing one, too) is a DeloresError."""
+        return settings.from_dict(cls, values, complete=complete)
 
 
 class EncoderOutput(NamedTuple):

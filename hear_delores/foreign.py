@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hear_delores.encoder import LAYERS, POOL, EncoderConfig
 from hear_delores.errors import DeloresError
 from hear_delores.frontend import FrontendConfig
+from hear_delores.settings import shown
 
-__all__ = ["FORMATS", "FRONTENDS", "ForeignFormat", "read_foreign"]
+__all__ = ["FORMATS", "FRONTENDS", "ForeignFormat", "read_foreign", "recognise", "some", "without_wrapper"]
+
+WRAPPERS = ("module.", "_orig_mod.")
+SLACK = 2**20
+_DOUBTFUL = "features.0.weight"
 
 FRONTENDS = {"delores": FrontendConfig(), "byol-a": FrontendConfig(mel_scale="htk", mel_norm=None)}
 """The front-ends of the producers by name, as far as ours can express them: librosa's defaults, torchaudio's.
@@ -100,8 +108,9 @@ def read_foreign(
         raise DeloresError(
             f"Expected a state dict in {path}, but got {type(content).__name__}: it is no known checkpoint."
         )
-    form, tensors = _recognise(path, content)
+    form, tensors = _recognised(path, content)
     state = _rename(path, form, tensors)
+    _check_storage(path, state)
     config = _infer_config(path, state)
     beside = _read_beside(path)
     if mean is None and std is None:
@@ -113,7 +122,12 @@ def read_foreign(
             f'or write {{"mean": ..., "std": ...}} to {path}.json.'
         )
     if frontend is None:
-        frontend = FrontendConfig.from_dict(beside["frontend"]) if "frontend" in beside else FRONTENDS[form.frontend]
+        try:
+            frontend = (
+                FrontendConfig.from_dict(beside["frontend"]) if "frontend" in beside else FRONTENDS[form.frontend]
+            )
+        except DeloresError as error:
+            raise DeloresError(f"{path}.json: {error}") from None
     header = {
         "frontend": frontend.to_dict(),
         "normalization": {"mean": mean, "std": std},
@@ -128,33 +142,101 @@ def read_foreign(
 
 
 def _load(path: Path) -> Any:
+    """What torch.save or safetensors wrote; nothing in the file is run."""
+    with open(path, "rb") as stream:
+        is_safetensors = stream.read(9)[8:] == b"{"
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of quantised and sparse tensors, which are refused below
+            return load_file(path) if is_safetensors else torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        if found := re.search(r"GLOBAL ([\w.]+)|Unsupported class (\S+)", str(error)):
             raise DeloresError(
-                f"{path} holds objects other than tensors, which could run code: save its state dict alone "
-                "(torch.save(model.state_dict(), ...)) with the program that made it."
+                f"{path} holds objects other than tensors ({found[1] or found[2]}), which could run code: save its "
+                "state dict alone (torch.save(model.state_dict(), ...)) with the program that made it."
             ) from None
-        raise DeloresError(f"Expected a checkpoint at {path}, but it is damaged or of an unknown format.") from None
+        raise DeloresError(
+            f"Expected a checkpoint at {path}, but it is damaged or of an unknown format: give a file of torch.save "
+            "or a .safetensors file."
+        ) from None
     except Exception:  # a damaged file makes torch.load raise nearly anything
         raise DeloresError(
             f"Expected a checkpoint at {path}, but it is damaged, truncated or of an unknown format: copy it again."
         ) from None
 
 
-def _recognise(path: Path, content: Mapping[str, Any]) -> tuple[ForeignFormat, Mapping[str, Any]]:
+def recognise(content: Mapping[Any, Any]) -> tuple[ForeignFormat, Mapping[str, Any]] | None:
+    """The format of a checkpoint and its tensors, without what DistributedDataParallel put before every name."""
     wrapped = isinstance(content.get("state_dict"), Mapping)
     tensors = content["state_dict"] if wrapped else content
-    for form in FORMATS:
-        if form.wrapped == wrapped and form.mark in tensors:
-            return form, tensors
+    for candidate in _unwrapped(tensors):
+        for form in FORMATS:
+            # A bare "module.features..." may be BYOL-A's under DataParallel, or DeLoRes' own: another front-end.
+            doubtful = form.mark == _DOUBTFUL and "module." + _DOUBTFUL in tensors
+            if form.wrapped == wrapped and form.mark in candidate and not doubtful:
+                return form, candidate
+    return None
+
+
+def without_wrapper(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``tensors`` without the "module." of DistributedDataParallel and the "_orig_mod." of torch.compile.
+
+    They are taken off only where every name has them.
+    """
+    return list(_unwrapped(tensors))[-1]
+
+
+def _unwrapped(tensors: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """``tensors`` as they are, and with one wrapper less each time."""
+    while True:
+        yield tensors
+        shared = [prefix for prefix in WRAPPERS if tensors and all(str(name).startswith(prefix) for name in tensors)]
+        if not shared:
+            return
+        tensors = {name.removeprefix(shared[0]): value for name, value in tensors.items()}
+
+
+def _recognised(path: Path, content: Mapping[str, Any]) -> tuple[ForeignFormat, Mapping[str, Any]]:
+    tensors = content["state_dict"] if isinstance(content.get("state_dict"), Mapping) else content
+    for name in tensors:
+        if not isinstance(name, str):
+            raise DeloresError(
+                f"{path}: expected tensors by name, but got the key {shown(name)} of type {type(name).__name__}: save "
+                "the model's state dict (torch.save(model.state_dict(), ...)) with the program that made it."
+            )
+    found = recognise(content)
+    if found is not None:
+        return found
     names = ", ".join(dict.fromkeys(form.name for form in FORMATS))
-    found = ", ".join(map(str, list(tensors)[:3])) or "nothing"
     raise DeloresError(
-        f"{path}: expected the encoder of one of these: hear_delores, {names}; but found {found}, ...: "
-        "it is of another architecture."
+        f"{path}: expected the encoder of one of these: hear_delores, {names}; but found {_listed(tensors)}: "
+        f"{_advice(content, tensors)}."
     )
+
+
+def _listed(tensors: Mapping[str, Any]) -> str:
+    names = [name if len(name) <= 60 else f"{name[:60]}..." for name in list(tensors)[:3]]
+    more = len(tensors) - len(names)
+    return (", ".join(names) or "nothing") + (f" and {more} more" if more > 0 else "")
+
+
+def _advice(content: Mapping[str, Any], tensors: Mapping[str, Any]) -> str:
+    """What a state dict of no known format may be, and what to do."""
+    if {"method", "optimizer", "augmenter"} <= content.keys():
+        return "it is the training state of a pre-training run: give the checkpoint.safetensors beside it"
+    if any("blocks.0.conv.weight" in name for name in tensors):
+        return (
+            "these are tensors of hear_delores' own encoder without its front-end and statistics: give the "
+            "checkpoint.safetensors that pre-training wrote, or write one with save_checkpoint"
+        )
+    if "module." + _DOUBTFUL in tensors:
+        return (
+            "under 'module.' these may be BYOL-A's or DeLoRes' tensors, whose front-ends differ: save BYOL-A's without "
+            "'module.' (model.module.state_dict()), DeLoRes' as {'state_dict': ...}"
+        )
+    if _DOUBTFUL in tensors and "state_dict" in content:
+        return "BYOL-A saves these names without a 'state_dict' around them, DeLoRes with 'module.' before them"
+    return "it is of another architecture"
 
 
 def _rename(path: Path, form: ForeignFormat, tensors: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -162,7 +244,7 @@ def _rename(path: Path, form: ForeignFormat, tensors: Mapping[str, Any]) -> dict
     modules = form.module_names()
     state: dict[str, Tensor] = {}
     for name, value in tensors.items():
-        if not isinstance(name, str) or not name.startswith(form.prefix):
+        if not name.startswith(form.prefix):
             continue  # key encoder, projectors, queue: other parts of the pre-training
         inner = name.removeprefix(form.prefix)
         module, _, kind = inner.rpartition(".")
@@ -174,6 +256,26 @@ def _rename(path: Path, form: ForeignFormat, tensors: Mapping[str, Any]) -> dict
             )
         state[f"{modules[module]}.{kind}"] = value
     return state
+
+
+def _check_storage(path: Path, state: dict[str, Tensor]) -> None:
+    """Makes every tensor of ``state`` one of its own memory; none may be larger than what the file can hold."""
+    for name, value in state.items():
+        kind = "quantised" if value.is_quantized else "nested" if value.is_nested else "sparse"
+        if value.layout != torch.strided or value.is_quantized or value.is_nested:
+            raise DeloresError(
+                f"{path}: expected {name} to be a dense tensor, but it is {kind}: save it dense "
+                f"({'.dequantize()' if value.is_quantized else '.to_dense()'}) with the program that made it."
+            )
+        if value.device.type != "cpu":
+            raise DeloresError(f"{path}: expected {name} to hold values, but it is on the device {value.device}.")
+    claimed = sum(value.numel() * value.element_size() for value in state.values())
+    if claimed > SLACK + 2 * path.stat().st_size:
+        raise DeloresError(
+            f"{path}: its encoder tensors claim {claimed:,} bytes of a file of {path.stat().st_size:,}: it is damaged."
+        )
+    for name, value in state.items():  # tied weights of the file are not to be tied in our encoder
+        state[name] = value.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _unused(form: ForeignFormat, content: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, int]:
@@ -196,7 +298,10 @@ def _infer_config(path: Path, state: Mapping[str, Tensor]) -> EncoderConfig:
             raise DeloresError(f"{path}: expected the encoder tensor {name} with {ndim} dimensions: it is damaged.")
     channels = max(1, state["blocks.0.conv.weight"].shape[0])
     embedding_size, inputs = state["fc.0.weight"].shape
-    return EncoderConfig(n_mels=inputs // channels * POOL, channels=channels, embedding_size=embedding_size)
+    try:
+        return EncoderConfig(n_mels=inputs // channels * POOL, channels=channels, embedding_size=embedding_size)
+    except DeloresError as error:
+        raise DeloresError(f"{path}: {error} It is of another architecture, or damaged.") from None
 
 
 def _read_beside(path: Path) -> dict[str, Any]:
@@ -206,8 +311,14 @@ def _read_beside(path: Path) -> dict[str, Any]:
         return {}
     try:
         values = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise DeloresError(f"Expected JSON with mean, std and perhaps frontend in {beside}: mend the file.") from None
+    except (OSError, ValueError, RecursionError):
+        raise DeloresError(f"Expected JSON with mean, std and perhaps frontend in {beside}: fix the file.") from None
     if not isinstance(values, dict) or not values.keys() <= {"mean", "std", "frontend"}:
-        raise DeloresError(f"Expected an object with mean, std and perhaps frontend in {beside}: mend the file.")
+        raise DeloresError(f"Expected an object with mean, std and perhaps frontend in {beside}: fix the file.")
     return values
+
+
+def some(names: Sequence[str], count: int = 1) -> str:
+    """The first ``count`` of some names, and how many more there are."""
+    more = len(names) - count
+    return ", ".join(names[:count]) + (f" (and {more} more)" if more > 0 else "")

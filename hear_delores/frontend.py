@@ -21,6 +21,8 @@ __all__ = ["FrontendConfig", "LogMel"]
 
 MEL_SCALES = ("slaney", "htk")
 MEL_NORMS = ("slaney", None)
+LARGEST = {"sample_rate": 1_000_000, "n_fft": 65536, "win_length": 65536, "hop_length": 1_000_000, "n_mels": 1024}
+"""Far above all use, and still within a few hundred megabytes: what a damaged header asks for must not be allocated."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,11 @@ class FrontendConfig:
 
     def __post_init__(self) -> None:
         owner = type(self).__name__
-        for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels"):
-            settings.require_integer(owner, name, getattr(self, name))
+        for name, largest in LARGEST.items():
+            settings.require_integer(owner, name, getattr(self, name), maximum=largest)
         settings.require_number(owner, "f_min", self.f_min, 0.0)
         settings.require_number(owner, "f_max", self.f_max, self.f_min, above=True)
-        settings.require_number(owner, "eps", self.eps, 0.0, above=True)
+        settings.require_number(owner, "eps", self.eps, 0.0, above=True, maximum=1.0)
         if self.n_fft % 2 or self.win_length > self.n_fft:
             raise DeloresError(
                 f"{owner}: expected an even `n_fft` of at least `win_length` = {self.win_length}, but got {self.n_fft}."
@@ -79,9 +81,9 @@ class FrontendConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FrontendConfig:
-        """The settings in ``values``; an unknown key is a DeloresError with a suggestion."""
-        return settings.from_dict(cls, values)
+    def from_dict(cls, values: Mapping[str, Any], *, complete: bool = False) -> FrontendConfig:
+        """The settings in ``values``; an unknown key (``complete``: a missing one, too) is a DeloresError."""
+        return settings.from_dict(cls, values, complete=complete)
 
 
 class LogMel(nn.Module):

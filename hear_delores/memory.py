@@ -1,11 +1,13 @@
-"""How the process keeps memory: a setting for programs that allocate and free large tensors all the time."""
+"""The process's memory: how much is free, and how it is kept by programs that allocate and free large tensors."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
+from pathlib import Path
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["available_bytes", "keep_freed_memory"]
 
 # From glibc's malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
@@ -27,3 +29,17 @@ def keep_freed_memory() -> bool:
         return False
     values = {M_MMAP_THRESHOLD: LARGEST_INT, M_TRIM_THRESHOLD: LARGEST_INT, M_TOP_PAD: 256 << 20}
     return all(mallopt(option, value) == 1 for option, value in values.items())
+
+
+def available_bytes(root: Path = Path("/")) -> int | None:
+    """Memory that can still be taken, on this machine and in this container (control groups v2); None if unknown."""
+    found = []
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        found.append(int(dict(line.split(":", 1) for line in lines)["MemAvailable"].split()[0]) << 10)
+    group = root / "sys/fs/cgroup"
+    with contextlib.suppress(OSError, KeyError, ValueError):  # "max" is no limit, and no number
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        found.append(max(0, limit - used + int(statistics["inactive_file"])))  # pages that can be dropped
+    return min(found) if found else None

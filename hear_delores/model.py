@@ -39,6 +39,7 @@ DENSE = POOL // 2  # mel frames between two timestamps
 # the first frames of a piece see convolution padding in place of their neighbours, and so do its last.
 MARGIN = (1, 1)
 DENSE_MARGIN = (2, 2)
+FARTHEST = 1e6  # of a mean or deviation of log-mel values, which lie within some 40 of 0
 LOUDEST = 1e6  # audio is to lie in [-1, 1]; far beyond, the power overflows float32
 
 
@@ -80,8 +81,8 @@ class HearModel(nn.Module):
         chunk_frames: int | None = None,
     ) -> None:
         super().__init__()
-        settings.require_number("HearModel", "mean", mean)
-        settings.require_number("HearModel", "std", std, 0.0, above=True)
+        settings.require_number("HearModel", "mean", mean, maximum=FARTHEST)
+        settings.require_number("HearModel", "std", std, 1 / FARTHEST, maximum=FARTHEST)
         if chunk_frames is not None:
             settings.require_integer("HearModel", "chunk_frames", chunk_frames)
         if frontend_config.n_mels != encoder.config.n_mels:

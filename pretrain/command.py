@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from pretrain.options import whole
+
 __all__ = ["command", "flushed", "pack"]
 
 DATA_HELP = "A folder of audio, a CSV manifest, a HEAR task folder, or WebDataset tars (shards-{000..009}.tar)"
@@ -74,7 +76,7 @@ def command(
     probe: Annotated[
         Path | None, typer.Option(help="A HEAR task folder: linear accuracy on it while training goes on.")
     ] = None,
-    probe_every: Annotated[int, typer.Option(min=1, help="Steps between two probes.")] = 200,
+    probe_every: Annotated[int, typer.Option(**whole(1), help="Steps between two probes.")] = 200,
 ) -> None:
     """Pre-trains a DeLoRes encoder on unlabelled audio and writes a checkpoint.
 
@@ -109,7 +111,7 @@ def pack(
         Content, typer.Option(help="16-bit audio at the front-end's rate, or log-mel features in half precision.")
     ] = Content.audio,
     preset: Preset = "delores-s-small",
-    shard_mb: Annotated[int, typer.Option(min=1, help="Size at which a shard is closed, MiB.")] = 256,
+    shard_mb: Annotated[int, typer.Option(**whole(1, 2**20), help="Size at which a shard is closed, MiB.")] = 256,
     skip_bad: SkipBad = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read the whole pack and compare its checksums.")] = False,
     quiet: Quiet = False,

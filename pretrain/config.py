@@ -21,6 +21,8 @@ from hear_delores.encoder import EncoderConfig
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.frontend import FrontendConfig
 from hear_delores.pooling import DECORRELATED, check_scene, check_timestamp
+from hear_delores.settings import LARGEST, shown
+from pretrain.schema import Schema
 
 __all__ = [
     "AugmentConfig",
@@ -42,7 +44,14 @@ PRESETS = Path(__file__).parent / "presets"
 POOLINGS = 3  # AudioNTT halves time three times
 
 
-class Section(pydantic.BaseModel):
+# Bounds of numbers that have no closer ones of their own: what lies above is a slip, and overflows further down.
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Width = Annotated[int, Field(ge=1, le=2**20)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]  # of a term of the loss
+Rate = Annotated[float, Field(gt=0, le=1e6)]
+
+
+class Section(Schema, pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -51,35 +60,35 @@ class AugmentConfig(Section):
 
     mixup: bool = True
     mixup_ratio: float = Field(default=0.4, ge=0, lt=1)  # share of the past input: ratio * u, u ~ U(0, 1)
-    mixup_memory: int = Field(default=2048, ge=1)  # past inputs kept, first in, first out
+    mixup_memory: Count = 2048  # past inputs kept, first in, first out
     # "normalized": log((1 - a) exp(x) + a exp(z)) of normalised inputs, as every published result was made;
     # "log_mel": of the log-mel itself, where exp(x) is a power
     mixup_domain: Literal["normalized", "log_mel"] = "normalized"
     crop: bool = True
-    canvas_freq: float = Field(default=1.0, ge=1)  # the virtual canvas, in heights and widths of the input
-    canvas_time: float = Field(default=1.5, ge=1)
+    canvas_freq: float = Field(default=1.0, ge=1, le=100)  # the virtual canvas, in heights and widths of the input
+    canvas_time: float = Field(default=1.5, ge=1, le=100)
     crop_freq: tuple[float, float] = (0.6, 1.5)  # clipped to the canvas
     crop_time: tuple[float, float] = (0.6, 1.5)
     # a level and a smooth equaliser of each view, before it is mixed: gains U(-level_db, level_db) of the whole, and
     # U(-equaliser_db, equaliser_db) at equaliser_nodes mel bands, linear in between (FilterAugment, arXiv 2110.03282)
-    level_db: float = Field(default=0.0, ge=0)
-    equaliser_db: float = Field(default=0.0, ge=0)
-    equaliser_nodes: int = Field(default=4, ge=2)
+    level_db: float = Field(default=0.0, ge=0, le=200)
+    equaliser_db: float = Field(default=0.0, ge=0, le=200)
+    equaliser_nodes: int = Field(default=4, ge=2, le=1024)
     # each view of a batch once more to mean 0 and deviation 1: the post-normalization of BYOL-A (arXiv 2103.06695)
     post_norm: bool = False
 
     @pydantic.field_validator("crop_freq", "crop_time")
     @classmethod
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < value[0] <= value[1]:
-            raise ValueError(f"expected [low, high] with 0 < low <= high, got {list(value)}")
+        if not 0 < value[0] <= value[1] <= 100:
+            raise ValueError(f"expected [low, high] with 0 < low <= high <= 100, got {list(value)}")
         return value
 
 
 class ProjectorConfig(Section):
     """Dropout, then linears without bias of these output widths, BatchNorm and ReLU between them."""
 
-    widths: tuple[int, ...] = Field(default=(8192, 8192), min_length=1)
+    widths: tuple[Width, ...] = Field(default=(8192, 8192), min_length=1, max_length=64)
     dropout: float = Field(default=0.5, ge=0, lt=1)
 
 
@@ -89,10 +98,10 @@ class LossConfig(Section):
     DeLoRes-M: contrastive * InfoNCE, plus one such term for each of ``layers``.
     """
 
-    lambd: float = Field(default=0.0051, ge=0)
-    diagonal: float = Field(default=1.0, ge=0)
-    scale: float = Field(default=1.0, ge=0)  # 0: DeLoRes-M without its decorrelation loss
-    contrastive: float = Field(default=1.0, ge=0)  # of DeLoRes-M alone; 0: without it
+    lambd: Weight = 0.0051
+    diagonal: Weight = 1.0
+    scale: Weight = 1.0  # 0: DeLoRes-M without its decorrelation loss
+    contrastive: Weight = 1.0  # of DeLoRes-M alone; 0: without it
     layers: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)  # of DeLoRes-M: which poolings, 1 to 3
 
     @pydantic.field_validator("layers")
@@ -106,22 +115,22 @@ class LossConfig(Section):
 class MocoConfig(Section):
     """The contrastive half of DeLoRes-M (MoCo v1); DeLoRes-S does not use it."""
 
-    dim: int = Field(default=128, ge=1)
-    queue: int = Field(default=65536, ge=1)
+    dim: Width = 128
+    queue: Count = 65536
     momentum: float = Field(default=0.999, ge=0, le=1)
-    temperature: float = Field(default=0.07, gt=0)
+    temperature: float = Field(default=0.07, ge=1e-4, le=1e4)
 
 
 class OptimizerConfig(Section):
     """Biases and norms (all of one dimension): no weight decay, no LARS adaptation, rate ``lr_bias``."""
 
     kind: Literal["lars", "sgd", "adamw"] = "lars"
-    lr: float = Field(default=0.2, gt=0)
-    lr_bias: float | None = Field(default=0.0048, gt=0)  # null: the same as lr
+    lr: Rate = 0.2
+    lr_bias: Rate | None = 0.0048  # null: the same as lr
     scale_lr: bool = True  # both rates are for a batch of 256 and grow with it
     momentum: float = Field(default=0.9, ge=0, lt=1)  # beta_1 of adamw
-    weight_decay: float = Field(default=1e-6, ge=0)
-    eta: float = Field(default=1e-3, gt=0)  # the trust coefficient of lars
+    weight_decay: float = Field(default=1e-6, ge=0, le=1e3)
+    eta: Rate = 1e-3  # the trust coefficient of lars
 
 
 class ScheduleConfig(Section):
@@ -131,20 +140,20 @@ class ScheduleConfig(Section):
 
 
 class DataConfig(Section):
-    threads: int = Field(default=2, ge=0)  # background decoding; 0 decodes in the training thread
-    prefetch: int = Field(default=4, ge=1)  # batches made ahead
-    cache_mb: int = Field(default=1024, ge=0)  # decoded audio kept in memory, 16 bit
-    piece_s: float = Field(default=30.0, gt=0)  # longer recordings count as several clips
-    statistics_clips: int = Field(default=4096, ge=1)  # crops that mean and std are measured on
+    threads: int = Field(default=2, ge=0, le=1024)  # background decoding; 0 decodes in the training thread
+    prefetch: int = Field(default=4, ge=1, le=1024)  # batches made ahead
+    cache_mb: int = Field(default=1024, ge=0, le=LARGEST)  # decoded audio kept in memory, 16 bit
+    piece_s: float = Field(default=30.0, ge=0.05, le=86_400)  # longer recordings count as several clips
+    statistics_clips: Count = 4096  # crops that mean and std are measured on
     splits: tuple[str, ...] | None = None  # of a task folder; null: train, or all folds
 
 
 class DecorrelationConfig(Section):
     """How the maps of the scene's parts "<name>_decorrelated" are learnt when training has ended."""
 
-    clips: int = Field(default=4096, ge=2)  # that two views of are compared, each at most once
-    shrinkage: float = Field(default=1.0, gt=0)  # of the covariance within clips, in its mean variances
-    dims: dict[str, Annotated[int, Field(ge=1)]] = {}  # of a part, by its plain name, at most so many dimensions
+    clips: int = Field(default=4096, ge=2, le=LARGEST)  # that two views of are compared, each at most once
+    shrinkage: Rate = 1.0  # of the covariance within clips, in its mean variances
+    dims: dict[str, Count] = {}  # of a part, by its plain name, at most so many dimensions
 
     @pydantic.field_validator("dims")
     @classmethod
@@ -160,7 +169,7 @@ class PretrainConfig(Section):
     method: Literal["delores-s", "delores-m"] = "delores-s"
     frontend: FrontendConfig = FrontendConfig()
     encoder: EncoderConfig = EncoderConfig()
-    segment_s: float = Field(default=0.95, gt=0)
+    segment_s: float = Field(default=0.95, gt=0, le=3600)
     # what the encoder is shown: (x - mean) / std with the statistics of the pre-training audio, or x as it is
     normalization: Literal["corpus", "none"] = "corpus"
     augment: AugmentConfig = AugmentConfig()
@@ -171,18 +180,18 @@ class PretrainConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     data: DataConfig = DataConfig()
     decorrelation: DecorrelationConfig = DecorrelationConfig()
-    batch_size: int = Field(default=1024, ge=2)
-    epochs: float = Field(default=100, gt=0)
-    steps: int | None = Field(default=None, ge=1)  # when given, it takes the place of epochs
-    seed: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=1024, ge=2, le=LARGEST)
+    epochs: float = Field(default=100, gt=0, le=1e9)
+    steps: Count | None = None  # when given, it takes the place of epochs
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
     scene: tuple[str, ...] = ("pooled",)  # what the checkpoint's scene embedding is made of
     timestamp: tuple[str, ...] = ("frames",)  # and its timestamp embeddings
     # "auto": bfloat16 autocast where the device multiplies bfloat16 natively, float32 elsewhere
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     channels_last: bool = True
     device: str = "auto"
-    log_every: int = Field(default=10, ge=1)  # steps per line of log.jsonl
-    save_every: int = Field(default=200, ge=1)  # steps between training states
+    log_every: Count = 10  # steps per line of log.jsonl
+    save_every: Count = 200  # steps between training states
 
     @pydantic.field_validator("scene", "timestamp")
     @classmethod
@@ -334,7 +343,7 @@ def _build(values: dict[str, Any]) -> PretrainConfig:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         # A check of the whole tree (no place) names its keys itself, and its input is the whole tree.
-        got = f", got {first['input']!r}" if where and not isinstance(first["input"], dict) else ""
+        got = f", got {shown(first['input'])}" if where and not isinstance(first["input"], dict) else ""
         message = first["msg"].removeprefix("Value error, ")
         raise DeloresError(f"configuration{' ' + where if where else ''}: {message}{got}") from None
 

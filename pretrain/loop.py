@@ -25,6 +25,7 @@ from pretrain.config import PretrainConfig, config_to_yaml
 from pretrain.data import Corpus
 from pretrain.device import choose_device, device_type, exact_cudnn, resolved
 from pretrain.distributed import World, join
+from pretrain.footprint import check_footprint
 from pretrain.locks import folder_lock
 from pretrain.packed import open_corpus
 from pretrain.probe import Probe
@@ -74,6 +75,7 @@ def pretrain(
         world.share(lambda: world.rows(config.batch_size))
         config = world.from_leader(lambda: resolved(config))
         device = world.share(lambda: choose_device(config))
+        world.share(lambda: check_footprint(config, len(world.rows(config.batch_size)), device))
         probe = world.share(lambda: _open_watching(watching, config) if world.leads else None)
         corpus = world.share(
             lambda: _open_corpus(config, data, out, state, skip_bad, display),

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pretrain.options import whole
+
 __all__ = ["compare", "standings", "submit", "tables"]
 
 FORMATS = {"md": "tables.md", "csv": "results.csv", "tex": "tables.tex", "html": "tables.html"}
@@ -17,7 +19,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Label = Annotated[
     str | None, typer.Option("--model", "-m", help="The label of the model, if the folders hold several.")
 ]
-OneSeed = Annotated[int | None, typer.Option("--seed", help="The seed, if the folders hold several.")]
+OneSeed = Annotated[int | None, typer.Option("--seed", **whole(), help="The seed, if the folders hold several.")]
 LeaderboardFile = Annotated[
     Path | None,
     typer.Option("--leaderboard", help="The current leaderboard CSV; none takes the copy that comes along."),

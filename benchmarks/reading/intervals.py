@@ -25,7 +25,9 @@ import numpy as np
 from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import t as student
 
+from benchmarks.metric_facts import metric_bounds
 from benchmarks.reading.weighted import METRIC_NAMES, RatioStatistic, Statistic, statistic
+from benchmarks.record_checks import check_fold_predictions
 from benchmarks.results import ResultRecord, load_predictions
 from hear_delores.errors import DeloresError
 
@@ -35,7 +37,6 @@ __all__ = [
     "bootstrap_weights",
     "clip_interval",
     "fold_interval",
-    "metric_bounds",
     "record_interval",
     "statistics_of",
 ]
@@ -164,12 +165,6 @@ def fold_interval(
     return Interval(max(mean - reach, bounds[0]), min(mean + reach, bounds[1]), f"{len(values)} folds")
 
 
-def metric_bounds(metric: str) -> tuple[float, float]:
-    """The range of a metric's values."""
-    unbounded = {"d_prime": (-math.inf, math.inf), "segment_1s_er": (0.0, math.inf)}
-    return unbounded.get(metric, (0.0, 1.0))
-
-
 def record_interval(
     records: ResultRecord | Sequence[ResultRecord],
     metric: str | None = None,
@@ -214,11 +209,14 @@ def statistics_of(record: ResultRecord, metric: str) -> list[Statistic]:
     missing_cost = record.protocol.options.get("score_missing_files") is not False
     found = []
     for fold in record.folds:
-        if fold.test_split not in predictions:
-            raise DeloresError(f"{record.folder}: no predictions of {fold.test_split} were saved; score again")
-        part = statistic(metric, predictions[fold.test_split], score_missing_files=missing_cost)
+        try:
+            own = check_fold_predictions(fold, predictions)
+        except DeloresError as error:
+            raise DeloresError(f"{record.folder}: {error}; score again") from None
+        part = statistic(metric, own, score_missing_files=missing_cost)
         expected, got = fold.scores.get(metric), part.value
-        undefined = isinstance(part, RatioStatistic) and expected is not None and math.isnan(expected)
+        # The scorer's F-measure without a single predicted event is NaN, the ratio 0.
+        undefined = isinstance(part, RatioStatistic) and expected is not None and math.isnan(expected) and not got > 0
         if expected is None:
             raise DeloresError(f"{record.folder}: {metric} was not scored; available: {', '.join(record.scores)}")
         if not undefined and not np.isclose(got, expected, rtol=1e-6, atol=1e-6, equal_nan=True):

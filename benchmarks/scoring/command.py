@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pretrain.options import SECONDS_OF_A_DAY, finite, whole
+
 __all__ = ["finetune"]
 
 
@@ -21,21 +23,30 @@ def finetune(
         typer.Option("--task", "-t", help="Task or task folder name; repeat for more. None: all tasks of clips."),
     ] = None,
     results: Annotated[Path, typer.Option(help="Where result records are written.")] = Path("results"),
-    lr: Annotated[float | None, typer.Option(help="Adam's learning rate, of all weights. [default: 0.001]")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Clips per step. [default: 64]")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many. [default: 100]")] = None,
+    lr: Annotated[
+        float | None, typer.Option(**finite(1e-12, 1e3), help="Adam's learning rate, of all weights. [default: 0.001]")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(**whole(1), help="Clips per step. [default: 64]")] = None,
+    epochs: Annotated[int | None, typer.Option(**whole(1), help="At most so many. [default: 100]")] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many epochs without a better validation. [default: 20]")
+        int | None,
+        typer.Option(**whole(1), help="Stop after so many epochs without a better validation. [default: 20]"),
     ] = None,
     crop_seconds: Annotated[
-        float | None, typer.Option(help="Length of the random crops. [default: mean duration of the training clips]")
+        float | None,
+        typer.Option(
+            **finite(0.01, SECONDS_OF_A_DAY),
+            help="Length of the random crops. [default: mean duration of the training clips]",
+        ),
     ] = None,
-    shots: Annotated[int | None, typer.Option(min=1, help="Train on so many clips per class, drawn by seed.")] = None,
+    shots: Annotated[
+        int | None, typer.Option(**whole(1), help="Train on so many clips per class, drawn by seed.")
+    ] = None,
     amp: Annotated[
         bool, typer.Option("--amp", help="Autocast training to bfloat16 (float16 where CUDA lacks it).")
     ] = False,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from --seed on.")] = 1,
-    seed: Annotated[int, typer.Option(help="First seed.")] = 42,
+    seeds: Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds, from --seed on.")] = 1,
+    seed: Annotated[int, typer.Option(**whole(), help="First seed.")] = 42,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")] = False,

@@ -32,6 +32,7 @@ from hear_delores.files import (
     write_json,
     writing,
 )
+from hear_delores.settings import require_number
 from hear_delores.temporary import beside
 from pretrain.locks import folder_lock
 
@@ -97,8 +98,7 @@ def embed_task(
         DeloresError: another process is at it; a folder there that no embedding has made; an unusable audio file or
             a fault of the model, naming clip or model.
     """
-    if not batch_seconds > 0:
-        raise DeloresError(f"batch_seconds must be positive, got {batch_seconds}")
+    require_number("embed", "batch_seconds", batch_seconds, 0.01, maximum=86_400.0)
     target = Path(embeddings_dir) / model.folder_name / task.folder_name
     key = _key(model, task)
     if (summary := _cached(target, key, skip_bad)) is not None:

@@ -29,6 +29,7 @@ from benchmarks.scoring.training import (
 )
 from hear_delores.errors import DeloresError
 from hear_delores.files import THEN
+from hear_delores.settings import require_integer, require_number, require_training
 from pretrain.distributed import ALONE, World
 from pretrain.state import load_state, save_state
 from pretrain.synchronised import synchronise
@@ -63,13 +64,11 @@ class FinetuneOptions:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        if not self.lr > 0 or min(self.batch_size, self.max_epochs, self.patience) < 1:
-            raise DeloresError(
-                "finetune protocol: expected lr > 0 and batch_size, max_epochs, patience >= 1, got "
-                f"{self.lr}, {self.batch_size}, {self.max_epochs}, {self.patience}"
-            )
-        if self.crop_seconds is not None and not 0 < self.crop_seconds < math.inf:
-            raise DeloresError(f"finetune protocol: expected crop_seconds > 0, got {self.crop_seconds}")
+        require_training("finetune protocol", self.lr, self.seed)
+        for name in ("batch_size", "max_epochs", "patience"):
+            require_integer("finetune protocol", name, getattr(self, name))
+        if self.crop_seconds is not None:
+            require_number("finetune protocol", "crop_seconds", self.crop_seconds, 0.01, maximum=86_400.0)
         check_shots(self.shots)
 
 

@@ -9,9 +9,16 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.settings import LARGEST, require_integer, require_number
 
 __all__ = ["GRIDS", "HeadConfig", "grid_configs", "postprocessing_configs"]
 
+#: Whole numbers of a head: the smallest and the largest.
+_WHOLE = {
+    "batch_size": (1, LARGEST), "check_val_every_n_epoch": (1, LARGEST), "hidden_dim": (1, 65536),
+    "hidden_layers": (0, 64), "max_epochs": (1, 10**6), "patience": (1, LARGEST),
+}  # fmt: skip
+MOST_POINTS = 10_000
 GRID_SEED = 42  # heareval: seed_everything(42), then random.shuffle of the whole grid
 
 
@@ -43,21 +50,17 @@ class HeadConfig:
                 "head parameter initialization: expected xavier_uniform_ or xavier_normal_, "
                 f"got {self.initialization!r}"
             )
-        for name, least in (("batch_size", 1), ("check_val_every_n_epoch", 1), ("hidden_dim", 1)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
-                raise DeloresError(
-                    f"head parameter {name}: expected a whole number >= {least}, got {getattr(self, name)!r}"
-                )
+        for name, (least, most) in _WHOLE.items():
+            require_integer("head", name, getattr(self, name), least, most)
+        require_number("head", "lr", self.lr, 0.0, above=True, maximum=1e3)
+        require_number("head", "dropout", self.dropout, 0.0)
         if self.max_epochs < self.check_val_every_n_epoch:
             raise DeloresError(
                 f"head parameter max_epochs: with {self.max_epochs} epochs and a validation every "
                 f"{self.check_val_every_n_epoch} there is never one; raise max_epochs"
             )
-        if not 0 <= self.dropout < 1 or not self.lr > 0 or self.hidden_layers < 0 or self.patience < 1:
-            raise DeloresError(
-                "head parameters: expected 0 <= dropout < 1, lr > 0, hidden_layers >= 0, patience >= 1, got "
-                f"{self.dropout}, {self.lr}, {self.hidden_layers}, {self.patience}"
-            )
+        if self.dropout >= 1:
+            raise DeloresError(f"head: expected `dropout` to be below 1, but got {self.dropout!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         """{parameter: value}, alphabetical."""
@@ -99,8 +102,6 @@ def grid_configs(metadata: Mapping[str, Any], grid: str = "default", grid_points
     """
     if grid not in GRIDS:
         raise DeloresError(f"unknown grid {grid!r}. {did_you_mean(grid, GRIDS)}")
-    if grid_points < 1:
-        raise DeloresError(f"grid_points: expected 1 or more, got {grid_points}")
     own = (metadata.get("evaluation_params") or {}).get("task_specific_param_grid", {})
     values = {**GRIDS[grid], **_BY_TASK.get(str(metadata.get("task_name")), {}), **own}
     known = [field.name for field in fields(HeadConfig)]
@@ -108,6 +109,7 @@ def grid_configs(metadata: Mapping[str, Any], grid: str = "default", grid_points
         if name not in known:
             raise DeloresError(f"task_specific_param_grid: unknown parameter {name!r}. {did_you_mean(name, known)}")
     points = _product(values)
+    require_integer("hear protocol", "grid_points", grid_points, 1, MOST_POINTS)
     random.Random(GRID_SEED).shuffle(points)
     return [HeadConfig(**point) for point in points[:grid_points]]
 

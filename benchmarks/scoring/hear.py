@@ -28,6 +28,7 @@ from benchmarks.scoring.training import (
     evaluate_once,
 )
 from hear_delores.errors import DeloresError
+from hear_delores.settings import require_integer
 
 __all__ = ["HearOptions", "run_hear"]
 
@@ -77,6 +78,8 @@ class HearOptions:
             if getattr(self, name) not in known:
                 raise DeloresError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
         check_shots(self.shots)
+        require_integer("hear protocol", "seed", self.seed, 0)
+        require_integer("hear protocol", "grid_points", self.grid_points)
 
 
 def run_hear(

@@ -18,6 +18,7 @@ from benchmarks.scoring.sampling import check_shots, few_shot_fold, shortfall, s
 from benchmarks.scoring.search import best_point, tried_points
 from benchmarks.scoring.training import Fold, Progress, ProtocolRun, TestedFold, TrainedHead, WorkFolder
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.settings import require_integer
 
 __all__ = ["K_GRID", "METRICS", "KnnOptions", "Neighbours", "knn_grid", "run_knn"]
 
@@ -46,6 +47,7 @@ class KnnOptions:
         if self.metric is not None and self.metric not in METRICS:
             raise DeloresError(f"knn protocol: unknown metric {self.metric!r}. {did_you_mean(self.metric, METRICS)}")
         check_shots(self.shots)
+        require_integer("knn protocol", "seed", self.seed, 0)
 
 
 def knn_grid(options: KnnOptions, n_rows: int) -> list[dict[str, Any]]:

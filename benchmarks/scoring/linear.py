@@ -35,6 +35,7 @@ from benchmarks.scoring.training import (
     snapshot,
 )
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.settings import require_integer, require_training
 
 __all__ = ["LinearHead", "LinearOptions", "run_linear", "standardisation"]
 
@@ -73,11 +74,9 @@ class LinearOptions:
             raise DeloresError(
                 f"linear protocol: {', '.join(TRAINING)} are of solver adam; leave them out for logistic"
             )
-        if not self.lr > 0 or min(self.batch_size, self.max_epochs, self.patience or 1) < 1:
-            raise DeloresError(
-                "linear protocol: expected lr > 0 and batch_size, max_epochs, patience >= 1, got "
-                f"{self.lr}, {self.batch_size}, {self.max_epochs}, {self.patience}"
-            )
+        require_training("linear protocol", self.lr, self.seed)
+        for name in ("batch_size", "max_epochs", *(("patience",) if self.patience is not None else ())):
+            require_integer("linear protocol", name, getattr(self, name))
 
 
 class LinearHead(nn.Module):

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import ndtri
 
+from benchmarks.metric_facts import metric_bounds
 from benchmarks.scoring.events import event_based_scores, segment_based_scores
 from hear_delores.errors import DeloresError, did_you_mean
 
@@ -130,6 +131,11 @@ class Metric:
     maximise: bool = True
     kind: Literal["scene", "event"] = "scene"
     parts: tuple[str, ...] = ()
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The ends of its range."""
+        return metric_bounds(self.name)
 
     def scores(self, prediction: Any, target: Any, **options: Any) -> dict[str, float]:
         """{name: value} and, for event metrics, {name_part: value} for each part, as heareval names them."""

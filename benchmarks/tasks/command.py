@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchmarks.terminal import console, print_json, progress_bar
+from pretrain.options import SECONDS_OF_A_DAY, finite, whole
 
 if TYPE_CHECKING:
     from benchmarks.tasks.download import Fetch, Plan
@@ -59,7 +60,9 @@ def prepare(
         typer.Option(help="The corpus as distributed, or a CSV: file,label[,group],split|fold."),
     ] = None,
     audio: Annotated[Path | None, typer.Option(help="Folder of the audio, if not beside the CSV.")] = None,
-    sample_rate: Annotated[int, typer.Option(help="Rate of the audio in the task folder.")] = 16000,
+    sample_rate: Annotated[
+        int, typer.Option(**whole(1000, 768_000), help="Rate of the audio in the task folder.")
+    ] = 16000,
     duration: Annotated[
         str | None,
         typer.Option(help="Of a task made of a CSV: seconds that clips are cut or padded to, or `mean`: theirs."),
@@ -131,21 +134,25 @@ def _seconds(text: str | None) -> Any:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < 86400:
-        raise DeloresError(f"--duration: expected seconds above 0, or mean; got {text!r}")
+    if not 0.01 <= seconds <= SECONDS_OF_A_DAY:
+        raise DeloresError(f"--duration: expected seconds from 0.01 to {SECONDS_OF_A_DAY:g}, or mean; got {text!r}")
     return seconds
 
 
 def download(
     tasks: Annotated[list[str], typer.Argument(help="Tasks by name, or `hear` for all that have an archive.")],
     out: Annotated[Path, typer.Option(help="Folder that the task folders are written into.")] = Path("tasks"),
-    sample_rate: Annotated[int | None, typer.Option(help="Rate of the archive, if the record has several.")] = None,
+    sample_rate: Annotated[
+        int | None, typer.Option(**whole(1000, 768_000), help="Rate of the archive, if the record has several.")
+    ] = None,
     record_url: Annotated[
         str | None, typer.Option(help="Another record of the same form (JSON with files[]), such as a mirror's.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be fetched, and how large.")] = False,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte that count as a stall.")] = 60.0,
-    attempts: Annotated[int, typer.Option(min=1, help="Connections in a row that may bring nothing.")] = 5,
+    timeout: Annotated[
+        float, typer.Option(**finite(0.1, SECONDS_OF_A_DAY), help="Seconds without a byte that count as a stall.")
+    ] = 60.0,
+    attempts: Annotated[int, typer.Option(**whole(1, 1000), help="Connections in a row that may bring nothing.")] = 5,
     quiet: Quiet = False,
 ) -> None:
     """Fetch official task archives: resumes, verifies checksums, unpacks safely, keeps what is whole."""

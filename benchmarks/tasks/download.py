@@ -23,6 +23,7 @@ from benchmarks.tasks.registry import TaskSpec
 from benchmarks.tasks.unpack import unpack_task
 from hear_delores.errors import DeloresError
 from hear_delores.files import check_name, writing
+from hear_delores.settings import require_integer, require_number
 from pretrain.locks import folder_lock
 
 __all__ = [
@@ -71,6 +72,11 @@ class Fetch:
     timeout_s: float = 60.0
     attempts: int = 5
     pause_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        require_number("download", "timeout_s", self.timeout_s, 0.001, maximum=86_400.0)  # a socket's has an end
+        require_integer("download", "attempts", self.attempts)
+        require_number("download", "pause_s", self.pause_s, 0.0, maximum=86_400.0)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from benchmarks.tasks.folder import (
 from benchmarks.tasks.metadata import TaskMetadata
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_folder, check_name, settle_folder
+from hear_delores.settings import require_integer
 from pretrain.locks import folder_lock
 
 __all__ = ["KEPT", "Clip", "Progress", "sorted_labels", "to_pcm16", "write_task_folder", "write_wav"]
@@ -88,6 +89,7 @@ def write_task_folder(
     Raises:
         DeloresError: for anything that would make a faulty task folder; nothing is left behind.
     """
+    require_integer("task folder", "sample_rate", sample_rate, 100, 1_000_000)
     content = {"splits": list(splits), "sample_duration": None, **metadata}
     try:
         info = TaskMetadata.model_validate(content)

@@ -255,8 +255,10 @@ class TestBadFiles:
         assert not witness.exists()
 
     def test_safetensors_of_another_program(self, path: Path) -> None:
-        save_file({"weight": torch.zeros(3)}, path)
-        assert "another program" in error_of(lambda: load_checkpoint(path))
+        save_file({f"layer{number}.weight": torch.zeros(3) for number in range(5)}, path)
+        message = error_of(lambda: load_checkpoint(path))
+        assert "another program" in message
+        assert "5 tensors: layer0.weight, layer1.weight, layer2.weight (and 2 more)" in message
 
     def test_front_end_given_for_a_file_that_holds_one(self, path: Path) -> None:
         assert "holds its own" in error_of(lambda: load_checkpoint(path, mean=0.0, std=1.0))
@@ -312,10 +314,33 @@ class TestBadContent:
             (lambda h: {**h, "frontend": {**h["frontend"], "pad": 1}}, "no setting 'pad'"),
             (lambda h: {**h, "encoder": {**h["encoder"], "chanels": 1}}, "Did you mean 'channels'"),
             (lambda h: {**h, "encoder": {**h["encoder"], "n_mels": 128}}, "architecture"),
-            (lambda h: {**h, "encoder": []}, "as a mapping"),
+            (lambda h: {**h, "encoder": []}, "expected encoder to be an object"),
+            (lambda h: {**h, "encoder": {}}, "n_mels, channels, embedding_size, dropout is missing"),
+            (lambda h: {**h, "frontend": {}}, "sample_rate, n_fft"),
+            (lambda h: {**h, "frontend": {**h["frontend"], "f_max": None}}, "`f_max`"),
+            (lambda h: {**h, "frontend": {k: v for k, v in h["frontend"].items() if k != "eps"}}, "eps is missing"),
+            (lambda h: {**h, "frontend": {**h["frontend"], "n_fft": 10**12}}, "at most 65536"),
+            (lambda h: {**h, "frontend": {**h["frontend"], "sample_rate": 10**400}}, "an integer of 1329 bits"),
+            (lambda h: {**h, "encoder": {**h["encoder"], "channels": 10**30}}, "at most 8192"),
+            (lambda h: {**h, "normalization": {"mean": 10**400, "std": 1.0}}, "`mean` to be at most"),
+            (lambda h: {**h, "normalization": {"mean": 0.0, "std": 1e-300}}, "`std`"),
+            (lambda h: {**h, "normalization": {"mean": 0.0, "std": 1.0, "var": 1.0}}, "mean and std"),
+            (lambda h: {**h, "frontend": None}, "expected frontend to be an object"),
+            (lambda h: {**h, "scene": None}, "expected scene to be a list"),
+            (lambda h: {**h, "scene": "pooled"}, "expected scene to be a list"),
+            (lambda h: {**h, "scene": []}, "part"),
+            (lambda h: {**h, "timestamp": None}, "expected timestamp to be a list"),
+            (lambda h: {**h, "timestmap": ["layer3"]}, "Did you mean 'timestamp'"),
+            (lambda h: {**h, "metrics": None}, "expected metrics to be an object"),
+            (lambda h: {**h, "method": None}, "expected method to be text"),
+            (lambda h: {**h, "config": 3}, "expected config to be an object"),
+            (lambda h: {**h, "step": True}, "expected step to be a whole number"),
+            (lambda h: {**h, "step": -1}, "expected step to be a whole number"),
+            (lambda h: {k: v for k, v in h.items() if k != "step"}, "lacks step"),
+            (lambda h: {**h, "format_version": True}, "format 1"),
             (lambda h: {**h, "normalization": {"mean": 0.0}}, "mean and std"),
             (lambda h: {**h, "normalization": {"mean": 0.0, "std": 0.0}}, "std"),
-            (lambda h: {**h, "normalization": None}, "mean and std"),
+            (lambda h: {**h, "normalization": None}, "expected normalization to be an object with mean and std"),
             (lambda h: {**h, "scene": ["x"]}, "Unknown scene part"),
             (lambda h: {**h, "scene": [["x"]]}, "Unknown scene part"),
             (lambda h: [h], "no JSON object"),
@@ -330,3 +355,37 @@ class TestBadContent:
     def test_header_that_is_no_json(self, path: Path) -> None:
         save_file(load_file(path), path, metadata={"hear_delores": "{"})
         assert "no JSON" in error_of(lambda: load_checkpoint(path))
+        save_file(load_file(path), path, metadata={"hear_delores": "[" * 100_000})
+        assert "no JSON" in error_of(lambda: load_checkpoint(path))
+
+    def test_null_is_not_written_either(self, model: HearModel, path: Path) -> None:
+        model.info["metrics"] = None
+        assert "expected metrics to be an object" in error_of(lambda: save_checkpoint(path, model))
+
+    @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+    @pytest.mark.parametrize("outside", [True, False])
+    def test_what_wrapped_the_model_is_taken_off(
+        self, model: HearModel, path: Path, prefix: str, outside: bool
+    ) -> None:
+        def wrapped(name: str) -> str:
+            return prefix + name if outside else f"encoder.{prefix}{name.removeprefix('encoder.')}"
+
+        rewrite(path, tensors=lambda values: {wrapped(name): value for name, value in values.items()})
+        assert weights_hash(load_checkpoint(path)) == weights_hash(model)
+        rewrite(path, tensors=lambda v: {**v, f"{'' if outside else 'encoder.'}fc.6.weight": torch.zeros(2)})
+        assert "architecture" in error_of(lambda: load_checkpoint(path))
+
+    def test_claims_of_the_file_header(self, path: Path) -> None:
+        raw = path.read_bytes()
+        (length,) = struct.unpack("<Q", raw[:8])
+        header, body = json.loads(raw[8 : 8 + length]), raw[8 + length :]
+        huge = {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 2**62]}
+        for content in (
+            json.dumps({**header, "encoder.fc.0.weight": huge}).encode(),
+            b'{"a":' * 100_000,
+            json.dumps({**header, "__metadata__": {"hear_delores": 3}}).encode(),
+        ):
+            path.write_bytes(struct.pack("<Q", len(content)) + content + body)
+            assert "damaged" in error_of(lambda: load_checkpoint(path))
+        path.write_bytes(struct.pack("<Q", 2**63) + b"{}")
+        assert "damaged" in error_of(lambda: load_checkpoint(path))

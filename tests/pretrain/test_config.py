@@ -92,12 +92,61 @@ def test_a_file_may_build_on_a_preset(tmp_path: Path) -> None:
         ("scene=[poled]", "configuration scene: .*Did you mean 'pooled'"),
         ("timestamp=[layer1]", "configuration timestamp: .*layer1.*Available: frames, layer3"),
         ("seed=[", "not YAML"),
+        ("seed=100000000000000000000000", "seed: .*less than or equal to .* got an integer of 77 bits"),
+        ("seed=-1", "seed: .*greater than or equal to 0, got -1"),
+        ("seed=true", "seed: expected a number, got True"),
+        ("batch_size='64'", "batch_size: expected a number, got '64'"),
+        ("batch_size=10000000000", "batch_size: .*less than or equal to"),
+        ("steps=true", "steps: expected a number"),
+        ("optimizer.lr_bias=true", "optimizer.lr_bias: expected a number"),
+        ("optimizer.lr=1e300", "optimizer.lr: .*less than or equal to"),
+        ("projector.widths=[0]", r"projector.widths.0: .*greater than or equal to 1, got 0"),
+        ("projector.widths=[8, -3]", r"projector.widths.1: .*got -3"),
+        ("projector.widths=[true]", r"projector.widths: expected a number"),
+        ("projector.widths=[]", r"projector.widths: "),
+        ("decorrelation.dims={frames_mean: true}", "decorrelation.dims: expected a number"),
+        ("segment_s=1e9", "segment_s: .*less than or equal to 3600"),
+        ("epochs=.inf", "epochs: .*finite"),
+        ("data.piece_s=1e-9", "data.piece_s: .*greater than or equal to 0.05"),
+        ("augment.crop_time=[1, 1e9]", "high <= 100"),
+        ("moco.temperature=1e-300", "moco.temperature: "),
+        ("frontend.sample_rate=0", "`sample_rate`"),
+        ("frontend.sample_rate=true", "expected sample_rate to be a number"),
+        ("frontend.n_fft=1000000000000", "`n_fft` to be at most 65536"),
+        ("frontend.f_max=.nan", "f_max"),
+        ("frontend.f_min='60'", "expected f_min to be a number"),
+        ("frontend.eps=1e9", "`eps` to be at most 1"),
+        ("encoder.channels=0", "`channels`"),
+        ("encoder.embedding_size=100000", "at most 1,000,000,000 parameters"),
+        ("encoder.dropout=true", "expected dropout to be a number"),
     ],
 )
 def test_what_does_not_fit_is_one_line_with_its_key(override: str, message: str) -> None:
     with pytest.raises(DeloresError, match=message) as caught:
         load_config("demo-s", [override])
     assert "\n" not in str(caught.value)
+
+
+def test_every_number_has_a_largest_and_is_no_truth_value() -> None:
+    """A new key without bounds would let 10^23 through, to overflow further down."""
+
+    def numbers(section: type[pydantic.BaseModel], prefix: str = "") -> list[str]:
+        found = []
+        for name, field in section.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, pydantic.BaseModel):
+                found += numbers(field.annotation, f"{prefix}{name}.")
+            elif any(kind in repr(field.annotation) for kind in ("int", "float")):
+                found.append(prefix + name)
+        return found
+
+    keys = [*numbers(PretrainConfig), *(f"frontend.{key}" for key in ("sample_rate", "n_fft", "hop_length", "eps"))]
+    keys += [f"encoder.{key}" for key in ("channels", "embedding_size", "dropout")]
+    assert len(keys) > 40
+    for key in keys:
+        for value in ("1" + "0" * 30, "-1", "true", "'3'"):
+            for text in (value, f"[{value}]", f"[{value}, {value}]", f"{{frames_mean: {value}}}"):
+                with pytest.raises(DeloresError):
+                    load_config("demo-m", [f"{key}={text}"])
 
 
 def test_unknown_presets_and_files() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.reading.report.gather import Gathered
+from benchmarks.record_checks import check_fold_predictions
 from benchmarks.results import ResultRecord, load_predictions
 from hear_delores.errors import DeloresError
 
@@ -81,9 +82,10 @@ def confusion_counts(records: Sequence[ResultRecord]) -> np.ndarray:
             raise DeloresError(f"the result of {record.model.label} on {record.task.name} is not on disk")
         predictions = load_predictions(record.folder)
         for fold in record.folds:
-            if fold.test_split not in predictions:
-                raise DeloresError(f"{record.folder}: no predictions of {fold.test_split} were saved; score again")
-            part = predictions[fold.test_split]
+            try:
+                part = check_fold_predictions(fold, predictions)
+            except DeloresError as error:
+                raise DeloresError(f"{record.folder}: {error}; score again") from None
             truth, guess = part.target.argmax(axis=1), part.prediction.argmax(axis=1)
             n = part.target.shape[1]
             counts = np.bincount(truth * n + guess, minlength=n * n).reshape(n, n)

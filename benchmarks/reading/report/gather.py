@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.reading.intervals import record_interval
+from benchmarks.reading.intervals import record_interval, statistics_of
 from benchmarks.reading.plain import lines
 from benchmarks.reading.published import PAPERS, PublishedFigure, published_figures
 from benchmarks.reading.tables import (
@@ -20,7 +20,8 @@ from benchmarks.reading.tables import (
     row_names,
     task_columns,
 )
-from benchmarks.results import ResultRecord, load_predictions
+from benchmarks.reading.weighted import METRIC_NAMES
+from benchmarks.results import PREDICTIONS_FILE, ResultRecord, load_predictions
 from hear_delores.errors import DeloresError
 
 __all__ = ["Gathered", "gather"]
@@ -121,6 +122,8 @@ def gather(
     """
     records, left_out = list(records), list(left_out)
     try:
+        for record in records:
+            _check_folds(record)
         tables = comparison_tables(records, tasks, intervals=True, paper=paper, overlay=overlay)
     except DeloresError:
         if not skip_damaged:
@@ -144,12 +147,23 @@ def _sound(records: Sequence[ResultRecord]) -> tuple[list[ResultRecord], list[st
     for record in records:
         try:
             record_interval(record, draws=2)
+            _check_folds(record)
             if record.folder is not None:
                 load_predictions(record.folder)
             kept.append(record)
         except DeloresError as error:
             messages.append(str(error))
     return kept, messages
+
+
+def _check_folds(record: ResultRecord) -> None:
+    """Raises DeloresError unless saved predictions of several folds give each fold's score; one fold's interval does.
+
+    The interval of several is that of their scores, and needs no predictions.
+    """
+    if len(record.folds) > 1 and record.folder is not None and (record.folder / PREDICTIONS_FILE).exists():
+        metric = record.task.primary_metric
+        statistics_of(record, metric) if metric in METRIC_NAMES else load_predictions(record.folder)
 
 
 def _with_published(

@@ -41,7 +41,14 @@ def hear(make_result: Callable, make_fold: Callable) -> list[ResultRecord]:
                     "embedding_type": spec.embedding_type,
                 }
             )
-            records.append(record.model_copy(update={"task": task, "scores": dict.fromkeys(spec.evaluation, score)}))
+            scores = dict.fromkeys(spec.evaluation, score)
+            changes = {
+                "task": task,
+                "scores": scores,
+                "scores_std": dict.fromkeys(spec.evaluation, 0.0) if len(folds) > 1 else {},
+                "folds": [fold.model_copy(update={"scores": scores}) for fold in record.folds],
+            }
+            records.append(record.model_copy(update=changes))
     return records
 
 

@@ -47,7 +47,7 @@ def record_of(label="small S", **changes) -> ResultRecord:
         "folds": [
             FoldResult(
                 test_split="test",
-                scores={"top1_acc": 0.5},
+                scores={"top1_acc": 0.1 + 0.2, "d_prime": math.inf, "aucroc": math.nan},
                 loss=1.0,
                 validation_score=-math.inf,
                 epoch=2,
@@ -100,7 +100,7 @@ def test_predictions_round_trip(tmp_path):
         timestamps_ms=np.array([0.0, 0.1, 0.2]),
         event_files=np.array(["a.wav"]),
         predicted_events=np.zeros((0, 4)),
-        target_events=np.ones((1, 4)),
+        target_events=np.array([[0.0, 1.0, 2.0, 3.0]]),
     )
     plain = FoldPredictions(fold.prediction, fold.target, fold.files)
     folder = save_record(record_of(), tmp_path, {"fold00": fold, "fold01": plain}, {"official": math.nan})

@@ -94,7 +94,7 @@ def test_the_postprocessing_grid():
     ("call", "message"),
     [
         (lambda: grid_configs({}, "fastest"), "unknown grid 'fastest'. Did you mean 'faster'"),
-        (lambda: grid_configs({}, "default", 0), "grid_points: expected 1 or more"),
+        (lambda: grid_configs({}, "default", 0), "`grid_points` to be an integer >= 1"),
         (
             lambda: grid_configs({"evaluation_params": {"task_specific_param_grid": {"learning": [1]}}}),
             "unknown parameter 'learning'",
@@ -106,8 +106,8 @@ def test_the_postprocessing_grid():
         (lambda: HeadConfig(optim="SGD"), "only 'Adam' is known"),
         (lambda: HeadConfig(max_epochs=2), "there is never one; raise max_epochs"),
         (lambda: HeadConfig(initialization="zeros_"), "expected xavier_uniform_ or xavier_normal_"),
-        (lambda: HeadConfig(batch_size=0), "batch_size: expected a whole number >= 1"),
-        (lambda: HeadConfig(dropout=1.0), "expected 0 <= dropout < 1"),
+        (lambda: HeadConfig(batch_size=0), "`batch_size` to be an integer >= 1"),
+        (lambda: HeadConfig(dropout=1.0), "`dropout` to be below 1"),
     ],
 )
 def test_bad_parameters(call, message):

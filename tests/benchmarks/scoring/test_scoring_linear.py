@@ -131,9 +131,9 @@ def test_patience_and_bad_options(tmp_path):
     run = run_linear(open_scene(tmp_path, noise=0.01), LinearOptions(patience=3), NOWHERE)
     head = run.folds[0].head
     assert head.epochs_run == head.epoch + 4 < 100
-    with pytest.raises(DeloresError, match="linear protocol: expected lr > 0"):
+    with pytest.raises(DeloresError, match="linear protocol: expected `lr` to be a finite number > 0"):
         LinearOptions(lr=0)
-    with pytest.raises(DeloresError, match="batch_size, max_epochs, patience >= 1"):
+    with pytest.raises(DeloresError, match="`max_epochs` to be an integer >= 1"):
         LinearOptions(max_epochs=0)
 
 
