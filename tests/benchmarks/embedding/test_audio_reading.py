@@ -63,22 +63,22 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     contents = {
         "empty.wav": (b"", "empty .0 bytes."),
         "corrupt.wav": (b"not audio at all" * 40, "cannot be read as audio"),
-        "cut.wav": (data[:6000], "ends before its stated length"),
-        "cut.flac": (flac[: len(flac) // 2], "cannot be read as audio|ends before"),
-        "header.wav": (data[:44], "ends before its stated length|zero length"),
+        "cut.wav": (data[:6000], "cut short: the header states 16,000 bytes"),
+        "cut.flac": (flac[: len(flac) // 2], "cannot be decoded: damaged or cut short"),
+        "header.wav": (data[:44], "cut short"),
     }
     made = {}
     for name, (content, message) in contents.items():
         (folder / name).write_bytes(content)
         made[name] = (folder / name, message)
     for name, samples, message in (
-        ("zero.wav", np.zeros(0), "zero length"),
-        ("nan.wav", np.array([0.0, np.nan]), "1 sample.s. are NaN or infinite"),
-        ("inf.wav", np.array([np.inf, -np.inf]), "2 sample.s. are NaN or infinite"),
+        ("zero.wav", np.zeros(0), "holds no samples"),
+        ("nan.wav", np.array([0.0, np.nan]), "NaN or infinity .1 samples."),
+        ("inf.wav", np.array([np.inf, -np.inf]), "NaN or infinity .2 samples."),
     ):
         soundfile.write(folder / name, samples, 16000, "FLOAT")
         made[name] = (folder / name, message)
-    made["absent.wav"] = (folder / "absent.wav", "no such audio file")
+    made["absent.wav"] = (folder / "absent.wav", "no such file")
     return made
 
 
