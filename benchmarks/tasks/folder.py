@@ -16,13 +16,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import soundfile
 from pydantic import ValidationError
 
 from benchmarks.tasks import metadata as rules
 from benchmarks.tasks.metadata import TaskMetadata
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import file_hash
+from pretrain.audio import file_length
 
 __all__ = [
     "METADATA_FILE",
@@ -199,10 +199,13 @@ class TaskFolder:
         for split in self.splits:
             for file, events in itertools.islice(self._raw_labels[split].items(), UNIT_FILES):
                 latest = max((event["end"] for event in events), default=0)
-                try:
-                    duration = soundfile.info(str(self.audio_file(split, file, rate))).duration if latest else 0
-                except soundfile.LibsndfileError:  # for whoever reads the audio to say
-                    continue
+                duration = 0.0
+                if latest:
+                    try:
+                        frames, frames_per_s = file_length(self.audio_file(split, file, rate))
+                    except DeloresError:  # for whoever reads the audio to say
+                        continue
+                    duration = frames / frames_per_s
                 if latest > duration:
                     return
                 lengths.append((latest, duration))
