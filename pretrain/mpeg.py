@@ -59,7 +59,8 @@ def find_frame(data: bytes, start: int = 0) -> int | None:
     place = data.find(b"\xff", start, start + _LARGEST)
     while place >= 0:
         size = frame_size(data, place)
-        if size and (_alike(data, place, place + size) or data[place + size : place + size + 3] in _ENDS):
+        end = place + size
+        if size and end <= len(data) and (_alike(data, place, end) or data[end : end + 3] in _ENDS):
             return place
         place = data.find(b"\xff", place + 1, start + _LARGEST)
     return None
