@@ -68,10 +68,13 @@ def _devices() -> Iterator[Diagnosis]:
 
 
 def _audio() -> Iterator[Diagnosis]:
-    import io
+    import tempfile
 
     import numpy as np
     import soundfile
+
+    from hear_delores.errors import DeloresError
+    from pretrain.audio import read_channels
 
     for form, subtype in (
         ("WAV", "PCM_16"),
@@ -80,14 +83,14 @@ def _audio() -> Iterator[Diagnosis]:
         ("OGG", "OPUS"),
         ("MP3", None),
     ):
-        buffer = io.BytesIO()
         name = f"audio: {subtype.title() if form == 'OGG' and subtype else form}"
         try:
-            soundfile.write(buffer, np.zeros(16000, np.float32), 16000, format=form, subtype=subtype)
-            buffer.seek(0)
-            soundfile.read(buffer)
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / f"silence.{form.lower()}"
+                soundfile.write(path, np.zeros(16000, np.float32), 16000, format=form, subtype=subtype)
+                read_channels(path)
             yield Diagnosis(name, "ok", f"libsndfile {soundfile.__libsndfile_version__}")
-        except (soundfile.LibsndfileError, ValueError) as error:
+        except (soundfile.LibsndfileError, DeloresError, ValueError) as error:
             yield Diagnosis(name, "note", str(error), "files of this format cannot be read; convert them to FLAC")
 
 

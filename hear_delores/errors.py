@@ -6,13 +6,47 @@ what to do next. The command line prints that message in one line and exits with
 
 from __future__ import annotations
 
+import difflib
+import os
+import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["DeloresError", "did_you_mean"]
+__all__ = ["DeloresError", "did_you_mean", "shown"]
 
 
 class DeloresError(ValueError):
-    """Bad input, or a state that would lead to a wrong result. The message is meant for the user."""
+    """Bad input, or a state that would lead to a wrong result. The message is meant for the user.
+
+    It can be written anywhere: bytes of a file's name that are no UTF-8 are escaped.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_writable(arg) if isinstance(arg, str) else arg for arg in args))
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    r"""A file's name or path as people read it and logs keep it, in one line that every encoding of Unicode takes.
+
+    Bytes that are no UTF-8, and control characters, are escaped; all other characters stay as they are.
+
+    >>> shown("caf\udce9\n.wav")
+    'caf\\xe9\\n.wav'
+    """
+    text = os.fspath(path)
+    if text.isprintable():
+        return text
+    controls = {c: c.encode("unicode_escape").decode() for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp")}
+    return _writable("".join(controls.get(c, c) for c in text))
+
+
+def _writable(text: str) -> str:
+    """``text`` without surrogates, as which Python keeps the bytes of a name that are no UTF-8."""
+    if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
+        return text
+    return "".join(
+        f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else f"\\u{ord(c):x}" if "\ud800" <= c <= "\udfff" else c
+        for c in text
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -23,7 +57,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("x", ["demo_timbre", "esc50"])
     'Available: demo_timbre, esc50.'
     """
-    import difflib  # takes longer than all else that the command line needs before it can be stopped in one line
 
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)

@@ -1,24 +1,32 @@
-"""Audio files -> 16-bit mono samples at one rate; every fault is one line that names the file."""
+"""The one reader of audio files, whole, in part or only their length; every fault is one line that names the file.
+
+:mod:`pretrain.containers` tells what the decoder would not: that a file is cut short, or how long it really is.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import math
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from hear_delores.errors import DeloresError
+from hear_delores.errors import DeloresError, shown
+from pretrain.containers import Layout, check_rate, examine
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["AUDIO_SUFFIXES", "Member", "Piece", "file_length", "read_piece"]
+__all__ = ["AUDIO_SUFFIXES", "Member", "Piece", "file_length", "read_channels", "read_piece", "regular_size"]
 
 AUDIO_SUFFIXES = frozenset(  # what libsndfile reads
     {
@@ -39,8 +47,10 @@ AUDIO_SUFFIXES = frozenset(  # what libsndfile reads
     | {".wav", ".wave"}
 )
 LARGEST_PEAK = 16.0  # full scale is 1; decoders overshoot a little, integers stored as floats by thousands
-MISSING_FRAMES = 4096  # by which a lossy file may be shorter than its header says
+MISSING_FRAMES = 4096  # by which an MP3 or Ogg may be shorter than its header says
+MP3_LEAD = 16 * 1152  # frames of sound that are decoded before a place in the middle of an MP3
 LONGEST_FRAMES = 1 << 40  # libsndfile's "length unknown" lies beyond
+BLOCK = 1 << 24  # samples that are decoded in one call: a false header cannot ask for more memory
 
 
 class Member(NamedTuple):
@@ -66,12 +76,12 @@ class Piece(NamedTuple):
 
 
 class _Window(io.RawIOBase):
-    """``size`` bytes of a file from ``offset`` on, as a file of their own."""
+    """``head``, and what a file holds from byte ``start`` on before byte ``stop``, as a file of their own."""
 
-    def __init__(self, path: Path, offset: int, size: int) -> None:
+    def __init__(self, path: Path, head: bytes, start: int, stop: int) -> None:
         super().__init__()
         self._stream = path.open("rb", buffering=0)
-        self._offset, self._size, self._place = offset, size, 0
+        self._head, self._start, self._size, self._place = head, start, len(head) + stop - start, 0
 
     def readable(self) -> bool:
         return True
@@ -85,8 +95,13 @@ class _Window(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         wanted = memoryview(buffer).cast("B")[: max(0, self._size - self._place)]
-        self._stream.seek(self._offset + self._place)
-        got = self._stream.readinto(wanted) or 0
+        if self._place < len(self._head):
+            part = self._head[self._place : self._place + len(wanted)]
+            wanted[: len(part)] = part
+            got = len(part)
+        else:
+            self._stream.seek(self._start + self._place - len(self._head))
+            got = self._stream.readinto(wanted) or 0
         self._place += got
         return got
 
@@ -95,36 +110,146 @@ class _Window(io.RawIOBase):
         super().close()
 
 
-def _open(path: Path, member: Member | None) -> soundfile.SoundFile:
+class _Decoder(soundfile.SoundFile):
+    """Only reads on. soundfile's own seeks back after each read, which fails at the end of an open-ended FLAC."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def skip(self, frames: int) -> None:
+        """Goes on to frame ``frames``, decoding what lies before where the format has no other way."""
+        if super().seekable():
+            # A frame of MP3 takes bits from those before it: without them the first ones are noise.
+            before = min(frames, MP3_LEAD) if self.format == "MP3" else 0
+            self.seek(frames - before)
+            frames = before
+        self.count(frames)
+
+    def count(self, most: int = LONGEST_FRAMES) -> int:
+        """Decodes to the end, or so many frames, and says how many there were."""
+        found, step = 0, BLOCK // self.channels // 16
+        while found < most and (passed := len(self.read(min(step, most - found), dtype="int16"))):
+            found += passed
+        return found
+
+    def take(self, frames: int | None, dtype: Literal["int16", "float32"]) -> NDArray[Any]:
+        """The next ``frames`` frames (n, channels), or all that are left; fewer at the end of the file."""
+        block = BLOCK // self.channels
+        parts: list[NDArray[Any]] = []
+        while True:
+            wanted = block if frames is None else min(block, frames)
+            parts.append(self.read(wanted, dtype=dtype, always_2d=True))
+            if frames is not None:
+                frames -= wanted
+            if len(parts[-1]) < wanted or frames == 0:
+                return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether the length in the header is that of the sound before it was encoded, which may come out shorter."""
+        return self.format in ("MP3", "OGG")
+
+
+def regular_size(path: Path) -> int:
+    """The bytes of a file.
+
+    Raises:
+        DeloresError: there is none, or it is a directory, a device or a pipe, on which reading could wait for ever.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        link = "this is a link to a file that does not exist" if os.path.islink(path) else "there is no such file"
+        raise DeloresError(f"{shown(path)}: {link}") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise DeloresError(f"{shown(path)}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if stat.S_ISREG(status.st_mode):
+        return status.st_size
+    kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
+    raise DeloresError(f"{shown(path)}: expected a regular file, but this is {kind}")
+
+
+def _layout(path: Path, offset: int, size: int, is_mp3: bool) -> Layout:
+    with path.open("rb", buffering=0) as stream:
+
+        def read(place: int, count: int) -> bytes:
+            stream.seek(offset + place)
+            return stream.read(max(0, min(count, size - place)))
+
+        return examine(read, size, is_mp3)
+
+
+@functools.lru_cache(maxsize=1024)
+def _counted_layout(path: Path, offset: int, size: int, changed_ns: int) -> Layout:
+    """That of an MP3, which may have to be read whole for it: once for all pieces of a long recording."""
+    return _layout(path, offset, size, True)
+
+
+def _open(path: Path, member: Member | None) -> tuple[_Decoder, Layout]:
     """The decoder of a file or a tar's member."""
-    if member is None:
-        return soundfile.SoundFile(str(path))
-    return soundfile.SoundFile(io.BufferedReader(_Window(path, member.offset, member.size), 1 << 16))
+    whole = regular_size(path)
+    offset, size = (0, whole) if member is None else (member.offset, member.size)
+    if size == 0:
+        raise DeloresError("the file is empty (0 bytes)")
+    if os.path.splitext(path if member is None else member.name)[1].lower() == ".mp3":
+        layout = _counted_layout(path, offset, size, os.stat(path).st_mtime_ns)
+    else:
+        layout = _layout(path, offset, size, False)
+    if member is None and not layout.replaced:
+        return _Decoder(str(path) if os.name == "nt" else os.fsencode(path)), layout
+    window = _Window(path, layout.head, offset + layout.replaced, offset + size)
+    return _Decoder(io.BufferedReader(window, 1 << 16)), layout
+
+
+@contextlib.contextmanager
+def _opened(path: Path, member: Member | None) -> Iterator[tuple[_Decoder, int | None]]:
+    """The decoder and the number of frames, None where only decoding tells; faults name the file."""
+    label, fault = _label(path, member), "cannot be read as audio"
+    try:
+        decoder, layout = _open(path, member)
+        with decoder:
+            if decoder.format == "RAW":  # what libsndfile makes of anything called .au
+                raise DeloresError("cannot be read as audio (no known header)")
+            check_rate(decoder.samplerate)
+            fault = "cannot be decoded: damaged or cut short"
+            frames = decoder.frames if layout.frames is None else min(decoder.frames, layout.frames)
+            yield decoder, frames if frames < LONGEST_FRAMES else None
+    except (soundfile.SoundFileError, OSError, RuntimeError, MemoryError) as error:
+        raise DeloresError(f"{label}: {fault} ({_short(error)})") from None
+    except DeloresError as error:
+        text = str(error)
+        raise DeloresError(text if text.startswith(f"{label}: ") else f"{label}: {text}") from None
 
 
 def _label(path: Path, member: Member | None) -> str:
-    return str(path) if member is None else f"{path}/{member.name}"
+    return shown(path) if member is None else f"{shown(path)}/{shown(member.name)}"
 
 
 def file_length(path: Path, member: Member | None = None) -> tuple[int, int]:
-    """(frames, rate in Hz) as the header of the file, or of a tar's member, states them.
+    """(frames, rate in Hz) of the file, or of a tar's member, by its header if that can be trusted.
 
     Raises:
-        DeloresError: the file is missing, empty, not audio, or holds no samples.
+        DeloresError: the file is missing, empty, not audio, cut short, or holds no samples.
     """
-    if not path.is_file():
-        raise DeloresError(f"{path}: there is no such file")
-    label = _label(path, member)
-    if (path.stat().st_size if member is None else member.size) == 0:
-        raise DeloresError(f"{label}: the file is empty")
-    try:
-        with _open(path, member) as stream:
-            frames, rate = stream.frames, stream.samplerate
-    except (soundfile.SoundFileError, OSError) as error:
-        raise DeloresError(f"{label}: cannot be read as audio ({_short(error)})") from None
-    if not 0 < frames < LONGEST_FRAMES or rate <= 0:
-        raise DeloresError(f"{label}: the file holds no samples")
-    return frames, rate
+    with _opened(path, member) as (decoder, frames):
+        if frames is None:
+            frames = decoder.count()
+        if frames <= 0:
+            raise DeloresError("the file holds no samples")
+        return frames, int(decoder.samplerate)
+
+
+def read_channels(path: Path) -> tuple[NDArray[np.float32], int]:
+    """The whole file as it is: (n, channels) float32, n > 0, all finite and on the scale of [-1, 1]; its rate in Hz.
+
+    Raises:
+        DeloresError: missing, no audio, cut short, without samples, NaN or infinity, or on another scale.
+    """
+    with _opened(path, None) as (decoder, frames):
+        audio = decoder.take(frames, "float32")
+        _check_length(decoder, audio, frames)
+        _check_scale(audio)
+        return audio, int(decoder.samplerate)
 
 
 def read_piece(piece: Piece, sample_rate: int) -> NDArray[np.int16]:
@@ -135,32 +260,40 @@ def read_piece(piece: Piece, sample_rate: int) -> NDArray[np.int16]:
     Raises:
         DeloresError: undecodable, cut short, NaN or infinity, or not scaled to [-1, 1].
     """
-    label = _label(piece.path, piece.member)
-    try:
-        with _open(piece.path, piece.member) as stream:
-            if piece.start:
-                stream.seek(piece.start)
-            # 16-bit samples of one channel at the rate wanted are what float32 and back would make of them.
-            plain = stream.subtype == "PCM_16" and stream.channels == 1 and piece.rate == sample_rate
-            audio = stream.read(piece.frames, dtype="int16" if plain else "float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise DeloresError(f"{label}: cannot be decoded ({_short(error)})") from None
-    if len(audio) == 0 or len(audio) < piece.frames - MISSING_FRAMES:
-        raise DeloresError(f"{label}: cut short, {piece.frames} frames promised and {len(audio)} found")
-    if plain:
-        return np.ascontiguousarray(audio[:, 0])
-    peak = float(max(audio.max(), -audio.min()))
-    if not math.isfinite(peak):
-        raise DeloresError(f"{label}: the audio holds NaN or infinity")
-    if peak > LARGEST_PEAK:
-        raise DeloresError(f"{label}: expected samples in [-1, 1], but the peak is {peak:g}")
+    with _opened(piece.path, piece.member) as (decoder, _):
+        if piece.start:
+            decoder.skip(piece.start)
+        # 16-bit samples of one channel at the rate wanted are what float32 and back would make of them.
+        plain = decoder.subtype == "PCM_16" and decoder.channels == 1 and piece.rate == sample_rate
+        audio = decoder.take(piece.frames, "int16" if plain else "float32")
+        _check_length(decoder, audio, piece.frames)
+        if plain:
+            return np.ascontiguousarray(audio[:, 0])
+        _check_scale(audio)
     mono = audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
     if piece.rate != sample_rate:
         mono = soxr.resample(mono, piece.rate, sample_rate)
     return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
 
 
+def _check_length(decoder: _Decoder, audio: NDArray[Any], frames: int | None) -> None:
+    if frames is not None and len(audio) < frames - (MISSING_FRAMES if decoder.is_lossy else 0):
+        raise DeloresError(f"cut short, {frames} frames promised and {len(audio)} found; copy or download it again")
+    if len(audio) == 0:
+        raise DeloresError("the file holds no samples")
+
+
+def _check_scale(audio: NDArray[Any]) -> None:
+    peak = float(max(audio.max(), -audio.min()))  # NaN, if there is one
+    if not math.isfinite(peak):
+        raise DeloresError(f"the audio holds NaN or infinity ({int((~np.isfinite(audio)).sum())} samples)")
+    if peak > LARGEST_PEAK:
+        raise DeloresError(
+            f"expected samples in [-1, 1], but the peak is {peak:g}: integers stored as floats? Divide them by full scale"
+        )
+
+
 def _short(error: Exception) -> str:
     """The decoder's own words without the path, which the message names already, in one line."""
-    text = str(getattr(error, "error_string", "") or error)
-    return " ".join(text.split()).rstrip(".")
+    text = " ".join(str(getattr(error, "error_string", "") or getattr(error, "strerror", "") or "").split()).rstrip(".")
+    return text.removeprefix("Error : ") or "libsndfile does not say why"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.errors import DeloresError, did_you_mean, shown
 from hear_delores.files import check_name
 from pretrain.audio import AUDIO_SUFFIXES, Member, Piece, file_length, read_piece
 from pretrain.config import DataConfig
@@ -115,6 +115,14 @@ class Corpus:
                 digest.update(f"{piece.name}\0{piece.start}\0{piece.frames}\0{piece.rate}\n".encode())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
+
+    def files(self) -> list[Path]:
+        """The files that the clips are read from, tars as a whole, each once, in corpus order."""
+        return list(dict.fromkeys(piece.path for piece in self.pieces))
+
+    def stated_hashes(self) -> list[bytes] | None:
+        """SHA-256 of each of :meth:`files`, where the corpus itself states them."""
+        return None
 
     def summary(self) -> dict[str, Any]:
         """What a checkpoint says about the data it was trained on."""
@@ -226,7 +234,7 @@ class Corpus:
         start = round(source.start * rate)
         stop = frames if source.duration is None else min(frames, start + round(source.duration * rate))
         if stop <= start:
-            return f"{source.path}: no samples from {source.start} s on, the file has {frames / rate:.3f} s"
+            return f"{shown(source.path)}: no samples from {source.start} s on, the file has {frames / rate:.3f} s"
         count = math.ceil((stop - start) / (self.config.piece_s * rate))
         edges = [start + (stop - start) * k // count for k in range(count + 1)]
         return [Piece(source.path, source.name, a, b - a, rate, source.member) for a, b in itertools.pairwise(edges)]
@@ -283,11 +291,11 @@ def _tars(tars: list[Path]) -> list[Source]:
     sources: list[Source] = []
     suffixes: set[str] = set()
     for tar in tars:
-        name = tar.relative_to(root).as_posix()
+        name = shown(tar.relative_to(root).as_posix())
         members, fault = read_members(tar)
         suffixes |= {Path(member.name).suffix.lower() for member in members}
         audio = [member for member in members if Path(member.name).suffix.lower() in AUDIO_SUFFIXES]
-        sources += [Source(tar, f"{name}/{member.name}", member=member) for member in audio]
+        sources += [Source(tar, f"{name}/{shown(member.name)}", member=member) for member in audio]
         sources += [Source(tar, name, fault=fault)] if fault is not None else []
     if not sources:
         found = f"members of the kinds {' '.join(sorted(suffixes))}" if suffixes else "nothing"
@@ -302,7 +310,7 @@ def _folder(folder: Path, root: Path) -> list[Source]:
         return _tars(tars)
     if not found:
         raise DeloresError(f"{folder}: the folder holds no audio files ({' '.join(sorted(AUDIO_SUFFIXES))}) or .tar")
-    return sorted((Source(p, p.relative_to(root).as_posix()) for p in found), key=lambda source: source.name)
+    return sorted((Source(p, shown(p.relative_to(root).as_posix())) for p in found), key=lambda source: source.name)
 
 
 def _task_folder(folder: Path, config: DataConfig, sample_rate: int) -> list[Source]:

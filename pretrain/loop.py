@@ -26,6 +26,7 @@ from pretrain.data import Corpus
 from pretrain.device import choose_device, device_type, exact_cudnn, resolved
 from pretrain.distributed import World, join
 from pretrain.footprint import check_footprint
+from pretrain.identity import Contents
 from pretrain.locks import folder_lock
 from pretrain.packed import open_corpus
 from pretrain.probe import Probe
@@ -81,10 +82,12 @@ def pretrain(
             lambda: _open_corpus(config, data, out, state, skip_bad, display),
         )
         _check_same(corpus, world)
+        contents = Contents(corpus, out) if world.leads else None
+        world.share(lambda: contents.check(display.phase) if contents is not None and state is not None else None)
         cuda = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda), exact_cudnn():
+        with torch.random.fork_rng(devices=cuda), exact_cudnn(), _hashing(contents):
             torch.manual_seed(config.seed)
-            run = Run(config, corpus, out, device, display, state, world, watching, probe)
+            run = Run(config, corpus, out, device, display, state, world, watching, probe, contents)
             if not quiet and world.leads:
                 display.tell(config_to_yaml(config) + run.describe())
             checkpoint = run.train()
@@ -139,6 +142,19 @@ def _check_same(corpus: Corpus, world: World) -> None:
     if len(set(world.collect(corpus.fingerprint() if world.size > 1 else ""))) > 1:
         counts = ", ".join(map(str, world.collect(len(corpus))))
         world.agree(DeloresError(f"the processes see different data ({counts} clips): give all of them the same files"))
+
+
+@contextlib.contextmanager
+def _hashing(contents: Contents | None) -> Iterator[None]:
+    """Hashes the corpus's files while the block trains on them."""
+    if contents is None:
+        yield
+        return
+    contents.start()
+    try:
+        yield
+    finally:
+        contents.close()
 
 
 def _check_out(out: Path, resume: bool) -> None:

@@ -198,6 +198,7 @@ class PackedCorpus(Corpus):
             first + i: reason for first, shard in zip(firsts, shards, strict=False) for i, reason in shard.bad
         }
         headers = [pair for pairs in self.info.skipped for pair in pairs]
+        self._hashes = [bytes.fromhex(shard.sha256) for shard in shards]
         self._found = _Pieces(self.info.data, shards)
         super().__init__(
             (),
@@ -213,6 +214,12 @@ class PackedCorpus(Corpus):
         """That of the audio files, bit for bit the same corpus; of features, one of their own."""
         plain = super().fingerprint()
         return plain if self.content == "audio" else f"{self.content}:{plain}"
+
+    def files(self) -> list[Path]:
+        return [self.folder / f"{record.name}.bin" for record in self.info.shards]
+
+    def stated_hashes(self) -> list[bytes]:
+        return self._hashes
 
     def summary(self) -> dict[str, Any]:
         return {**super().summary(), "packed": self.content}

@@ -25,6 +25,7 @@ from pretrain.config import PretrainConfig, config_to_dict, config_to_yaml, diff
 from pretrain.data import Corpus
 from pretrain.decorrelate import learn_decorrelation
 from pretrain.distributed import ALONE, World
+from pretrain.identity import Contents
 from pretrain.methods import build_method
 from pretrain.optim import build_optimizer, schedule_factor, set_learning_rate
 from pretrain.picture import draw, read_log
@@ -70,9 +71,10 @@ class Run:
         world: World = ALONE,
         watching: Watching | None = None,
         probe: Probe | None = None,
+        contents: Contents | None = None,
     ) -> None:
         self.config, self.corpus, self.out, self.device, self.display = config, corpus, out, device, display
-        self.world, self.watching, self.probe = world, watching or Watching(), probe
+        self.world, self.watching, self.probe, self.contents = world, watching or Watching(), probe, contents
         self.total = config.total_steps(len(corpus))
         rows = world.rows(config.batch_size)
         self.sampler = Sampler(corpus, crop_length(corpus, config), config.batch_size, config.seed, rows=rows)
@@ -303,6 +305,8 @@ class Run:
         if self.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
         save_state(self.out / "state.pt", state)
+        if self.contents is not None:
+            self.contents.save()
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.method.load_state_dict(state["method"])

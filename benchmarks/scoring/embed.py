@@ -21,7 +21,7 @@ from benchmarks.scoring.audio import read_audio
 from benchmarks.scoring.embed_split import BatchBound, SplitJob, embed_split, row_order
 from benchmarks.scoring.models import LoadedModel
 from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE, TaskFolder
-from hear_delores.errors import DeloresError
+from hear_delores.errors import DeloresError, shown
 from hear_delores.files import (
     atomic_path,
     check_replaceable,
@@ -195,7 +195,7 @@ def _unusable_clips(work: Path, model: LoadedModel, task: TaskFolder) -> list[di
             try:
                 read_audio(path)
             except DeloresError as error:
-                skipped.append({"split": split, "file": file, "reason": str(error).removeprefix(f"{path}: ")})
+                skipped.append({"split": split, "file": file, "reason": str(error).removeprefix(f"{shown(path)}: ")})
     write_json(remembered, skipped)
     return skipped
 

@@ -9,13 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 
 from benchmarks.scoring.audio import read_audio
 from benchmarks.scoring.embed_split import row_order
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
+from pretrain.audio import file_length
 from pretrain.distributed import ALONE, World
 
 __all__ = ["Clips", "crop", "training_batches", "whole_batches"]
@@ -83,10 +83,10 @@ class Clips:
 
     def _stated_length(self, row: int) -> int:
         try:
-            header = soundfile.info(self._paths[row])
-        except (soundfile.SoundFileError, OSError, RuntimeError):
+            frames, rate = file_length(self._paths[row])
+        except DeloresError:
             return len(self.audio(row))  # says what is wrong with the file
-        return max(1, round(header.frames * self.sample_rate / header.samplerate))
+        return max(1, round(frames * self.sample_rate / rate))
 
 
 def crop(audio: np.ndarray, n_samples: int, position: float) -> np.ndarray:

@@ -16,13 +16,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import soundfile
 from pydantic import ValidationError
 
 from benchmarks.tasks import metadata as rules
 from benchmarks.tasks.metadata import TaskMetadata
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import check_name, file_hash
+from pretrain.audio import file_length
+from pretrain.content import content_hashes
 
 __all__ = [
     "METADATA_FILE",
@@ -36,9 +37,6 @@ METADATA_FILE = "task_metadata.json"
 VOCABULARY_FILE = "labelvocabulary.csv"
 #: So many files of a split are asked whether event times are milliseconds.
 UNIT_FILES = 50
-#: Up to this much audio the revision holds the content of every file (under a second of hashing);
-#: above it, names and sizes, which is what a folder of many gigabytes affords on every run.
-HASHED_AUDIO_BYTES = 256 << 20
 
 
 class TaskFolder:
@@ -153,9 +151,9 @@ class TaskFolder:
 
     @functools.cached_property
     def revision(self) -> str:
-        """SHA-256 over metadata, vocabulary, labels and audio, as 64 hexadecimal digits.
+        """SHA-256 over metadata, vocabulary, labels and audio (names and content), as 64 hexadecimal digits.
 
-        Audio counts with names and content up to 256 MB, with names and sizes above.
+        What the audio files hold is remembered (:mod:`pretrain.content`): a second look reads none of them.
         """
         digest = hashlib.sha256()
         for name in (METADATA_FILE, VOCABULARY_FILE, *(f"{split}.json" for split in self.splits)):
@@ -166,10 +164,9 @@ class TaskFolder:
             for split in self.splits
             for file in sorted(self._raw_labels[split])
         ]
-        sizes = [path.stat().st_size for _, path in audio]
-        hashed = sum(sizes) <= HASHED_AUDIO_BYTES
-        for (name, path), size in zip(audio, sizes, strict=True):
-            digest.update(f"{name}\0{file_hash(path) if hashed else size}\n".encode())
+        for (name, _), content in zip(audio, content_hashes([path for _, path in audio]), strict=True):
+            # a clip that cannot be read is part of the task all the same: embedding names it, or leaves it out
+            digest.update(f"{name}\0{'unreadable' if content is None else content.hex()}\n".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
     def _check_split(self, split: str) -> None:
@@ -198,10 +195,13 @@ class TaskFolder:
         for split in self.splits:
             for file, events in itertools.islice(self._raw_labels[split].items(), UNIT_FILES):
                 latest = max((event["end"] for event in events), default=0)
-                try:
-                    duration = soundfile.info(str(self.audio_file(split, file, rate))).duration if latest else 0
-                except soundfile.LibsndfileError:  # for whoever reads the audio to say
-                    continue
+                duration = 0.0
+                if latest:
+                    try:
+                        frames, frames_per_s = file_length(self.audio_file(split, file, rate))
+                    except DeloresError:  # for whoever reads the audio to say
+                        continue
+                    duration = frames / frames_per_s
                 if latest > duration:
                     return
                 lengths.append((latest, duration))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ from benchmarks.tasks.folder import (
     explain_metadata,
 )
 from benchmarks.tasks.metadata import TaskMetadata
-from hear_delores.errors import DeloresError
+from hear_delores.errors import DeloresError, shown
 from hear_delores.files import atomic_folder, check_name, settle_folder
 from hear_delores.settings import require_integer
 from pretrain.locks import folder_lock
@@ -46,12 +47,14 @@ class Clip:
         labels: strings, or events ``{"label", "start", "end"}`` in milliseconds.
         audio: (n_samples,) floats in [-1, 1], or the file to read them from.
         sample_rate: of ``audio`` in Hz when it is an array.
+        slice_s: (start, length) in seconds of the part of the file that is the clip; None for all of it.
     """
 
     file: str
     labels: Sequence[Any]
     audio: np.ndarray | Path
     sample_rate: int = 16000
+    slice_s: tuple[float, float] | None = None
 
 
 def write_task_folder(
@@ -207,7 +210,7 @@ class _Writer:
 
     def _audio(self, clip: Clip) -> np.ndarray:
         if isinstance(clip.audio, Path):
-            audio, _ = read_audio(clip.audio, self.sample_rate)
+            audio = self._file(clip.audio, clip.slice_s)
         else:
             audio = np.asarray(clip.audio)
             if audio.ndim != 1 or len(audio) == 0 or not np.isfinite(audio).all():
@@ -217,6 +220,21 @@ class _Writer:
             return audio
         length = round(self.info.sample_duration * self.sample_rate)
         return np.pad(audio[:length], (0, max(0, length - len(audio))))
+
+    def _file(self, path: Path, slice_s: tuple[float, float] | None) -> np.ndarray:
+        if slice_s is None:
+            return read_audio(path, self.sample_rate)[0]
+        samples, rate = _whole_file(path)
+        start, length = (round(seconds * rate) for seconds in slice_s)
+        part = samples[start : start + length]
+        if len(part) == 0:
+            raise DeloresError(f"{shown(path)}: no samples from {slice_s[0]:g} s on, the file has {len(samples) / rate:g} s")
+        return resample(part, rate, self.sample_rate)
+
+
+@functools.lru_cache(maxsize=1)  # the slices of one file come one after the other
+def _whole_file(path: Path) -> tuple[np.ndarray, int]:
+    return read_audio(path)
 
 
 def write_wav(path: Path, audio: np.ndarray, sample_rate: int) -> None:

@@ -92,7 +92,7 @@ def test_stopped_on_two_processes_and_resumed_on_one_equals_one(
     assert "stopped after step 5, state saved: go on with --resume" in done.stderr.replace("\n", " "), done.stderr
     assert "processes: 2, each with 4 clips of every batch" in done.stdout
     assert done.stdout.count("data: 13 clips") == 1
-    assert sorted(p.name for p in out.iterdir()) == ["config.yaml", "log.jsonl", "state.pt"]
+    assert sorted(p.name for p in out.iterdir()) == ["config.yaml", "data-hashes.npy", "log.jsonl", "state.pt"]
     assert torch.load(out / "state.pt", weights_only=True)["step"] == 5
     pretrain(config, clips, out, resume=True, quiet=True)
     pretrain(config, clips, tmp_path / "one", quiet=True)

@@ -232,6 +232,7 @@ def test_the_checkpoint_and_the_folder_tell_the_whole_run(clips: Path, tmp_path:
     assert sorted(p.name for p in path.parent.iterdir()) == [
         "checkpoint.safetensors",
         "config.yaml",
+        "data-hashes.npy",
         "log.jsonl",
         "state.pt",
     ]

@@ -205,10 +205,11 @@ def test_no_audio_no_tar_and_bad_members(tmp_path: Path) -> None:
     with pytest.raises(DeloresError, match="there is no folder or manifest"):
         Corpus.from_path(tmp_path / "b.tar")
     write_tar(path, {"a.wav": encoded(0.1), "b.wav": b"garbage" * 20, "c.wav": b"", "d.wav": encoded(0.2)[:-2000]})
-    with pytest.raises(DeloresError, match=r"a.tar/b.wav: cannot be read as audio .*1 more bad file"):
+    with pytest.raises(DeloresError, match=r"a.tar/b.wav: cannot be read as audio .*2 more bad files"):
         Corpus.from_path(path)
     corpus = Corpus.from_path(path, skip_bad=True)
-    assert corpus.skipped[1] == ("a.tar/c.wav", f"{path}/c.wav: the file is empty")
+    assert corpus.skipped[1] == ("a.tar/c.wav", f"{path}/c.wav: the file is empty (0 bytes)")
+    assert corpus.skipped[2][1].startswith(f"{path}/d.wav: cut short")
     assert len(corpus.read(0)[0]) == 1600
 
 

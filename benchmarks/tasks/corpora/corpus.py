@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 from collections import Counter
 from collections.abc import Iterator
@@ -10,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scoring.audio import read_audio
 from benchmarks.tasks.corpora.labels_csv import PrepareReport
 from benchmarks.tasks.corpora.recordings import Reading, Recording
 from benchmarks.tasks.registry import TaskSpec, find_task
 from benchmarks.tasks.writer import KEPT, Clip, Progress, write_task_folder
-from hear_delores.errors import DeloresError
+from hear_delores.errors import DeloresError, shown
 from hear_delores.files import atomic_path
 
 __all__ = ["CorpusReport", "check_whole", "crossing_groups", "how_to_obtain", "prepare_corpus", "read_corpus"]
@@ -79,7 +77,8 @@ def prepare_corpus(
     kept: list[str] = []
 
     def note_bad(_: str, clip: Clip, error: DeloresError) -> None:
-        skipped.append(f"{by_file[clip.file]}: {str(error).removeprefix(f'{by_file[clip.file]}: ')}")
+        path = shown(by_file[clip.file])
+        skipped.append(f"{path}: {str(error).removeprefix(f'{path}: ')}")
 
     folder = write_task_folder(
         out,
@@ -207,17 +206,7 @@ def _metadata(spec: TaskSpec, subset: str | None, missing: int, crossing: int) -
 def _clips(recordings: list[Recording], split: str) -> Iterator[Clip]:
     for recording in sorted((item for item in recordings if item.split == split), key=lambda item: item.file):
         labels = recording.labels or (recording.label,)
-        if recording.slice_s is None:
-            yield Clip(recording.file, labels, recording.path)
-        else:
-            samples, rate = _whole_file(recording.path)
-            start, length = (round(seconds * rate) for seconds in recording.slice_s)
-            yield Clip(recording.file, labels, samples[start : start + length], rate)
-
-
-@functools.lru_cache(maxsize=1)  # the slices of one file come one after the other
-def _whole_file(path: Path) -> tuple[Any, int]:
-    return read_audio(path)
+        yield Clip(recording.file, labels, recording.path, slice_s=recording.slice_s)
 
 
 def _warnings(subset: str | None, reading: Reading, crossing: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
@@ -16,12 +17,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-import soundfile
-
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.metadata import TVT_SPLITS
+from benchmarks.tasks.names import clip_name
 from benchmarks.tasks.writer import KEPT, Clip, Progress, write_task_folder
-from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.errors import DeloresError, did_you_mean, shown
+from pretrain.audio import file_length
 
 __all__ = ["LabelRow", "PrepareReport", "prepare", "read_labels"]
 
@@ -292,7 +293,7 @@ def _target_names(rows: list[LabelRow]) -> dict[str, str]:
     names = {}
     for file, name in flat.items():
         stem = str(Path(name).with_suffix(""))
-        names[file] = f"{stem if stems[stem.casefold()] == 1 else name}.wav"
+        names[file] = clip_name(f"{stem if stems[stem.casefold()] == 1 else name}.wav")
     taken: dict[str, str] = {}
     for file, name in names.items():
         if name.casefold() in taken:
@@ -307,22 +308,23 @@ def _clips(rows: list[LabelRow], split: str, names: dict[str, str], folders: lis
 
 def _place(row: LabelRow, folders: list[Path]) -> Path:
     places = [folder / row.file for folder in folders]
-    return next((path for path in places if path.is_file()), places[0])
+    return next((path for path in places if os.path.isfile(path)), places[0])
 
 
 def _mean_duration(rows: list[LabelRow], folders: list[Path]) -> float:
     """Seconds, by the files' headers; a file that cannot be read is left to whoever reads it to say."""
     durations = []
     for row in rows:
-        with contextlib.suppress(soundfile.SoundFileError, OSError, RuntimeError):
-            durations.append(soundfile.info(_place(row, folders)).duration)
+        with contextlib.suppress(DeloresError):
+            frames, rate = file_length(_place(row, folders))
+            durations.append(frames / rate)
     if not durations:
         raise DeloresError(f"{folders[0]}: none of the {len(rows)} listed files can be read as audio")
     return round(fmean(durations), 4)
 
 
 def _skip_line(file: str, error: DeloresError) -> str:
-    return f"{file}: {str(error).rpartition(f'{Path(file).name}: ')[2]}"
+    return f"{shown(file)}: {str(error).rpartition(f'{shown(Path(file).name)}: ')[2]}"
 
 
 def _report(task: TaskFolder, skipped: list[str], crossing: int) -> PrepareReport:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hear_delores.errors import DeloresError
+from benchmarks.tasks.names import clip_name
+from hear_delores.errors import DeloresError, shown
 
 __all__ = [
     "AUDIO_ENDINGS",
@@ -48,6 +49,11 @@ class Recording:
     slice_s: tuple[float, float] | None = None
     labels: tuple[Any, ...] = ()
     counted: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", clip_name(self.file))
+        for name in ("label", "group"):  # where they are names of folders
+            object.__setattr__(self, name, shown(getattr(self, name)))
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import soundfile
-
 from benchmarks.tasks.corpora.drawing import VALID_OF_PUBLISHED, draw
 from benchmarks.tasks.corpora.hear_draw import at_most
 from benchmarks.tasks.corpora.recordings import (
@@ -24,6 +22,7 @@ from benchmarks.tasks.corpora.recordings import (
 )
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
+from pretrain.audio import file_length
 
 __all__ = ["read"]
 
@@ -112,12 +111,8 @@ def _add_silence(reading: Reading, corpus: Path, splits: dict[str, str]) -> None
     paths = {path.stem: path for path in audio_files(corpus / NOISE)}
     reading.missing += [f"{NOISE}/{name}.wav" for name in NOISES if name not in paths]
     for name, path in sorted(paths.items()):
-        try:
-            info = soundfile.info(path)
-        except (soundfile.SoundFileError, OSError) as error:
-            raise DeloresError(f"{path}: cannot be read as audio: {' '.join(str(error).split())}") from None
-        rate = info.samplerate
-        for start in range(0, info.frames - rate, rate // 2):
+        frames, rate = file_length(path)
+        for start in range(0, frames - rate, rate // 2):
             file = f"{SILENCE}_{name}-{start}.wav"
             split = splits.get(name, "train")
             part = (start / rate, 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.scoring.audio import read_audio, resample
+from benchmarks.scoring.embed import embed_task
+from benchmarks.scoring.models import load_model
+from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
 
 
@@ -63,22 +68,22 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     contents = {
         "empty.wav": (b"", "empty .0 bytes."),
         "corrupt.wav": (b"not audio at all" * 40, "cannot be read as audio"),
-        "cut.wav": (data[:6000], "ends before its stated length"),
-        "cut.flac": (flac[: len(flac) // 2], "cannot be read as audio|ends before"),
-        "header.wav": (data[:44], "ends before its stated length|zero length"),
+        "cut.wav": (data[:6000], "cut short: the header states 16,000 bytes"),
+        "cut.flac": (flac[: len(flac) // 2], "cannot be decoded: damaged or cut short"),
+        "header.wav": (data[:44], "cut short"),
     }
     made = {}
     for name, (content, message) in contents.items():
         (folder / name).write_bytes(content)
         made[name] = (folder / name, message)
     for name, samples, message in (
-        ("zero.wav", np.zeros(0), "zero length"),
-        ("nan.wav", np.array([0.0, np.nan]), "1 sample.s. are NaN or infinite"),
-        ("inf.wav", np.array([np.inf, -np.inf]), "2 sample.s. are NaN or infinite"),
+        ("zero.wav", np.zeros(0), "holds no samples"),
+        ("nan.wav", np.array([0.0, np.nan]), "NaN or infinity .1 samples."),
+        ("inf.wav", np.array([np.inf, -np.inf]), "NaN or infinity .2 samples."),
     ):
         soundfile.write(folder / name, samples, 16000, "FLOAT")
         made[name] = (folder / name, message)
-    made["absent.wav"] = (folder / "absent.wav", "no such audio file")
+    made["absent.wav"] = (folder / "absent.wav", "no such file")
     return made
 
 
@@ -111,3 +116,20 @@ def test_a_streamed_wav_that_did_not_know_its_length_is_read(tmp_path: Path) -> 
     data[4:8] = data[40:44] = b"\xff\xff\xff\xff"
     path.write_bytes(bytes(data))
     assert len(read_audio(path)[0]) == 800
+
+
+def test_embedding_skips_and_lists_what_is_no_file(
+    make_module: Callable[..., str], scene_task: Path, tmp_path: Path
+) -> None:
+    clips = {name: scene_task / "16000" / "train" / f"train{i}.wav" for i, name in enumerate(("dangling", "fifo", "cut"))}
+    content = clips["cut"].read_bytes()
+    for path in clips.values():
+        path.unlink()
+    clips["dangling"].symlink_to("nowhere.wav")
+    os.mkfifo(clips["fifo"])
+    clips["cut"].write_bytes(content[: len(content) // 2])
+    task = TaskFolder.open(scene_task)
+    with pytest.raises(DeloresError, match="a link to a file that does not exist|regular file|cut short"):
+        embed_task(load_model(make_module()), task, tmp_path / "e")
+    summary = embed_task(load_model(make_module()), task, tmp_path / "e", skip_bad=True)
+    assert [line.split(":")[0] for line in summary.skipped] == [f"train/train{i}.wav" for i in range(3)]

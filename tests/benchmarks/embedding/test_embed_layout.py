@@ -220,8 +220,8 @@ def spoil(task: Path, files: dict[str, str]) -> None:
     [
         ("empty", "is empty"),
         ("corrupt", "cannot be read"),
-        ("zero", "zero length"),
-        ("nan", "NaN or infinite"),
+        ("zero", "holds no samples"),
+        ("nan", "NaN or infinity"),
     ],
 )
 def test_bad_audio_is_named_and_nothing_is_left_that_looks_done(

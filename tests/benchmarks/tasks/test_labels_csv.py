@@ -170,12 +170,12 @@ def spoil_zero_length(path: Path) -> None:
 
 
 SPOILERS = {
-    spoil_missing: "no such audio file",
+    spoil_missing: "no such file",
     spoil_empty: "is empty",
     spoil_corrupt: "cannot be read as audio",
-    spoil_cut: "ends before its stated length",
-    spoil_nan: "NaN or infinite",
-    spoil_zero_length: "zero length",
+    spoil_cut: "cut short",
+    spoil_nan: "NaN or infinity",
+    spoil_zero_length: "holds no samples",
 }
 
 

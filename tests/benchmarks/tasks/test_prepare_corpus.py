@@ -101,12 +101,12 @@ def test_more_than_the_corpus_holds_is_refused_even_as_a_subset(tmp_path: Path) 
 def test_bad_audio_stops_or_is_listed(tmp_path: Path) -> None:
     raw = esc50(tmp_path / "raw")
     (raw / "audio" / "3-3001-A-1.wav").write_bytes(b"")
-    with pytest.raises(DeloresError, match=r"3-3001-A-1.wav: the audio file is empty"):
+    with pytest.raises(DeloresError, match=r"3-3001-A-1.wav: the file is empty"):
         prepare_corpus(small_spec(), raw, tmp_path / "out")
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
     report = prepare_corpus(small_spec(), raw, tmp_path / "out", skip_bad=True)
     assert len(report.skipped) == 1
-    assert report.skipped[0].startswith(f"{raw / 'audio' / '3-3001-A-1.wav'}: the audio file is empty")
+    assert report.skipped[0].startswith(f"{raw / 'audio' / '3-3001-A-1.wav'}: the file is empty")
     assert report.clips == 9
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ import soundfile
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.metadata import data_splits
 from hear_delores.errors import DeloresError
+from hear_delores.files import file_hash
 
 EVENTS = {
     "train": {"a.wav": [{"label": "NA", "start": 0.0, "end": 100.0}]},
@@ -216,3 +219,42 @@ def test_the_revision_follows_content_and_not_place(make_task: Callable[..., Pat
         change(copy)
         seen.add(TaskFolder.open(copy).revision)
     assert len(seen) == 1 + len(changes)
+
+
+def test_the_revision_of_a_small_task_is_what_it_always_was(make_task: Callable[..., Path], scene_labels: Any) -> None:
+    folder = make_task(scene_labels, rates=(8000, 16000))
+    digest = hashlib.sha256()
+    for name in ("task_metadata.json", "labelvocabulary.csv", "train.json", "valid.json", "test.json"):
+        digest.update(f"{name}\0{file_hash(folder / name)}\n".encode())
+    for rate in (8000, 16000):
+        for file in ("train/a.wav", "train/b.wav", "valid/c.wav", "test/d.wav"):
+            digest.update(f"{rate}/{file}\0{file_hash(folder / str(rate) / file)}\n".encode())
+    assert TaskFolder.open(folder).revision == digest.hexdigest()
+
+
+def test_other_audio_of_the_same_size_changes_the_revision_of_a_large_task(
+    make_task: Callable[..., Path], scene_labels: Any
+) -> None:
+    folder = make_task(scene_labels)
+    clip = folder / "16000/train/a.wav"
+    os.truncate(clip, (256 << 20) + 1)  # sparse: it takes no room
+    revisions = {TaskFolder.open(folder).revision}
+    status = clip.stat()
+    with open(clip, "rb+") as stream:
+        stream.seek(200 << 20)
+        stream.write(b"other")
+    os.utime(clip, ns=(status.st_atime_ns, status.st_mtime_ns))
+    revisions.add(TaskFolder.open(folder).revision)
+    assert len(revisions) == 2
+
+
+@pytest.mark.parametrize("kind", ["dangling", "fifo", "folder"])
+def test_a_clip_that_is_no_file_is_part_of_the_revision(
+    make_task: Callable[..., Path], scene_labels: Any, kind: str
+) -> None:
+    folder = make_task(scene_labels)
+    original = TaskFolder.open(folder).revision
+    clip = folder / "16000/train/a.wav"
+    clip.unlink()
+    {"dangling": lambda: clip.symlink_to("nowhere"), "fifo": lambda: os.mkfifo(clip), "folder": clip.mkdir}[kind]()
+    assert TaskFolder.open(folder).revision != original

@@ -95,7 +95,7 @@ def broken() -> Iterator[Clip]:
         ({}, splits(test=[Clip("../a.wav", ["a"], tone(9))]), "plain name"),
         ({}, splits(test=[Clip("a.wav", ["a"], np.array([0.0, np.nan]))]), "finite samples"),
         ({}, splits(test=[Clip("a.wav", ["a"], np.zeros(0))]), "finite samples"),
-        ({}, splits(test=[Clip("a.wav", ["a"], Path("nowhere.wav"))]), "nowhere.wav: no such audio file"),
+        ({}, splits(test=[Clip("a.wav", ["a"], Path("nowhere.wav"))]), "nowhere.wav: there is no such file"),
         ({}, splits(test=[Clip("a.wav", ["a", "b"], tone(9))]), "one label"),
         ({"evaluation": ["accuracy"]}, splits(), "unknown metric"),
         ({}, {"train": []}, "missing: valid"),
