@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from hear_delores.documents import to_json
 
 __all__ = ["atomic_path", "file_hash", "write_json"]
 
@@ -44,9 +45,9 @@ def _umask() -> int:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes ``value`` as indented JSON, atomically. NaN and infinity are written as ``NaN``/``Infinity``."""
+    """Writes ``value`` as indented JSON, atomically: valid JSON, see :func:`hear_delores.documents.to_json`."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(to_json(value, indent=1) + "\n", encoding="utf-8")
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:
