@@ -228,4 +228,6 @@ def _is_wide(start: bytes) -> bool:
 
 
 def _error(where: str | os.PathLike[str], what: str, advice: str) -> DeloresError:
-    return DeloresError(f"{os.fspath(where)}: {what}{f'; {advice}' if advice else ''}")
+    if not advice or "; " in what:  # what says already what to do
+        return DeloresError(f"{os.fspath(where)}: {what}")
+    return DeloresError(f"{os.fspath(where)}: {what}; {advice}")
