@@ -65,7 +65,7 @@ class HeadConfig:
             if not fits or not least <= value <= most:
                 number = "number" if kind is float else "whole number"
                 raise DeloresError(
-                    f"head parameter {name}: expected a {number} from {least:g} to {most:g}, got {_short(value)}"
+                    f"head parameter {name}: expected a {number} from {least:,} to {most:,}, got {_short(value)}"
                 )
         if self.max_epochs < self.check_val_every_n_epoch:
             raise DeloresError(

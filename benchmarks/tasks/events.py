@@ -69,12 +69,12 @@ def check_event(event: Any) -> None:
 
 
 def check_clip_end(events: Iterable[Mapping[str, Any]], clip_ms: float) -> None:
-    """Raises DeloresError for an event that starts after its clip of ``clip_ms``, or ends a second after it or more."""
+    """Raises DeloresError for an event that ends more than a second after its clip of ``clip_ms``."""
     for event in events:
-        if event["end"] > clip_ms + OVERHANG_MS or event["start"] > clip_ms:
+        if event["end"] > clip_ms + OVERHANG_MS:
             raise DeloresError(
-                f"the event {_short(event['label'])} lasts from {event['start']:g} to {event['end']:g} ms, but the clip "
-                f"ends at {clip_ms:g} ms; correct or remove it"
+                f"the event {_short(event['label'])} lasts from {event['start']:g} to {event['end']:g} ms, but its "
+                f"clip ends at {clip_ms:g} ms; correct or remove it"
             )
 
 
@@ -84,7 +84,7 @@ def trim_events(events: Iterable[Mapping[str, Any]], clip_ms: float) -> list[dic
 
 
 def check_postprocessing(grid: Any) -> None:
-    """Raises DeloresError unless ``event_postprocessing_grid`` holds known parameters, each with values in its range."""
+    """Raises DeloresError unless an ``event_postprocessing_grid`` holds known parameters with values in their range."""
     what = "event_postprocessing_grid"
     if not isinstance(grid, Mapping):
         raise DeloresError(f"{what}: expected an object of parameters and lists of values, got {_short(grid)}")

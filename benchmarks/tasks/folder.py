@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from benchmarks.tasks import metadata as rules
 from benchmarks.tasks.events import check_clip_end
-from benchmarks.tasks.metadata import TaskMetadata
+from benchmarks.tasks.metadata import METADATA_FILE, TaskMetadata
 from benchmarks.tasks.split_file import check_file_name, check_files_once, read_split
 from benchmarks.tasks.vocabulary import VOCABULARY_FILE, read_vocabulary
 from hear_delores.errors import DeloresError, did_you_mean
@@ -32,7 +32,6 @@ __all__ = [
     "read_vocabulary",
 ]
 
-METADATA_FILE = "task_metadata.json"
 #: So many files of a split are asked whether event times are milliseconds.
 UNIT_FILES = 50
 #: Up to this much audio the revision holds the content of every file (under a second of hashing);

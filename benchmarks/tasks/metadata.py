@@ -15,6 +15,7 @@ from hear_delores.errors import DeloresError, did_you_mean
 __all__ = [
     "EVENT_METRICS",
     "FOLD_MODES",
+    "METADATA_FILE",
     "SCENE_METRICS",
     "TVT_SPLITS",
     "EmbeddingType",
@@ -29,6 +30,7 @@ __all__ = [
     "split_names",
 ]
 
+METADATA_FILE = "task_metadata.json"
 #: The metrics of heareval 2021.1.3, by what they score.
 SCENE_METRICS = ("top1_acc", "pitch_acc", "chroma_acc", "mAP", "aucroc", "d_prime")
 EVENT_METRICS = (

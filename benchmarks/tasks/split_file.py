@@ -1,4 +1,4 @@
-"""``<split>.json`` of a task folder and of an embeddings folder: the labels or events of each clip, read in one place."""
+"""``<split>.json`` of a task folder and of an embeddings folder: the labels or events of each clip."""
 
 from __future__ import annotations
 
