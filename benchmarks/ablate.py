@@ -26,6 +26,7 @@ from pretrain.config import PretrainConfig, differences, load_config
 from pretrain.distributed import world_size
 from pretrain.loop import Watching, pretrain
 from pretrain.picture import read_log
+from pretrain.yaml_file import read_yaml
 
 __all__ = ["Ablation", "AblationSummary", "Setting", "read_settings"]
 
@@ -103,10 +104,7 @@ def _of_text(text: str) -> tuple[str, list[str]]:
 def _of_file(path: Path | None) -> list[tuple[str, list[str]]]:
     if path is None:
         return []
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DeloresError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
+    values = read_yaml(path)
     if not isinstance(values, dict) or not values:
         raise DeloresError(f"{path}: expected lines of the form 'NAME: KEY=VALUE ...'")
     found = []

@@ -14,6 +14,7 @@ from benchmarks.jobs import Job, JobResult, forget, run_job
 from benchmarks.results import ResultRecord
 from benchmarks.scoring.models import ModelSpec
 from benchmarks.tasks.folder import TaskFolder
+from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError
 
 __all__ = ["Failure", "RunSummary", "expand_lists", "run"]
@@ -142,10 +143,7 @@ def expand_lists(words: Sequence[str]) -> list[str]:
         if not word.startswith("@"):
             found.append(word)
             continue
-        try:
-            lines = Path(word[1:]).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DeloresError(f"cannot read the list {word[1:]!r}: {error}; expected one name a line") from None
+        lines = read_text(word[1:], "expected a list of one name a line").splitlines()
         listed = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
         if not listed:
             raise DeloresError(f"the list {word[1:]!r} is empty; expected one name a line")

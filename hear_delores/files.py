@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hear_delores.documents import to_json
 from hear_delores.errors import DeloresError
 from hear_delores.temporary import beside, new_temporary, remove_leftovers
 
@@ -261,9 +261,9 @@ def _written_through(path: Path, mode: int) -> Iterator[Path]:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes ``value`` as indented JSON, atomically. NaN and infinity are written as ``NaN``/``Infinity``."""
+    """Writes ``value`` as indented JSON, atomically: valid JSON, see :func:`hear_delores.documents.to_json`."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(to_json(value, indent=1) + "\n", encoding="utf-8")
 
 
 # --- one folder

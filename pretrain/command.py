@@ -139,6 +139,8 @@ def pack(
     if data is not None:
         size = f"{packed.shards} shards, {packed.bytes / 2**20:.1f} MiB"
         typer.echo(f"{out}: {packed.added} clips added, {packed.clips} in all, {size}")
+        for note in packed.notes:
+            typer.echo(f"  note: {note}")
         for name, reason in packed.skipped:
             typer.echo(f"  left out: {name}: {reason}")
     if verify:

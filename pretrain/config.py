@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
@@ -23,6 +22,7 @@ from hear_delores.frontend import FrontendConfig
 from hear_delores.pooling import DECORRELATED, check_scene, check_timestamp
 from hear_delores.settings import LARGEST, shown
 from pretrain.schema import Schema
+from pretrain.yaml_file import parse_yaml, read_yaml
 
 __all__ = [
     "AugmentConfig",
@@ -224,15 +224,6 @@ class PretrainConfig(Section):
         return self.steps or max(1, math.ceil(self.epochs * n_clips / self.batch_size))
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads ``5e-5`` as the float it is in YAML 1.2 (and not as YAML 1.1's string)."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
 def list_presets() -> list[str]:
     """The names of the presets that come with the package, sorted."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
@@ -249,7 +240,7 @@ def load_config(preset: str | Path, overrides: Iterable[str] = ()) -> PretrainCo
         key, sign, text = override.partition("=")
         if not sign or not key:
             raise DeloresError(f"expected an override of the form key.sub=value, got {override!r}")
-        _set(values, key.strip().split("."), _parse(text, f"the value of {key}"))
+        _set(values, key.strip().split("."), parse_yaml(text, f"the value of {key}"))
     return _build(values)
 
 
@@ -301,7 +292,8 @@ def _find(preset: str | Path) -> Path:
 
 def _read(path: Path, depth: int = 0) -> dict[str, Any]:
     """The values of a file over those of its ``base``, if it names one."""
-    values = _parse(path.read_text(encoding="utf-8"), str(path)) or {}
+    values = read_yaml(path)
+    values = {} if values is None else values
     if not isinstance(values, dict):
         raise DeloresError(f"{path}: expected keys and values, got {type(values).__name__}")
     base = values.pop("base", None)
@@ -310,13 +302,6 @@ def _read(path: Path, depth: int = 0) -> dict[str, Any]:
     if depth > 8:
         raise DeloresError(f"{path}: its base configurations form a circle")
     return _merge(_read(_find(str(base)), depth + 1), values)
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise DeloresError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

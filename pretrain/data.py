@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,14 +14,18 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean, shown
 from hear_delores.files import check_name
 from pretrain.audio import AUDIO_SUFFIXES, Member, Piece, file_length, read_piece
 from pretrain.config import DataConfig
+from pretrain.csv_table import LOOKALIKES, read_table
 from pretrain.webdataset import expand_braces, is_tar, read_members
 
-__all__ = ["Corpus", "Source", "find_sources"]
+__all__ = ["Corpus", "Source", "find_sources", "task_metadata"]
 
+#: A year: what a manifest's start or duration may be at most. No audio file is longer.
+MAX_SECONDS = 366 * 86400.0
 Progress = Callable[[str, int, int], None]  # what, done, total
 T = TypeVar("T")
 R = TypeVar("R")
@@ -49,6 +51,7 @@ class Corpus:
     Attributes:
         content: what :meth:`read` gives, "audio" or "log-mel"; the latter from a pack alone.
         pieces: the clips whose files have sound headers.
+        notes: what is allowed but may surprise, one line each.
         skipped: (name, reason) of the bad files found so far, in corpus order; empty unless ``skip_bad``.
 
     A file whose header is bad never becomes a clip. One whose *content* turns out bad is stood in for by the
@@ -69,6 +72,7 @@ class Corpus:
     ) -> None:
         self.config, self.sample_rate, self.skip_bad = config or DataConfig(), sample_rate, skip_bad
         self.name = name
+        self.notes: list[str] = []
         self._report: Progress = progress or (lambda what, done, total: None)
         self._cache: dict[int, NDArray[Any]] = {}
         self._bad: dict[int, str] = {}  # clip -> reason, for bad content
@@ -92,9 +96,12 @@ class Corpus:
             DeloresError: nothing there, no audio in it, or, without ``skip_bad``, a bad file.
         """
         config = config or DataConfig()
-        sources = find_sources(Path(path), config, sample_rate)
+        notes: list[str] = []
+        sources = find_sources(Path(path), config, sample_rate, notes)
         name = Path(path).resolve().name
-        return cls(sources, config, sample_rate=sample_rate, skip_bad=skip_bad, progress=progress, name=name)
+        corpus = cls(sources, config, sample_rate=sample_rate, skip_bad=skip_bad, progress=progress, name=name)
+        corpus.notes = notes
+        return corpus
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -260,26 +267,35 @@ def _unskipped(message: str, others: int = 0) -> DeloresError:
     return DeloresError(f"{message}{more}. Mend or remove it, or run with --skip-bad")
 
 
-def find_sources(path: Path, config: DataConfig, sample_rate: int) -> list[Source]:
+def find_sources(
+    path: Path, config: DataConfig, sample_rate: int, notes: list[str] | None = None
+) -> list[Source]:
     """The files of a folder, manifest, task folder or tars, in an order that does not depend on the file system.
 
     A folder without audio files may hold tars. A pattern such as ``shards-{000..009}.tar`` stands for several.
+    What the user may want to know of a manifest is added to ``notes``, a line each.
 
     Raises:
         DeloresError: there is nothing at ``path``, no audio in it, or a manifest that cannot be read.
     """
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be searched
+        raise DeloresError(f"{path}: cannot be read ({error.strerror})") from None
+    if is_folder:
         if (path / "task_metadata.json").is_file():
             return _task_folder(path, config, sample_rate)
         return _folder(path, path)
-    tars = [Path(name) for name in expand_braces(str(path))]
-    if is_tar(path) and (path.is_file() or len(tars) > 1):
-        return _tars([path] if path.is_file() else tars)
     if not path.is_file():
+        tars = [Path(name) for name in expand_braces(str(path))]
+        if is_tar(path) and len(tars) > 1:
+            return _tars(tars)
         raise DeloresError(f"there is no folder or manifest {path}")
+    if is_tar(path):
+        return _tars([path])
     if path.suffix.lower() not in (".csv", ".tsv"):
         raise DeloresError(f"{path}: expected a folder, a .csv manifest or a task folder, or uncompressed .tar files")
-    return _manifest(path)
+    return _manifest(path, [] if notes is None else notes)
 
 
 def _tars(tars: list[Path]) -> list[Source]:
@@ -315,13 +331,7 @@ def _folder(folder: Path, root: Path) -> list[Source]:
 
 def _task_folder(folder: Path, config: DataConfig, sample_rate: int) -> list[Source]:
     """Audio of the training split, or of all folds, at the nearest rate from above."""
-    try:
-        listed = json.loads((folder / "task_metadata.json").read_text("utf-8"))["splits"]
-        splits = [check_name(split, f"{folder}/task_metadata.json: splits") for split in listed]
-    except DeloresError:
-        raise
-    except (ValueError, KeyError, TypeError):
-        raise DeloresError(f"{folder}/task_metadata.json: expected JSON with a list of splits") from None
+    splits = task_metadata(folder)["splits"]
     rates = sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
     if not rates:
         raise DeloresError(f"{folder}: the task folder has no audio folder such as 48000/")
@@ -337,25 +347,61 @@ def _task_folder(folder: Path, config: DataConfig, sample_rate: int) -> list[Sou
     return sources
 
 
-def _manifest(path: Path) -> list[Source]:
+def task_metadata(folder: Path) -> dict[str, Any]:
+    """``task_metadata.json`` of a HEAR task folder, as far as pre-training needs it: ``splits`` is a list of names.
+
+    Raises:
+        DeloresError: it is missing or damaged, or its splits are not what they must be.
+    """
+    path = folder / "task_metadata.json"
+    metadata: dict[str, Any] = read_json(path, advice="is this a HEAR task folder?")
+    splits = metadata.get("splits")
+    names = splits if isinstance(splits, list) else []
+    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
+        raise DeloresError(f"{path}: expected 'splits' to be a list of different names, got {_shown(splits)}")
+    for name in names:
+        check_name(name, f"{path}: splits")
+    return metadata
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _manifest(path: Path, notes: list[str]) -> list[Source]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, delimiter=delimiter)
-            columns, rows = reader.fieldnames or [], list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DeloresError(f"{path}: not a CSV file in UTF-8 ({error})") from None
-    if not columns:
-        raise DeloresError(f"{path}: the manifest is empty; expected a header line with a column 'file'")
-    if "file" not in columns:
-        raise DeloresError(f"{path}: expected a column 'file', got {', '.join(columns)}")
-    if not rows:
+    table = read_table(path, ("file",), ("start", "duration"), delimiter=delimiter, lookalikes=LOOKALIKES)
+    if not table.rows:
         raise DeloresError(f"{path}: the manifest lists no files")
-    return [_row(path, line, row) for line, row in enumerate(rows, 2)]
+    sources = [_row(path, line, row) for line, row in table.rows]
+    notes += table.notes
+    if twice := _listed_twice(sources):
+        one, other = twice[0]
+        notes.append(f"{path}: {len(twice)} clip(s) are listed twice, such as {one} and {other}; they count twice")
+    return sources
 
 
-def _row(path: Path, line: int, row: dict[str, str | None]) -> Source:
-    name = (row.get("file") or "").strip()
+def _listed_twice(sources: list[Source]) -> list[tuple[str, str]]:
+    """The names of two rows that are one clip of one file, also by ``a/../x.wav`` or a link."""
+    first: dict[tuple[int, int, float, float | None], str] = {}
+    twice = []
+    for source in sources:
+        try:
+            status = os.stat(source.path)
+        except (OSError, ValueError):  # missing: for whoever reads the audio to say
+            continue
+        key = (status.st_dev, status.st_ino, source.start, source.duration)
+        if not status.st_ino:  # a file system that does not number its files
+            continue
+        if key in first:
+            twice.append((first[key], source.name))
+        first.setdefault(key, source.name)
+    return twice
+
+
+def _row(path: Path, line: int, row: dict[str, str]) -> Source:
+    name = row["file"]
     if not name:
         raise DeloresError(f"{path}, line {line}: the file is missing")
     start = _seconds(path, line, "start", row.get("start"))
@@ -372,6 +418,6 @@ def _seconds(path: Path, line: int, column: str, text: str | None) -> float | No
         value = float(text)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value >= 0):
+    if not 0 <= value <= MAX_SECONDS:
         raise DeloresError(f"{path}, line {line}: expected {column} in seconds, got {text!r}")
     return value

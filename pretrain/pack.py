@@ -52,6 +52,7 @@ class Packed(NamedTuple):
     shards: int
     bytes: int
     skipped: list[tuple[str, str]]
+    notes: list[str] = []  # noqa: RUF012 (never changed)
 
 
 def pack(
@@ -114,7 +115,7 @@ def _pack(
     for done in _write_shards(out, len(shards), zip(todo, made, strict=True), corpus, number, shard_mb * 2**20):
         progress("packing", done, len(todo))
     info = info.model_copy(update={"unfinished": [i for i in info.unfinished if i != number]})
-    return _finish(out, info, len(todo))
+    return _finish(out, info, len(todo))._replace(notes=corpus.notes)
 
 
 def _begin(out: Path, config: PretrainConfig, content: Content) -> PackInfo:

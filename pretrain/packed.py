@@ -126,6 +126,8 @@ def read_stored(path: Path, kind: type[Model]) -> Model:
         return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise DeloresError(f"{path}: this part of the pack is missing. Pack again into another folder") from None
+    except OSError as error:
+        raise DeloresError(f"{path}: cannot be read ({error.strerror or error})") from None
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -6,7 +6,6 @@ training data, accuracy on part of its validation data, its test data untouched.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hear_delores.documents import read_json
 from hear_delores.encoder import AudioNTT
 from hear_delores.errors import DeloresError
 from hear_delores.files import check_name
@@ -21,6 +21,7 @@ from hear_delores.model import HearModel
 from hear_delores.pooling import plain_part
 from pretrain.audio import Piece, file_length, read_piece
 from pretrain.config import PretrainConfig
+from pretrain.data import task_metadata
 
 __all__ = ["Probe"]
 
@@ -43,8 +44,7 @@ class Probe:
         self.folder, self.config = Path(folder), config
         metadata = _metadata(self.folder)
         self.name = str(metadata.get("task_name", self.folder.name))
-        listed = [check_name(split, f"{self.folder}/task_metadata.json: splits") for split in metadata["splits"]]
-        train, valid = _splits(self.folder, listed, config.frontend.sample_rate)
+        train, valid = _splits(self.folder, metadata["splits"], config.frontend.sample_rate)
         rng = np.random.default_rng(0)
         self._train = self._load(train, TRAIN_CLIPS, rng)
         self._valid = self._load(valid, VALID_CLIPS, rng)
@@ -104,12 +104,9 @@ def _same(clips: list[NDArray[np.int16]], i: int, j: int) -> bool:
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
-    path = folder / "task_metadata.json"
-    if not path.is_file():
+    if not (folder / "task_metadata.json").is_file():
         raise DeloresError(f"--probe {folder}: expected a HEAR task folder with task_metadata.json in it")
-    metadata = _json(path)
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("splits"), list):
-        raise DeloresError(f"{path}: expected JSON with a list of splits")
+    metadata = task_metadata(folder)
     kind = f"{metadata.get('embedding_type')} {metadata.get('prediction_type')}"
     if kind != "scene multiclass":
         raise DeloresError(
@@ -134,8 +131,8 @@ def _splits(folder: Path, splits: list[str], rate: int) -> tuple[list[tuple[Path
 
 def _rows(folder: Path, split: str, wanted: int) -> list[tuple[Path, str]]:
     """(audio file, label) of a split's clips, of the audio at the lowest rate from ``wanted`` on, or at the highest."""
-    labels = _json(folder / f"{split}.json")
-    if not isinstance(labels, dict) or not labels:
+    labels = read_json(folder / f"{split}.json")
+    if not labels:
         raise DeloresError(f"{folder / split}.json: expected an object of file names and lists of one label")
     rates = sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
     if not rates:
@@ -148,12 +145,3 @@ def _rows(folder: Path, split: str, wanted: int) -> list[tuple[Path, str]]:
         check_name(name, f"{folder / split}.json", hidden=True)
         rows.append((folder / str(rate) / split / name, str(label[0])))
     return rows
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise DeloresError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise DeloresError(f"{path}: expected JSON") from None

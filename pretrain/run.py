@@ -127,6 +127,7 @@ class Run:
         skipped = self.corpus.skipped
         if skipped:
             lines.insert(1, f"skipped: {len(skipped)} bad files, listed in {self.log.path}")
+        lines += [f"note: {note}" for note in self.corpus.notes]
         return "\n".join(lines)
 
     def train(self) -> Path:

@@ -8,34 +8,64 @@ name before the first dot has no part in pre-training.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import tarfile
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
+from hear_delores.errors import DeloresError
 from pretrain.audio import Member
 from pretrain.bounded import TAR_FAULTS, BoundedReader, check_member
 
 __all__ = ["expand_braces", "is_tar", "read_members"]
 
 _GROUP = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
+#: Shards that a pattern may stand for; a folder may hold any number.
+MAX_NAMES = 100_000
+MAX_DIGITS = 30
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """What a shell makes of ``{000..009}`` and ``{train,valid}``; a pattern without them stands for itself."""
+    """What a shell makes of ``{000..009}`` and ``{train,valid}``; a pattern without them stands for itself.
+
+    Raises:
+        DeloresError: more than 100,000 names, or braces within braces.
+    """
     parts = _GROUP.split(pattern)  # literal, group, literal, ...
+    names = math.prod(_count(part) for part in parts[1::2])
+    if names > MAX_NAMES:
+        raise DeloresError(f"{_short(pattern)}: stands for more than {MAX_NAMES:,} names; give fewer, or their folder")
+    if len(parts) > 1 and any("{" in part or "}" in part for part in parts[::2]):
+        raise DeloresError(f"{_short(pattern)}: expected no braces within braces; write the names out")
     choices = [_choices(part) if i % 2 else [part] for i, part in enumerate(parts)]
     return ["".join(chosen) for chosen in itertools.product(*choices)]
 
 
+def _count(group: str) -> int:
+    """How many texts a group stands for, counted without making them."""
+    counted = _RANGE.fullmatch(group)
+    if counted is None:
+        return group.count(",") + 1
+    if max(map(len, counted.groups())) > MAX_DIGITS:
+        return MAX_NAMES + 1
+    first, last = map(int, counted.groups())
+    return abs(last - first) + 1
+
+
 def _choices(group: str) -> list[str]:
-    counted = re.fullmatch(r"(\d+)\.\.(\d+)", group)
+    counted = _RANGE.fullmatch(group)
     if counted:
         first, last = counted.groups()
         width = max(len(first), len(last)) if "0" in (first[0], last[0]) else 0
         step = 1 if int(first) <= int(last) else -1
         return [f"{number:0{width}d}" for number in range(int(first), int(last) + step, step)]
     return group.split(",") if "," in group else [f"{{{group}}}"]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def is_tar(path: Path) -> bool:

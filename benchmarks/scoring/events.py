@@ -7,7 +7,7 @@ the same side. The scores equal sed_eval's to 1e-12 (overall, that is micro-aver
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,13 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from benchmarks.tasks.events import check_event
 from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = ["EventTable", "FrameIndex", "event_based_scores", "events_from_frames", "segment_based_scores"]
 
+#: Segments times labels that the segment-based score holds in memory at once, for as many files as fit.
+SEGMENTS_AT_ONCE = 1 << 24
 Event = Mapping[str, Any]  # {"label": str, "start": ms, "end": ms}
 
 
@@ -40,12 +43,14 @@ class EventTable:
     def from_events(cls, events: Mapping[str, Sequence[Event]], labels: Sequence[str]) -> EventTable:
         """The table of {file: [{"label", "start", "end"}]}; labels are compared as strings.
 
-        Raises DeloresError for a label outside ``labels``.
+        Raises DeloresError for a label outside ``labels``, and for an event that is none: see
+        :func:`benchmarks.tasks.events.check_event`.
         """
         index = {label: i for i, label in enumerate(labels)}
         rows: list[tuple[int, int, float, float]] = []
         for number, (file, items) in enumerate(events.items()):
             for event in items:
+                _check(file, event)
                 label = str(event["label"])
                 if label not in index:
                     raise DeloresError(
@@ -64,6 +69,13 @@ class EventTable:
         ):
             events[self.files[file]].append({"label": self.labels[label], "start": start, "end": end})
         return events
+
+
+def _check(file: str, event: Event) -> None:
+    try:
+        check_event(event)
+    except DeloresError as error:
+        raise DeloresError(f"{file}: {error}") from None
 
 
 # --- from frames to events
@@ -172,11 +184,14 @@ def _median_active(active: np.ndarray, width: int) -> np.ndarray:
     """
     if width <= 1:
         return active
-    before = width // 2
-    padded = np.pad(active, ((before, width - before - 1), (0, 0)), mode="symmetric")
-    counts = np.zeros((len(padded) + 1, active.shape[1]), dtype=np.int32)
-    np.cumsum(padded, axis=0, out=counts[1:])
-    return counts[width:] - counts[:-width] >= width - width // 2
+    # The mirrored clip repeats every 2 t frames: whole repetitions are counted once, whatever the window's width.
+    period = np.concatenate([active, active[::-1]])
+    repetitions, rest = divmod(width, len(period))
+    counts = np.zeros((2 * len(period) + 1, active.shape[1]), dtype=np.int64)
+    np.cumsum(np.concatenate([period, period]), axis=0, out=counts[1:])
+    first = (np.arange(len(active)) - width // 2) % len(period)
+    found = repetitions * counts[len(period)] + counts[first + rest] - counts[first]
+    return np.asarray(found >= width - width // 2)
 
 
 def _runs(active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -322,23 +337,50 @@ def segment_based_scores(
         np.maximum.at(longest, file, offset)
     # One spare row a file takes the end of an event in the file's last segment.
     lengths = np.ceil(longest / time_resolution).astype(np.int64) + 1
-    base = np.concatenate([[0], np.cumsum(lengths)])
-    roll_ref, roll_est = (_roll(part, base, len(target.labels), time_resolution) for part in (ref, est))
-    hits = (roll_ref & roll_est).sum(axis=1)
-    n_ref, n_est = roll_ref.sum(axis=1), roll_est.sum(axis=1)
-    total = float(n_ref.sum()) + float(np.spacing(1))
+    sums = np.zeros(4, dtype=np.int64)  # reference, substituted, deleted, inserted
+    for first, stop in _parts(lengths, max(1, SEGMENTS_AT_ONCE // max(len(target.labels), 1))):
+        base = np.concatenate([[0], np.cumsum(lengths[first:stop])])
+        roll_ref, roll_est = (
+            _roll(_of_files(part, first, stop), base, len(target.labels), time_resolution) for part in (ref, est)
+        )
+        hits = (roll_ref & roll_est).sum(axis=1)
+        n_ref, n_est = roll_ref.sum(axis=1), roll_est.sum(axis=1)
+        sums += [
+            n_ref.sum(),
+            (np.minimum(n_ref, n_est) - hits).sum(),
+            np.maximum(0, n_ref - n_est).sum(),
+            np.maximum(0, n_est - n_ref).sum(),
+        ]
+    total = float(sums[0]) + float(np.spacing(1))
     parts = {
-        "substitution_rate": float((np.minimum(n_ref, n_est) - hits).sum()) / total,
-        "deletion_rate": float(np.maximum(0, n_ref - n_est).sum()) / total,
-        "insertion_rate": float(np.maximum(0, n_est - n_ref).sum()) / total,
+        name: float(count) / total
+        for name, count in zip(("substitution_rate", "deletion_rate", "insertion_rate"), sums[1:], strict=True)
     }
     return {"error_rate": sum(parts.values()), **parts}
+
+
+def _parts(lengths: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
+    """Runs of files, [first, stop), of at most ``limit`` segments each, or of one file."""
+    first, segments = 0, 0
+    for file, length in enumerate(lengths.tolist()):
+        if segments and segments + length > limit:
+            yield first, file
+            first, segments = file, 0
+        segments += length
+    if len(lengths):
+        yield first, len(lengths)
+
+
+def _of_files(events: tuple[np.ndarray, ...], first: int, stop: int) -> tuple[np.ndarray, ...]:
+    file, *columns = events
+    chosen = (file >= first) & (file < stop)
+    return (file[chosen] - first, *(column[chosen] for column in columns))
 
 
 def _roll(events: tuple[np.ndarray, ...], base: np.ndarray, n_labels: int, time_resolution: float) -> np.ndarray:
     """(segments of all files, n_labels) bool: where an event is active."""
     file, label, onset, offset = events
-    first = np.floor(onset / time_resolution).astype(np.int64)
+    first = np.maximum(0, np.floor(onset / time_resolution)).astype(np.int64)
     stop = np.ceil(offset / time_resolution).astype(np.int64)
     lasting = stop > first
     file, label, first, stop = file[lasting], label[lasting], first[lasting], stop[lasting]

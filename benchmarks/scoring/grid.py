@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from benchmarks.tasks.events import check_postprocessing
 from hear_delores.errors import DeloresError, did_you_mean
-from hear_delores.settings import LARGEST, require_integer, require_number
+from hear_delores.settings import require_integer
 
 __all__ = ["GRIDS", "HeadConfig", "grid_configs", "postprocessing_configs"]
 
-#: Whole numbers of a head: the smallest and the largest.
-_WHOLE = {
-    "batch_size": (1, LARGEST), "check_val_every_n_epoch": (1, LARGEST), "hidden_dim": (1, 65536),
-    "hidden_layers": (0, 64), "max_epochs": (1, 10**6), "patience": (1, LARGEST),
-}  # fmt: skip
-MOST_POINTS = 10_000
+MAX_POINTS = 100_000
 GRID_SEED = 42  # heareval: seed_everything(42), then random.shuffle of the whole grid
+
+
+#: What a head's parameters may be: the kind of number, the least and the most.
+_RANGES: dict[str, tuple[type, float, float]] = {
+    "batch_size": (int, 1, 1 << 24),
+    "check_val_every_n_epoch": (int, 1, 1_000_000),
+    "dropout": (float, 0.0, 0.999),
+    "hidden_dim": (int, 1, 1 << 16),
+    "hidden_layers": (int, 0, 64),
+    "lr": (float, 1e-12, 1e6),
+    "max_epochs": (int, 1, 1_000_000),
+    "patience": (int, 1, 1_000_000),
+}
 
 
 @dataclass(frozen=True)
@@ -50,17 +60,19 @@ class HeadConfig:
                 "head parameter initialization: expected xavier_uniform_ or xavier_normal_, "
                 f"got {self.initialization!r}"
             )
-        for name, (least, most) in _WHOLE.items():
-            require_integer("head", name, getattr(self, name), least, most)
-        require_number("head", "lr", self.lr, 0.0, above=True, maximum=1e3)
-        require_number("head", "dropout", self.dropout, 0.0)
+        for name, (kind, least, most) in _RANGES.items():
+            value = getattr(self, name)
+            fits = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
+            if not fits or not least <= value <= most:
+                number = "number" if kind is float else "whole number"
+                raise DeloresError(
+                    f"head parameter {name}: expected a {number} from {least:,} to {most:,}, got {_short(value)}"
+                )
         if self.max_epochs < self.check_val_every_n_epoch:
             raise DeloresError(
                 f"head parameter max_epochs: with {self.max_epochs} epochs and a validation every "
                 f"{self.check_val_every_n_epoch} there is never one; raise max_epochs"
             )
-        if self.dropout >= 1:
-            raise DeloresError(f"head: expected `dropout` to be below 1, but got {self.dropout!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         """{parameter: value}, alphabetical."""
@@ -102,14 +114,20 @@ def grid_configs(metadata: Mapping[str, Any], grid: str = "default", grid_points
     """
     if grid not in GRIDS:
         raise DeloresError(f"unknown grid {grid!r}. {did_you_mean(grid, GRIDS)}")
-    own = (metadata.get("evaluation_params") or {}).get("task_specific_param_grid", {})
+    require_integer("hear protocol", "grid_points", grid_points, 1, MAX_POINTS)
+    own = (metadata.get("evaluation_params") or {}).get("task_specific_param_grid") or {}
+    if not isinstance(own, Mapping):
+        raise DeloresError(f"task_specific_param_grid: expected an object of lists, got {_short(own)}")
     values = {**GRIDS[grid], **_BY_TASK.get(str(metadata.get("task_name")), {}), **own}
     known = [field.name for field in fields(HeadConfig)]
     for name in values:
         if name not in known:
             raise DeloresError(f"task_specific_param_grid: unknown parameter {name!r}. {did_you_mean(name, known)}")
+        if not isinstance(values[name], list) or not values[name]:
+            raise DeloresError(f"task_specific_param_grid: expected a list of {name}, got {_short(values[name])}")
+    if math.prod(map(len, values.values())) > MAX_POINTS:
+        raise DeloresError(f"task_specific_param_grid: expected at most {MAX_POINTS:,} combinations; list fewer values")
     points = _product(values)
-    require_integer("hear protocol", "grid_points", grid_points, 1, MOST_POINTS)
     random.Random(GRID_SEED).shuffle(points)
     return [HeadConfig(**point) for point in points[:grid_points]]
 
@@ -118,10 +136,7 @@ def postprocessing_configs(metadata: Mapping[str, Any]) -> list[dict[str, float]
     """The ways from frames to events that every validation chooses from: the task's own, or heareval's."""
     own = (metadata.get("evaluation_params") or {}).get("event_postprocessing_grid")
     values = _POSTPROCESSING if own is None else own
-    known = ("median_filter_ms", "min_duration", "threshold")
-    for name in values:
-        if name not in known:
-            raise DeloresError(f"event_postprocessing_grid: unknown parameter {name!r}. {did_you_mean(name, known)}")
+    check_postprocessing(values)
     return _product(values)
 
 
@@ -129,3 +144,8 @@ def _product(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Every combination, keys alphabetical, the last varying fastest (as scikit-learn's ParameterGrid)."""
     names = sorted(values)
     return [dict(zip(names, point, strict=True)) for point in itertools.product(*(values[n] for n in names))]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -6,12 +6,9 @@ per split and the audio as ``<sample rate>/<split>/<file>``.
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
 import itertools
-import json
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -19,9 +16,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmarks.tasks import metadata as rules
-from benchmarks.tasks.metadata import TaskMetadata
+from benchmarks.tasks.events import check_clip_end
+from benchmarks.tasks.metadata import METADATA_FILE, TaskMetadata
+from benchmarks.tasks.split_file import check_files_once, read_split
+from benchmarks.tasks.vocabulary import VOCABULARY_FILE, read_vocabulary
 from hear_delores.errors import DeloresError, did_you_mean
-from hear_delores.files import check_name, file_hash
+from hear_delores.files import file_hash
 from pretrain.audio import file_length
 from pretrain.content import content_hashes
 
@@ -29,12 +29,9 @@ __all__ = [
     "METADATA_FILE",
     "VOCABULARY_FILE",
     "TaskFolder",
-    "read_json",
     "read_vocabulary",
 ]
 
-METADATA_FILE = "task_metadata.json"
-VOCABULARY_FILE = "labelvocabulary.csv"
 #: So many files of a split are asked whether event times are milliseconds.
 UNIT_FILES = 50
 
@@ -78,16 +75,17 @@ class TaskFolder:
         folder = Path(path)
         if not folder.is_dir():
             raise DeloresError(f"{folder}: no such task folder")
-        metadata, info = _read_metadata(folder / METADATA_FILE)
+        metadata, info = rules.read_metadata(folder / METADATA_FILE)
         vocabulary = read_vocabulary(folder / VOCABULARY_FILE)
         _check_no_unlisted_split(folder, info)
-        raw_labels = {split: _read_split(folder / f"{split}.json", split, info, vocabulary) for split in info.splits}
+        raw_labels = {split: read_split(folder / f"{split}.json", info, vocabulary) for split in info.splits}
         if info.embedding_type == "event":
-            _check_files_once(folder, raw_labels)
+            check_files_once(folder, raw_labels)
         task = cls(folder, metadata, info, vocabulary, raw_labels, _find_sample_rates(folder))
         task._check_audio()
         if info.embedding_type == "event":
             task._check_unit()
+            task._check_ends()
         return task
 
     @property
@@ -188,6 +186,22 @@ class TaskFolder:
                         f"such as {rate}/{split}/{min(missing)}"
                     )
 
+    def _check_ends(self) -> None:
+        """No event is far past its clip: it would count as missed, second for second."""
+        rate = self.sample_rates[0]
+        for split in self.splits:
+            for file, events in self._raw_labels[split].items():
+                if not events:
+                    continue
+                try:
+                    frames, frames_per_s = file_length(self.audio_file(split, file, rate))
+                except DeloresError:  # for whoever reads the audio to say
+                    continue
+                try:
+                    check_clip_end(events, 1000 * frames / frames_per_s)
+                except DeloresError as error:
+                    raise DeloresError(f"{self.path / split}.json: {file}: {error}") from None
+
     def _check_unit(self) -> None:
         """No file whose events all end within its seconds, read as milliseconds, speaks for milliseconds."""
         rate = self.sample_rates[0]
@@ -213,58 +227,6 @@ class TaskFolder:
             )
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises DeloresError naming the file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DeloresError(f"{path.parent}: {path.name} is missing; is this a HEAR task folder?") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DeloresError(f"{path}: cannot be read as JSON: {error}") from None
-
-
-def read_vocabulary(path: Path) -> list[str]:
-    """The labels of a ``labelvocabulary.csv`` (``idx,label``) by index, as strings.
-
-    Raises:
-        DeloresError: wrong columns, indices that are not 0 .. n-1, or a label that stands twice.
-    """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            columns, rows = list(reader.fieldnames or []), list(reader)
-    except FileNotFoundError:
-        raise DeloresError(f"{path.parent}: {path.name} is missing; is this a HEAR task folder?") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DeloresError(f"{path}: cannot be read as CSV: {error}") from None
-    if not {"idx", "label"} <= set(columns):
-        raise DeloresError(f"{path}: expected the columns idx,label; got {','.join(columns) or 'nothing'}")
-    labels: dict[int, str] = {}
-    for row in rows:
-        if row["label"] is None or not str(row["idx"]).isdecimal() or int(row["idx"]) in labels:
-            raise DeloresError(f"{path}: expected each line as a new index and a label; got {dict(row)}")
-        labels[int(row["idx"])] = row["label"]
-    if not labels or sorted(labels) != list(range(len(labels))):
-        raise DeloresError(
-            f"{path}: expected the indices 0 .. n-1; got {len(labels)} of them, {sorted(labels)[:3]} ..."
-        )
-    vocabulary = [labels[index] for index in range(len(labels))]
-    if len(set(vocabulary)) != len(vocabulary):
-        doubled = next(label for label in vocabulary if vocabulary.count(label) > 1)
-        raise DeloresError(f"{path}: the label {doubled!r} stands twice")
-    return vocabulary
-
-
-def _read_metadata(path: Path) -> tuple[dict[str, Any], TaskMetadata]:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise DeloresError(f"{path}: expected an object, got {type(content).__name__}")
-    try:
-        return content, TaskMetadata.model_validate(content)
-    except ValidationError as error:
-        raise DeloresError(f"{path}: {explain_metadata(error)}") from None
-
-
 def explain_metadata(error: ValidationError) -> str:
     """The first fault of a ``task_metadata.json``, in one line."""
     return rules.explain(error, list(TaskMetadata.model_fields))
@@ -278,66 +240,6 @@ def _check_no_unlisted_split(folder: Path, info: TaskMetadata) -> None:
                 f"{folder}: {path.name} is an extra split that 'splits' in {METADATA_FILE} does not list; "
                 f"list it or remove the file"
             )
-
-
-def _read_split(path: Path, split: str, info: TaskMetadata, vocabulary: list[str]) -> dict[str, list[Any]]:
-    if not path.exists():
-        raise DeloresError(f"{path.parent}: split {split!r} is missing: no {path.name}")
-    content = read_json(path)
-    if not isinstance(content, dict) or not content:
-        raise DeloresError(f"{path}: expected a non-empty object of file -> labels")
-    known = set(vocabulary)
-    for file, labels in content.items():
-        try:
-            check_name(file, "a clip", hidden=True)
-            _check_labels(labels, info, known)
-        except DeloresError as error:
-            raise DeloresError(f"{path}: {file}: {error}") from None
-    return content
-
-
-def _check_labels(labels: Any, info: TaskMetadata, known: set[str]) -> None:
-    if not isinstance(labels, list):
-        raise DeloresError(f"expected a list, got {type(labels).__name__}")
-    if info.embedding_type == "event":
-        for event in labels:
-            _check_event(event)
-    elif info.prediction_type == "multiclass" and len(labels) != 1:
-        raise DeloresError(f"a multiclass clip has one label, this one has {len(labels)}")
-    for label in labels:
-        text = str(label["label"] if info.embedding_type == "event" else label)
-        if text not in known:
-            raise DeloresError(f"the label {text!r} is not in {VOCABULARY_FILE}. {_near(text, known)}")
-
-
-def _near(label: str, known: set[str]) -> str:
-    # A vocabulary can have hundreds of labels: only the suggestion, or a few of them.
-    return did_you_mean(label, known if len(known) <= 12 else sorted(known)[:12])
-
-
-def _check_event(event: Any) -> None:
-    if not isinstance(event, dict) or not {"label", "start", "end"} <= event.keys():
-        raise DeloresError(f"expected events with label, start and end (ms), got {event!r}")
-    start, end = event["start"], event["end"]
-    for value in (start, end):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise DeloresError(f"an event's start and end are milliseconds, got {value!r}")
-    if start < 0:
-        raise DeloresError(f"the event {event['label']!r} starts before the clip ({start} ms)")
-    if end < start:
-        raise DeloresError(f"the event {event['label']!r} ends ({end} ms) before it starts ({start} ms)")
-
-
-def _check_files_once(folder: Path, raw_labels: dict[str, dict[str, list[Any]]]) -> None:
-    # Events are scored by file name over several splits at once: one name in two splits would be one clip.
-    seen: dict[str, str] = {}
-    for split, labels in raw_labels.items():
-        for file in labels:
-            if file in seen:
-                raise DeloresError(
-                    f"{folder}: the file {file} stands in the splits {seen[file]} and {split}; rename one"
-                )
-            seen[file] = split
 
 
 def _find_sample_rates(folder: Path) -> list[int]:

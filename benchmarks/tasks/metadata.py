@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from benchmarks.tasks.events import MAX_CLIP_MS, check_postprocessing
+from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import check_name
 
 __all__ = [
     "EVENT_METRICS",
     "FOLD_MODES",
+    "METADATA_FILE",
     "SCENE_METRICS",
     "TVT_SPLITS",
     "EmbeddingType",
@@ -24,9 +28,11 @@ __all__ = [
     "check_splits",
     "data_splits",
     "explain",
+    "read_metadata",
     "split_names",
 ]
 
+METADATA_FILE = "task_metadata.json"
 #: The metrics of heareval 2021.1.3, by what they score.
 SCENE_METRICS = ("top1_acc", "pitch_acc", "chroma_acc", "mAP", "aucroc", "d_prime")
 EVENT_METRICS = (
@@ -38,17 +44,20 @@ EVENT_METRICS = (
 TVT_SPLITS = ("train", "valid", "test")
 #: Files of a task folder or of its embeddings that a split of this name would replace.
 NO_SPLITS = ("task_metadata", "embedding-info", "labelvocabulary")
+MAX_FOLDS = 10_000
 FOLD_MODES = ("new_split_kfold", "presplit_kfold")
 
 EmbeddingType = Literal["scene", "event"]
 PredictionType = Literal["multiclass", "multilabel"]
+SplitName = Annotated[str, Field(min_length=1)]
 SplitMode = Literal["trainvaltest", "new_split_kfold", "presplit_kfold"]
 
 
 class TaskMetadata(BaseModel):
     """The fields of ``task_metadata.json`` that embedding and scoring use; others are kept untouched."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    # Strict: "true" is no number and 1 is no name. NaN and infinity are no durations.
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
 
     task_name: str = Field(min_length=1)
     version: str = Field(min_length=1)
@@ -56,10 +65,10 @@ class TaskMetadata(BaseModel):
     embedding_type: EmbeddingType
     prediction_type: PredictionType
     split_mode: SplitMode
-    splits: list[str]
+    splits: list[SplitName]
     evaluation: list[str]
-    sample_duration: float | None = Field(default=None, gt=0)
-    nfolds: int | None = None
+    sample_duration: float | None = Field(default=None, gt=0, le=MAX_CLIP_MS / 1000)
+    nfolds: int | None = Field(default=None, ge=0, le=MAX_FOLDS)
     evaluation_params: dict[str, Any] = Field(default_factory=dict)
     use_scoring_for_early_stopping: bool = True
 
@@ -85,6 +94,8 @@ class TaskMetadata(BaseModel):
         check_metrics(self.evaluation, self.embedding_type)
         check_splits(self.split_mode, self.splits, self.nfolds)
         check_name(self.folder_name, "task_name-version-mode")
+        if (grid := self.evaluation_params.get("event_postprocessing_grid")) is not None:
+            check_postprocessing(grid)
         return self
 
     @property
@@ -98,6 +109,22 @@ def check_split_name(split: str) -> None:
     check_name(split, "splits")
     if split in NO_SPLITS or "." in split:
         raise DeloresError(f"splits: {split!r} cannot be a split's name: its files would be taken for others")
+
+
+def read_metadata(path: Path, advice: str = "is this a HEAR task folder?") -> tuple[dict[str, Any], TaskMetadata]:
+    """``task_metadata.json`` as it is, and validated.
+
+    Args:
+        advice: what to do about a file that is missing or damaged.
+
+    Raises:
+        DeloresError: it cannot be read, or a field is missing or not what it must be.
+    """
+    content: dict[str, Any] = read_json(path, advice=advice)
+    try:
+        return content, TaskMetadata.model_validate(content)
+    except ValidationError as error:
+        raise DeloresError(f"{path}: {explain(error, list(TaskMetadata.model_fields))}") from None
 
 
 def check_metrics(evaluation: Sequence[str], embedding_type: str) -> None:
@@ -117,7 +144,7 @@ def check_metrics(evaluation: Sequence[str], embedding_type: str) -> None:
 def check_splits(split_mode: str, splits: Sequence[str], nfolds: int | None) -> None:
     """Raises DeloresError unless the splits are those that ``split_mode`` needs, no more and no fewer."""
     if len(set(splits)) != len(splits):
-        raise DeloresError(f"'splits' names a split twice: {', '.join(splits)}")
+        raise DeloresError(f"'splits' names a split twice: {', '.join(splits[:12])}")
     if split_mode == "trainvaltest":
         if missing := [name for name in TVT_SPLITS if name not in splits]:
             raise DeloresError(f"split_mode trainvaltest needs the splits train, valid, test; missing: {missing[0]}")

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
 
 from benchmarks.tasks.metadata import (
@@ -23,6 +22,7 @@ from benchmarks.tasks.metadata import (
     split_names,
 )
 from hear_delores.errors import DeloresError, did_you_mean
+from pretrain.yaml_file import read_yaml
 
 __all__ = [
     "Archive",
@@ -241,10 +241,7 @@ class TaskSpec(BaseModel):
 def read_spec(path: str | Path) -> TaskSpec:
     """The task that a YAML file states. Raises DeloresError naming the file and the fault."""
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DeloresError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise DeloresError(f"{path}: expected keys and values, got {type(content).__name__}")
     try:

@@ -6,6 +6,7 @@ import csv
 import functools
 import io
 import json
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import soundfile
 from pydantic import ValidationError
 
 from benchmarks.scoring.audio import read_audio, resample
+from benchmarks.tasks.events import check_event, trim_events
 from benchmarks.tasks.folder import (
     METADATA_FILE,
     VOCABULARY_FILE,
@@ -187,9 +189,9 @@ class _Writer:
                 self.skipped.append({"split": split, "file": clip.file})
             else:
                 write_wav(directory / clip.file, audio, self.sample_rate)
-                labels[clip.file] = list(clip.labels)
+                labels[clip.file] = self._items(clip)
                 self.lengths.add(len(audio))
-                self.labels.update(_label(item) for item in clip.labels)
+                self.labels.update(_label(item) for item in labels[clip.file])
             self.done += 1
             if self.progress is not None:
                 self.progress(self.done, self.total)
@@ -207,6 +209,18 @@ class _Writer:
             rows = csv.writer(stream, lineterminator="\n")
             rows.writerow(["idx", "label"])
             rows.writerows(enumerate(sorted_labels(self.labels) if vocabulary is None else vocabulary))
+
+    def _items(self, clip: Clip) -> list[Any]:
+        """The clip's labels or events, checked; events are cut where the audio is."""
+        if self.info.embedding_type == "scene":
+            return list(clip.labels)
+        try:
+            for event in clip.labels:
+                check_event(event)
+        except DeloresError as error:
+            raise DeloresError(f"{clip.file}: {error}") from None
+        length = self.info.sample_duration
+        return list(clip.labels) if length is None else trim_events(clip.labels, 1000 * length)
 
     def _audio(self, clip: Clip) -> np.ndarray:
         if isinstance(clip.audio, Path):
@@ -250,9 +264,19 @@ def to_pcm16(audio: np.ndarray) -> np.ndarray:
 
 
 def sorted_labels(labels: Iterable[str]) -> list[str]:
-    """Labels in the order of a vocabulary: numbers by value (chroma needs it), anything else by text."""
+    """Labels in the order of a vocabulary: numbers by value (chroma needs it), anything else by text.
+
+    >>> sorted_labels(["10", "001", "2", "1", "01"])
+    ['1', '01', '001', '2', '10']
+    """
     found = set(labels)
-    return sorted(found, key=int) if all(label.isdecimal() for label in found) else sorted(found)
+    return sorted(found, key=_by_value) if all(label.isdecimal() for label in found) else sorted(found)
+
+
+def _by_value(label: str) -> tuple[int, str, int, str]:
+    # By the digits, however many there are; of one value ("1", "01") the shorter text first.
+    digits = "".join(str(unicodedata.decimal(mark)) for mark in label).lstrip("0")
+    return len(digits), digits, len(label), label
 
 
 def _label(item: Any) -> str:

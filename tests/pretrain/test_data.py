@@ -127,10 +127,10 @@ def test_nothing_there(tmp_path: Path) -> None:
         "missing": "there is no folder or manifest",
         "missing.csv": "there is no folder or manifest",
         "text.txt": "expected a folder, a .csv manifest or a task folder",
-        "empty.csv": "the manifest is empty",
+        "empty.csv": "empty; expected a header line with the column file",
         "none.csv": "the manifest lists no files",
-        "path.csv": "expected a column 'file', got path",
-        "binary.csv": "not a CSV file in UTF-8",
+        "path.csv": "the column .file. is missing; rename .path. to it",
+        "binary.csv": "UTF-16 .* save it as UTF-8",
         ".": "holds no audio files",
     }.items():
         with pytest.raises(DeloresError, match=message) as caught:

@@ -6,21 +6,18 @@ lists), and of it only the rows that are drawn.
 
 from __future__ import annotations
 
-import csv
-import json
-import pickle
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 
+from benchmarks.embeddings_folder import AGAIN, open_rows, read_info, read_row_labels
+from benchmarks.tasks.metadata import METADATA_FILE, read_metadata
 from hear_delores.errors import DeloresError
-from hear_delores.files import check_name
 
-__all__ = ["EmbeddingsFolder", "Points", "find_embeddings", "project", "read_vocabulary", "sample"]
+__all__ = ["EmbeddingsFolder", "Points", "find_embeddings", "project", "sample"]
 
 #: Points of one map; beyond it a map is a blot, and the page heavy. t-SNE is drawn of as many as this or fewer.
 MAX_POINTS = 500
@@ -68,17 +65,16 @@ def find_embeddings(root: str | Path) -> list[EmbeddingsFolder]:
 
 def _folder(path: Path) -> EmbeddingsFolder | None:
     """None for a task folder, which holds audio and no embeddings."""
-    metadata = _read_json(path / "task_metadata.json")
-    listed = metadata.get("splits", ())
-    splits = tuple(sorted(check_name(name, f"{path / 'task_metadata.json'}: splits") for name in listed))
-    splits = tuple(name for name in splits if (path / f"{name}.embedding-dimensions.json").is_file())
+    _, details = read_metadata(path / METADATA_FILE, AGAIN)
+    splits = tuple(name for name in sorted(details.splits) if (path / f"{name}.embedding-dimensions.json").is_file())
     if not splits:
         return None
-    info = _read_json(path / "embedding-info.json") if (path / "embedding-info.json").is_file() else {}
+    info = read_info(path)
     model, task = info.get("model") or {}, info.get("task") or {}
-    name = "-".join(str(metadata.get(key, "")) for key in ("task_name", "version", "mode"))
     label = str(model.get("label") or path.parent.name)
-    return EmbeddingsFolder(path, name, label, str(model.get("weights_hash") or ""), task.get("revision"), splits)
+    return EmbeddingsFolder(
+        path, details.folder_name, label, str(model.get("weights_hash") or ""), task.get("revision"), splits
+    )
 
 
 def sample(folder: EmbeddingsFolder, limit: int = MAX_POINTS) -> Points | None:
@@ -92,7 +88,7 @@ def sample(folder: EmbeddingsFolder, limit: int = MAX_POINTS) -> Points | None:
     labels: list[str] = []
     without = 0
     for split in folder.splits:
-        for row, names in enumerate(_labels(folder.path / f"{split}.target-labels.pkl")):
+        for row, names in enumerate(read_row_labels(folder.path, split)):
             if len(names) == 1:
                 places.append((split, row))
                 labels.append(str(names[0]))
@@ -110,20 +106,15 @@ def sample(folder: EmbeddingsFolder, limit: int = MAX_POINTS) -> Points | None:
             rows.append(_rows(folder.path, split, wanted))
     embeddings = np.concatenate(rows)
     if not np.isfinite(embeddings).all():
-        raise DeloresError(f"{folder.path}: embeddings are NaN or infinite; mend the model and embed the task again")
+        raise DeloresError(f"{folder.path}: embeddings are NaN or infinite; correct the model and embed the task again")
     return Points(embeddings, tuple(labels[index] for index in chosen), len(places), without)
 
 
 def _rows(path: Path, split: str, wanted: list[int]) -> np.ndarray:
-    file, size_file = path / f"{split}.embeddings.npy", path / f"{split}.embedding-dimensions.json"
-    shape = _read_json(size_file, list)
-    if len(shape) != 2 or not all(isinstance(n, int) and n > 0 for n in shape):
-        raise DeloresError(f"{size_file}: expected [rows, dimensions], both positive, got {shape}")
-    if not file.is_file() or file.stat().st_size != 4 * shape[0] * shape[1]:
-        raise DeloresError(f"{file}: expected {shape[0]} x {shape[1]} float32; embed the task again")
-    if max(wanted) >= shape[0]:
-        raise DeloresError(f"{file}: has {shape[0]} rows, but there are labels for more; embed the task again")
-    return np.array(np.memmap(file, dtype=np.float32, mode="r", shape=tuple(shape))[wanted])
+    embeddings = open_rows(path, split)
+    if max(wanted) >= len(embeddings):
+        raise DeloresError(f"{path}: {split} has {len(embeddings)} embeddings, but there are labels for more; {AGAIN}")
+    return np.array(embeddings[wanted])
 
 
 def project(embeddings: np.ndarray) -> tuple[np.ndarray, tuple[float, float], np.ndarray | None]:
@@ -172,50 +163,3 @@ def label_order(labels: Iterable[str]) -> list[str]:
             return 1, 0.0, label
 
     return sorted(kept, key=key)
-
-
-# --- files
-
-
-def read_vocabulary(path: Path) -> tuple[str, ...]:
-    """Labels by index from ``labelvocabulary.csv``; raises DeloresError when it is damaged."""
-    try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            pairs = sorted((int(row["idx"]), row["label"]) for row in csv.DictReader(stream))
-    except (OSError, KeyError, TypeError, ValueError):
-        raise DeloresError(f"{path}: expected the columns idx (a number) and label") from None
-    if [number for number, _ in pairs] != list(range(len(pairs))):
-        raise DeloresError(f"{path}: expected idx 0, 1, 2, ... once each")
-    return tuple(label for _, label in pairs)
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads lists, strings and numbers, nothing else: a pickle cannot run code here."""
-
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"it wants {module}.{name}, but only lists of labels are allowed")
-
-    def persistent_load(self, pid: Any) -> NoReturn:
-        raise pickle.UnpicklingError("it wants an object from elsewhere, but only lists of labels are allowed")
-
-
-def _labels(path: Path) -> list[list[Any]]:
-    try:
-        with open(path, "rb") as stream:
-            labels = _PlainUnpickler(stream).load()
-    # A damaged pickle can raise nearly anything, all of it meaning the same.
-    except Exception as error:
-        raise DeloresError(f"{path}: not a list of labels: {error}; embed the task again") from None
-    if not isinstance(labels, list) or not all(isinstance(row, list) for row in labels):
-        raise DeloresError(f"{path}: expected a list with a list of labels for each row; embed the task again")
-    return labels
-
-
-def _read_json(path: Path, kind: type = dict) -> Any:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DeloresError(f"{path}: cannot be read ({error}); embed the task again") from None
-    if not isinstance(value, kind):
-        raise DeloresError(f"{path}: expected a JSON {kind.__name__}, got {type(value).__name__}")
-    return value

@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from benchmarks.embeddings_folder import AGAIN
 from benchmarks.reading.report.embedding_map import (
     MAX_LABELS,
     EmbeddingsFolder,
     find_embeddings,
     label_order,
     project,
-    read_vocabulary,
     sample,
 )
 from benchmarks.reading.report.gather import Gathered
 from benchmarks.reading.report.svg import element, fixed
+from benchmarks.tasks.vocabulary import VOCABULARY_FILE, read_vocabulary
 
 __all__ = ["EmbeddingMap", "Maps", "draw_map", "embedding_maps"]
 
@@ -82,7 +83,7 @@ def embedding_maps(found: Gathered, root: str | Path) -> Maps:
     vocabularies = {}
     for folder in folders:
         if folder.task not in vocabularies and (folder.path / "labelvocabulary.csv").is_file():
-            vocabularies[folder.task] = read_vocabulary(folder.path / "labelvocabulary.csv")
+            vocabularies[folder.task] = tuple(read_vocabulary(folder.path / VOCABULARY_FILE, AGAIN))
     maps: list[EmbeddingMap] = []
     skipped = []
     for column in found.tasks:

@@ -17,12 +17,12 @@ from markupsafe import Markup
 from benchmarks.reading.report.bars import task_bars
 from benchmarks.reading.report.confusion import confusions
 from benchmarks.reading.report.curves import PretrainRun, curves_of, letter, read_run
-from benchmarks.reading.report.embedding_map import read_vocabulary
 from benchmarks.reading.report.facts import costs, duration_text, facts_of, memory_text
 from benchmarks.reading.report.gather import Gathered
 from benchmarks.reading.report.grid import grid_of
 from benchmarks.reading.report.maps import Maps, embedding_maps
 from benchmarks.reading.report.svg import number_text
+from benchmarks.tasks.vocabulary import read_vocabulary
 from hear_delores.errors import DeloresError
 
 __all__ = ["Sources", "render_report"]
@@ -109,7 +109,7 @@ def _vocabularies(found: Gathered, tasks_dir: Path | None) -> dict[str, tuple[st
         raise DeloresError(f"{tasks_dir}: no such folder of tasks; make one with 'delores prepare'")
     folders = sorted({record.task.folder_name for record in found.records})
     named = {folder: tasks_dir / folder / "labelvocabulary.csv" for folder in folders}
-    return {folder: read_vocabulary(file) for folder, file in named.items() if file.is_file()}
+    return {folder: tuple(read_vocabulary(file)) for folder, file in named.items() if file.is_file()}
 
 
 def _symbols(maps: Maps | None) -> Markup:

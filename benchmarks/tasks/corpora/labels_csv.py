@@ -8,9 +8,9 @@ Columns: ``file``, ``label``, optionally ``group`` (a speaker or source: it may 
 from __future__ import annotations
 
 import contextlib
-import csv
 import os
 import re
+import stat
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +21,10 @@ from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.metadata import TVT_SPLITS
 from benchmarks.tasks.names import clip_name
 from benchmarks.tasks.writer import KEPT, Clip, Progress, write_task_folder
-from hear_delores.errors import DeloresError, did_you_mean, shown
+from hear_delores.errors import DeloresError, shown
+from hear_delores.files import file_hash
 from pretrain.audio import file_length
+from pretrain.csv_table import LOOKALIKES, read_table
 
 __all__ = ["LabelRow", "PrepareReport", "prepare", "read_labels"]
 
@@ -120,11 +122,13 @@ def prepare(
     if not re.fullmatch(r"[A-Za-z0-9_.]+", name):
         raise DeloresError(f"the task name {name!r} must be made of letters, digits, '_' and '.'")
     table = Path(source) / "labels.csv" if Path(source).is_dir() else Path(source)
-    rows = read_labels(table, multilabel=multilabel, shared_groups=shared_groups)
+    rows, notes = _read(table, multilabel, shared_groups)
     splits = _split_order({row.split for row in rows})
     folders = [Path(audio_dir)] if audio_dir is not None else [table.parent, table.parent / "audio"]
     if not folders[0].is_dir():
         raise DeloresError(f"{folders[0]}: no such folder of audio")
+    _check_files(table, rows, folders)
+    notes += _same_content(rows, folders)
     is_folds = splits[0] not in TVT_SPLITS
     metadata: dict[str, Any] = {
         "task_name": name,
@@ -162,7 +166,7 @@ def prepare(
         progress=progress,
         total=len(rows),
     )
-    report = _report(task, skipped, len(crossing))
+    report = _report(task, skipped, len(crossing), notes)
     return replace(report, warnings=kept + report.warnings)
 
 
@@ -170,38 +174,33 @@ def read_labels(table: str | Path, *, multilabel: bool = False, shared_groups: b
     """The checked lines of a ``labels.csv``, in their order.
 
     Raises:
-        DeloresError: a missing column, an unknown split, a file that stands twice, a group that crosses
+        DeloresError: a missing column, an unknown split, a file that is listed twice, a group that crosses
             splits, an empty field.
     """
-    table = Path(table)
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            columns = [column.strip() for column in reader.fieldnames or []]
-            reader.fieldnames = columns
-            lines = []
-            for row in reader:
-                fields = {key: (value or "").strip() for key, value in row.items() if key in columns}
-                lines.append((reader.line_num, fields))
-    except FileNotFoundError:
-        raise DeloresError(f"{table}: no such file; expected a CSV with the columns file,label[,group],split") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DeloresError(f"{table}: cannot be read as CSV: {error}") from None
-    column = _check_columns(table, columns)
-    if not lines:
-        raise DeloresError(f"{table}: no clip is listed")
-    kinds = _split_values(table, [(line, row[column]) for line, row in lines])
-    rows = [_row(table, line, row, kinds[row[column]], multilabel) for line, row in lines]
-    _check_unique(table, rows)
+    return _read(Path(table), multilabel, shared_groups)[0]
+
+
+def _read(path: Path, multilabel: bool, shared_groups: bool) -> tuple[list[LabelRow], list[str]]:
+    """The checked lines, and notes on columns that are not used."""
+    table = read_table(
+        path,
+        ("file", "label"),
+        ("group", "split", "fold"),
+        lookalikes=LOOKALIKES,
+        advice="expected a CSV with the columns file,label[,group],split",
+    )
+    column = _split_column(path, table.columns)
+    if not table.rows:
+        raise DeloresError(f"{path}: no clip is listed")
+    kinds = _split_values(path, [(line, row[column]) for line, row in table.rows])
+    rows = [_row(path, line, row, kinds[row[column]], multilabel) for line, row in table.rows]
+    _check_unique(path, rows)
     if not shared_groups:
-        _check_groups(table, rows)
-    return rows
+        _check_groups(path, rows)
+    return rows, [note for note in table.notes if not note.endswith(("'split'", "'fold'"))]
 
 
-def _check_columns(table: Path, columns: list[str]) -> str:
-    for needed in ("file", "label"):
-        if needed not in columns:
-            raise DeloresError(f"{table}: the column {needed!r} is missing. {did_you_mean(needed, columns)}")
+def _split_column(table: Path, columns: tuple[str, ...]) -> str:
     split_columns = [column for column in ("split", "fold") if column in columns]
     if len(split_columns) != 1:
         found = "both are there" if split_columns else f"the columns are {','.join(columns)}"
@@ -259,7 +258,7 @@ def _check_unique(table: Path, rows: list[LabelRow]) -> None:
     first: dict[str, int] = {}
     for row in rows:
         if row.file in first:
-            raise DeloresError(f"{table}: the file {row.file} stands twice, in lines {first[row.file]} and {row.line}")
+            raise DeloresError(f"{table}: {row.file} is listed twice, in lines {first[row.file]} and {row.line}")
         first[row.file] = row.line
 
 
@@ -267,7 +266,7 @@ def _check_groups(table: Path, rows: list[LabelRow]) -> None:
     for group, (first, other) in _crossing_groups(rows).items():
         raise DeloresError(
             f"{table}: the group {group!r} crosses splits: line {first.line} is in {first.split}, "
-            f"line {other.line} in {other.split}; mend them, or allow shared_groups by name"
+            f"line {other.line} in {other.split}; correct them, or allow shared_groups by name"
         )
 
 
@@ -311,6 +310,51 @@ def _place(row: LabelRow, folders: list[Path]) -> Path:
     return next((path for path in places if os.path.isfile(path)), places[0])
 
 
+def _check_files(table: Path, rows: list[LabelRow], folders: list[Path]) -> None:
+    """Raises where two names lead to one file: ``a/../x.wav``, a symbolic or a hard link."""
+    first: dict[tuple[int, int], LabelRow] = {}
+    for row in rows:
+        try:
+            status = os.stat(_place(row, folders))
+        except (OSError, ValueError):  # missing: for whoever reads the audio to say
+            continue
+        if not status.st_ino:  # a file system that does not number its files
+            continue
+        other = first.setdefault((status.st_dev, status.st_ino), row)
+        if other is not row:
+            raise DeloresError(
+                f"{table}: line {row.line}: {row.file} is the same file as {other.file} in line {other.line}; "
+                "remove one"
+            )
+
+
+def _same_content(rows: list[LabelRow], folders: list[Path]) -> list[str]:
+    """A note where different files of two splits hold the same bytes: a test clip that was trained on."""
+    by_size: dict[int, list[LabelRow]] = defaultdict(list)
+    for row in rows:
+        with contextlib.suppress(OSError, ValueError):
+            status = os.stat(_place(row, folders))
+            if stat.S_ISREG(status.st_mode):
+                by_size[status.st_size].append(row)
+    same: list[tuple[LabelRow, LabelRow]] = []
+    for candidates in by_size.values():
+        if len({row.split for row in candidates}) < 2:
+            continue
+        first: dict[str, LabelRow] = {}
+        for row in candidates:
+            with contextlib.suppress(OSError):
+                other = first.setdefault(file_hash(_place(row, folders)), row)
+                if other.split != row.split:
+                    same.append((other, row))
+    if not same:
+        return []
+    one, other = same[0]
+    return [
+        f"{len(same)} clip(s) have the same audio as a clip of another split, such as {other.file} ({other.split}) "
+        f"and {one.file} ({one.split})"
+    ]
+
+
 def _mean_duration(rows: list[LabelRow], folders: list[Path]) -> float:
     """Seconds, by the files' headers; a file that cannot be read is left to whoever reads it to say."""
     durations = []
@@ -327,20 +371,20 @@ def _skip_line(file: str, error: DeloresError) -> str:
     return f"{shown(file)}: {str(error).rpartition(f'{shown(Path(file).name)}: ')[2]}"
 
 
-def _report(task: TaskFolder, skipped: list[str], crossing: int) -> PrepareReport:
+def _report(task: TaskFolder, skipped: list[str], crossing: int, notes: list[str]) -> PrepareReport:
     by_split: dict[str, Counter[str]] = defaultdict(Counter)
     for split in task.splits:
         for labels in task.labels(split).values():
             by_split[split].update(labels)
     total: Counter[str] = sum(by_split.values(), Counter())
-    warnings = [
+    warnings = notes + [
         f"the label {label!r} has no clip in {split}"
         for label in task.vocabulary
         for split in task.splits
         if not by_split[split][label]
     ]
     if crossing:
-        warnings.insert(0, f"{crossing} group(s) cross splits: test clips are not from unseen groups")
+        warnings.insert(len(notes), f"{crossing} group(s) cross splits: test clips are not from unseen groups")
     return PrepareReport(
         task=task,
         clips_by_split={split: len(task.labels(split)) for split in task.splits},

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tasks.names import clip_name
+from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError, shown
 
 __all__ = [
@@ -158,9 +159,5 @@ def read_lines(path: Path, expected: str) -> list[str]:
     Raises:
         DeloresError: no such file, or no text; ``expected`` says what it should be.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-        raise DeloresError(f"{path}: {reason}; expected {expected}") from None
+    text = read_text(path, f"expected {expected}")
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
-from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.errors import DeloresError
+from pretrain import csv_table
 
 __all__ = ["read_table", "unique_rows"]
 
@@ -14,22 +14,10 @@ def read_table(path: Path, columns: tuple[str, ...], delimiter: str = ",") -> li
     """The rows of a table with a header, as stripped text.
 
     Raises:
-        DeloresError: it cannot be read, or lacks one of ``columns``.
+        DeloresError: it cannot be read, lacks one of ``columns``, or has a row of another length than its header.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, delimiter=delimiter)
-            found = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = found
-            rows = [{key: (value or "").strip() for key, value in row.items() if key in found} for row in reader]
-    except FileNotFoundError:
-        raise DeloresError(f"{path}: no such file; expected a table with the columns {', '.join(columns)}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DeloresError(f"{path}: cannot be read as a table: {error}") from None
-    for name in columns:
-        if name not in found:
-            raise DeloresError(f"{path}: the column {name!r} is missing. {did_you_mean(name, found)}")
-    return rows
+    table = csv_table.read_table(path, columns, delimiter=delimiter, advice="unpack the corpus again")
+    return [row.cells for row in table.rows]
 
 
 def unique_rows(path: Path, rows: list[dict[str, str]], key: str) -> list[dict[str, str]]:
@@ -37,5 +25,5 @@ def unique_rows(path: Path, rows: list[dict[str, str]], key: str) -> list[dict[s
     kept: dict[str, dict[str, str]] = {}
     for row in rows:
         if kept.setdefault(row[key], row) != row:
-            raise DeloresError(f"{path}: two rows of {row[key]} differ; mend the table or get the original")
+            raise DeloresError(f"{path}: two rows of {row[key]} differ; get the original table")
     return list(kept.values())

@@ -91,7 +91,11 @@ def write_folder(path: Path, labels: list[list[str]], size: int = 6, **metadata:
     path.mkdir(parents=True)
     values = np.random.default_rng(len(labels)).normal(size=(len(labels), size)).astype(np.float32)
     values[:, 0] += [3 * len(row[0]) if row else 0 for row in labels]
-    about = {"task_name": "toy", "version": "v1", "mode": "full", "splits": ["train"], **metadata}
+    about = {
+        "task_name": "toy", "version": "v1", "mode": "full", "splits": ["train", "valid", "test"],
+        "embedding_type": "scene", "prediction_type": "multilabel", "split_mode": "trainvaltest", "evaluation": ["mAP"],
+        **metadata,
+    }  # fmt: skip
     (path / "task_metadata.json").write_text(json.dumps(about))
     (path / "train.embeddings.npy").write_bytes(values.tobytes())
     (path / "train.embedding-dimensions.json").write_text(json.dumps([len(labels), size]))

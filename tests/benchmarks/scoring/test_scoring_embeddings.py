@@ -157,35 +157,38 @@ def test_a_nan_embedding_names_the_clip(scene, events):
 
 SCENE_FAULTS = {
     "no folder": (lambda f: [p.unlink() for p in f.iterdir()] and f.rmdir(), "no such folder of embeddings"),
-    "no metadata": (lambda f: (f / "task_metadata.json").unlink(), r"task_metadata.json: missing"),
-    "bad metadata": (lambda f: (f / "task_metadata.json").write_text("{"), "not valid JSON"),
+    "no metadata": (
+        lambda f: (f / "task_metadata.json").unlink(),
+        r"task_metadata.json: no such file; embed the task again",
+    ),
+    "bad metadata": (lambda f: (f / "task_metadata.json").write_text("{"), "task_metadata.json: not JSON"),
     "metadata lacks": (
         lambda f: edit_json(f / "task_metadata.json", lambda m: m.pop("evaluation")),
-        "expected evaluation",
+        "the key 'evaluation' is missing",
     ),
     "kind": (
         lambda f: edit_json(f / "task_metadata.json", lambda m: m.update(embedding_type="clip")),
-        "expected embedding_type to be one of",
+        "embedding_type: Input should be 'scene' or 'event'",
     ),
-    "no vocabulary": (lambda f: (f / "labelvocabulary.csv").unlink(), "labelvocabulary.csv: missing"),
+    "no vocabulary": (lambda f: (f / "labelvocabulary.csv").unlink(), "labelvocabulary.csv: no such file"),
     "vocabulary lacks a label": (
         lambda f: (f / "labelvocabulary.csv").write_text("idx,label\n0,a\n1,b\n"),
-        r"label 'c' of test_\d+.wav \(split 'test'\) is not in labelvocabulary.csv",
+        r"train_\d+.wav: the label 'c' is not in labelvocabulary.csv",
     ),
     "vocabulary gap": (
         lambda f: (f / "labelvocabulary.csv").write_text("idx,label\n0,a\n2,b\n"),
-        "expected idx 0, 1, 2",
+        "expected the indices 0 .. n-1",
     ),
     "vocabulary columns": (
         lambda f: (f / "labelvocabulary.csv").write_text("id,name\n0,a\n"),
-        "expected the columns idx",
+        "the column 'idx' is missing",
     ),
     "missing split": (
         lambda f: (f / "valid.embedding-dimensions.json").unlink(),
         r"split 'valid' is not embedded \(valid.embedding-dimensions.json is missing\)",
     ),
     "missing rows": (lambda f: (f / "valid.embeddings.npy").unlink(), "split 'valid' is not embedded"),
-    "missing truth": (lambda f: (f / "test.json").unlink(), "test.json: missing"),
+    "missing truth": (lambda f: (f / "test.json").unlink(), "split 'test' is missing: no test.json"),
     "wrong size": (
         lambda f: (f / "test.embedding-dimensions.json").write_text("[12, 9]"),
         "expected 432 bytes for 12 x 9 float32, got 384",
@@ -221,6 +224,56 @@ SCENE_FAULTS = {
         lambda f: (f / "train.target-labels.pkl").write_bytes(pickle.dumps({"a": 1})),
         "expected a list with a list of labels",
     ),
+    "labels of objects": (
+        lambda f: (f / "train.target-labels.pkl").write_bytes(pickle.dumps([[{"label": "a"}]] * 12)),
+        r"expected a label as a string or number, got \{'label': 'a'\}",
+    ),
+    "a label of 10,000 digits": (
+        lambda f: (f / "train.target-labels.pkl").write_bytes(pickle.dumps([[10**10_000]] * 12)),
+        "a number of more than 18 digits",
+    ),
+    "half a character": (
+        lambda f: (f / "train.target-labels.pkl").write_bytes(pickle.dumps([["\ud800"]] * 12)),
+        "holds half a character",
+    ),
+    "sizes of truth values": (
+        lambda f: (f / "test.embedding-dimensions.json").write_text("[true, 96]"),
+        r"expected \[rows, dimensions\]",
+    ),
+    "sizes past memory": (
+        lambda f: (f / "test.embedding-dimensions.json").write_text("[9999999999999999999999, 8]"),
+        r"expected \[rows, dimensions\]",
+    ),
+    "splits a word": (
+        lambda f: edit_json(f / "task_metadata.json", lambda m: m.update(splits="train")),
+        "splits: Input should be a valid list; got 'train'",
+    ),
+    "duration a word": (
+        lambda f: edit_json(f / "task_metadata.json", lambda m: m.update(sample_duration="1.0")),
+        "sample_duration: Input should be a valid number; got '1.0'",
+    ),
+    "no metric": (
+        lambda f: edit_json(f / "task_metadata.json", lambda m: m.update(evaluation=[])),
+        "'evaluation' names no metric",
+    ),
+    "events in a scene task": (
+        lambda f: edit_json(
+            f / "test.json", lambda t: t.update({"test_0000.wav": [{"label": "a", "start": 0, "end": 1}]})
+        ),
+        "test_0000.wav: expected a label as a string or number",
+    ),
+    "a model of a list": (
+        lambda f: (f / "embedding-info.json").write_text('{"model": ["m"]}'),
+        "embedding-info.json: model: Input should be",
+    ),
+    "a module of a number": (
+        lambda f: (f / "embedding-info.json").write_text('{"model": {"module": 3}}'),
+        "embedding-info.json: model.module: Input should be a valid string; got 3; embed the task again",
+    ),
+    "seconds NaN": (
+        lambda f: (f / "embedding-info.json").write_text('{"seconds": NaN}'),
+        "embedding-info.json: seconds: Input should be",
+    ),
 }
 
 
@@ -237,28 +290,67 @@ def test_faults_of_scene_folders(scene, fault, capfd):
 EVENT_FAULTS = {
     "ends before it starts": (
         lambda f: edit_json(f / "test.json", lambda t: t["test_00.wav"][0].update(end=-1.0)),
-        r"test.json: test_00.wav: event 'bell' ends \(-1.0 ms\) before it starts",
+        r"test.json: test_00.wav: the event 'bell' ends \(-1.0 ms\) before it starts",
     ),
     "unknown label": (
         lambda f: edit_json(f / "test.json", lambda t: t["test_00.wav"][0].update(label="dogg")),
-        r"label 'dogg' of test_00.wav \(split 'test'\) is not in labelvocabulary.csv. Did you mean 'dog'",
+        r"test_00.wav: the label 'dogg' is not in labelvocabulary.csv. Did you mean 'dog'",
     ),
     "no end": (
         lambda f: edit_json(f / "test.json", lambda t: t["test_00.wav"][0].pop("end")),
         "expected events with label, start and end",
     ),
-    "no timestamps": (lambda f: (f / "test.filename-timestamps.json").unlink(), "timestamps.json: missing"),
+    "no timestamps": (lambda f: (f / "test.filename-timestamps.json").unlink(), "timestamps.json: no such file"),
     "too few timestamps": (
         lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t.pop()),
         r"expected 322 \[file, timestamp\] pairs, got 321",
     ),
     "timestamp not a number": (
         lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t[3].__setitem__(1, "x")),
-        r"expected a list of \[file, timestamp in ms\] pairs",
+        r"expected \[file, timestamp in ms\] in row 3, got .*'x'\]",
     ),
     "timestamp NaN": (
         lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t[3].__setitem__(1, float("nan"))),
-        r"a timestamp of test_0\d.wav is NaN or infinite",
+        r"timestamps.json: NaN is not JSON",
+    ),
+    "timestamp past a day": (
+        lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t[3].__setitem__(1, 1e15)),
+        r"test_0\d.wav: expected a time in its clip in ms, got 1e\+15",
+    ),
+    "timestamp of another clip": (
+        lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t[3].__setitem__(0, "other.wav")),
+        r"has rows of 'other.wav', which is not in test.json",
+    ),
+    "ends past its clip": (
+        lambda f: edit_json(f / "test.json", lambda t: t["test_00.wav"][0].update(end=60_000)),
+        r"test_00.wav: the event 'bell' lasts from .* to 60000 ms, but its clip ends at 8000 ms",
+    ),
+    "ends past a day": (
+        lambda f: edit_json(f / "test.json", lambda t: t["test_00.wav"][0].update(end=1e9)),
+        r"test_00.wav: the event 'bell' ends at 1e\+09 ms, later than a day",
+    ),
+    "end infinite": (
+        lambda f: edit_json(f / "test.json", lambda t: t["test_00.wav"][0].update(end=float("inf"))),
+        "test.json: Infinity is not JSON",
+    ),
+    "end a word": (
+        lambda f: edit_json(f / "test.json", lambda t: t["test_00.wav"][0].update(end="900")),
+        r"test_00.wav: an event's start and end are milliseconds, got '900'",
+    ),
+    "end true": (
+        lambda f: edit_json(f / "test.json", lambda t: t["test_00.wav"][0].update(start=0, end=True)),
+        r"test_00.wav: an event's start and end are milliseconds, got True",
+    ),
+    "one file in two splits": (
+        lambda f: edit_json(f / "test.json", lambda t: t.update({"train_00.wav": []})),
+        "the file train_00.wav is in the splits train and test",
+    ),
+    "negative filter": (
+        lambda f: edit_json(
+            f / "task_metadata.json",
+            lambda m: m.update(evaluation_params={"event_postprocessing_grid": {"median_filter_ms": [-250]}}),
+        ),
+        "event_postprocessing_grid: expected median_filter_ms to be a number from 0 to .*, got -250",
     ),
 }
 

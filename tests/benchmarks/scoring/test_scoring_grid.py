@@ -106,8 +106,8 @@ def test_the_postprocessing_grid():
         (lambda: HeadConfig(optim="SGD"), "only 'Adam' is known"),
         (lambda: HeadConfig(max_epochs=2), "there is never one; raise max_epochs"),
         (lambda: HeadConfig(initialization="zeros_"), "expected xavier_uniform_ or xavier_normal_"),
-        (lambda: HeadConfig(batch_size=0), "`batch_size` to be an integer >= 1"),
-        (lambda: HeadConfig(dropout=1.0), "`dropout` to be below 1"),
+        (lambda: HeadConfig(batch_size=0), "batch_size: expected a whole number from 1 to"),
+        (lambda: HeadConfig(dropout=1.0), "dropout: expected a number from 0.0 to 0.999, got 1.0"),
     ],
 )
 def test_bad_parameters(call, message):

@@ -101,8 +101,8 @@ def write(name: str, text: str) -> Callable[[Path], None]:
 
 
 SCENE_FAULTS = {
-    "no metadata": (lambda folder: (folder / "task_metadata.json").unlink(), "task_metadata.json is missing"),
-    "metadata no JSON": (write("task_metadata.json", "{"), "cannot be read as JSON"),
+    "no metadata": (lambda folder: (folder / "task_metadata.json").unlink(), "task_metadata.json: no such file; is this a HEAR task folder"),
+    "metadata no JSON": (write("task_metadata.json", "{"), "task_metadata.json: not JSON"),
     "metadata no object": (write("task_metadata.json", "[]"), "expected an object"),
     "metadata key": (
         lambda f: edit(f / "task_metadata.json", lambda c: c.pop("splits")),
@@ -117,7 +117,7 @@ SCENE_FAULTS = {
     "stray split": (write("fold00.json", "{}"), "fold00.json is an extra split"),
     "split file": (lambda folder: (folder / "valid.json").unlink(), "split 'valid' is missing"),
     "split empty": (write("valid.json", "{}"), "non-empty"),
-    "split no JSON": (write("valid.json", "nope"), "valid.json: cannot be read as JSON"),
+    "split no JSON": (write("valid.json", "nope"), "valid.json: not JSON"),
     "label": (
         labels("test", "d.wav", ["Non"]),
         "test.json: d.wav: the label 'Non' is not in .*Did you mean 'None'",
@@ -130,14 +130,14 @@ SCENE_FAULTS = {
     "no audio": (lambda folder: shutil.rmtree(folder / "16000"), "no audio"),
     "no vocabulary": (
         lambda folder: (folder / "labelvocabulary.csv").unlink(),
-        "labelvocabulary.csv is missing",
+        "labelvocabulary.csv: no such file",
     ),
     "vocabulary columns": (
         write("labelvocabulary.csv", "id,label\n0,NA\n"),
-        "expected the columns idx,label",
+        "the column .idx. is missing",
     ),
     "vocabulary gap": (write("labelvocabulary.csv", "idx,label\n0,NA\n2,None\n"), "indices 0 .. n-1"),
-    "vocabulary twice": (write("labelvocabulary.csv", "idx,label\n0,NA\n1,NA\n"), "'NA' stands twice"),
+    "vocabulary twice": (write("labelvocabulary.csv", "idx,label\n0,NA\n1,NA\n"), "duplicate label 'NA'"),
     "folds": (metadata(split_mode="presplit_kfold", nfolds=5), "'nfolds' is 5, but 'splits' lists 3"),
 }
 
@@ -161,7 +161,7 @@ def test_faults_are_named_in_one_line(make_task: Callable[..., Path], scene_labe
         ([{"label": "NA", "start": -1, "end": 50}], "before the clip"),
         ([{"label": "NA", "start": 0}], "label, start and end"),
         ([{"label": "NA", "start": 0, "end": "1"}], "milliseconds, got '1'"),
-        ([{"label": "NA", "start": 0, "end": float("nan")}], "milliseconds, got nan"),
+        ([{"label": "NA", "start": 0, "end": float("nan")}], "NaN is not JSON"),
         ([{"label": "dog", "start": 0, "end": 1}], "'dog' is not in"),
         (["NA"], "expected events"),
     ],
@@ -190,7 +190,7 @@ def test_event_times_in_seconds_are_noticed(make_task: Callable[..., Path]) -> N
 
 def test_one_event_file_in_two_splits_is_refused(make_task: Callable[..., Path]) -> None:
     folder = make_task({**EVENTS, "test": {"a.wav": []}}, **EVENT)
-    with pytest.raises(DeloresError, match=r"a\.wav stands in the splits train and test"):
+    with pytest.raises(DeloresError, match=r"a\.wav is in the splits train and test"):
         TaskFolder.open(folder)
 
 

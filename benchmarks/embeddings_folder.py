@@ -1,0 +1,165 @@
+"""The files of an embeddings folder, in heareval's layout, each read in one place: scoring and the report use these.
+
+Reads what ``delores embed`` writes and what heareval 2021.1.3 writes. Embeddings stay memory-mapped.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmarks.tasks.events import MAX_CLIP_MS, check_label
+from benchmarks.tasks.metadata import explain
+from hear_delores.documents import read_json
+from hear_delores.errors import DeloresError
+
+__all__ = ["AGAIN", "INFO_FILE", "open_rows", "read_info", "read_row_labels", "read_timestamps"]
+
+INFO_FILE = "embedding-info.json"
+#: What to do about a damaged folder.
+AGAIN = "embed the task again"
+#: The first timestamp of a model may lie a little before its clip; more is another unit or another clip.
+EARLIEST_MS = -1000.0
+
+
+class _Described(BaseModel):
+    """What an ``embedding-info.json`` says of the model, as far as a result record takes it over."""
+
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
+
+    label: str | None = None
+    module: str | None = None
+    file: str | None = None
+    weights_hash: str | None = None
+    options: dict[str, Any] | None = None
+    sample_rate: int | None = None
+    sizes: dict[str, int] | None = None
+    n_parameters: int | None = None
+
+
+class _Task(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    name: str | None = None
+    revision: str | None = None
+
+
+class _Info(BaseModel):
+    """``embedding-info.json``; fields that are not named here are kept as they are."""
+
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=(), allow_inf_nan=False)
+
+    model: _Described | None = None
+    task: _Task | None = None
+    seconds: float | None = Field(default=None, ge=0)
+    skipped: list[Any] | dict[str, list[Any]] | None = None
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """The ``embedding-info.json`` of ``delores embed``, {} for a folder of heareval's.
+
+    Raises:
+        DeloresError: it is damaged, or a field is not what it must be.
+    """
+    path = folder / INFO_FILE
+    if not path.exists():
+        return {}
+    info: dict[str, Any] = read_json(path, nan=True, advice=AGAIN)
+    try:
+        _Info.model_validate(info)
+    except ValidationError as error:
+        raise DeloresError(f"{path}: {explain(error, list(_Info.model_fields))}; {AGAIN}") from None
+    return info
+
+
+def open_rows(folder: Path, split: str) -> np.ndarray:
+    """The embeddings of a split, (n, d) float32, as a memory map.
+
+    Raises:
+        DeloresError: the split is not embedded, or its two files disagree.
+    """
+    size_file, file = folder / f"{split}.embedding-dimensions.json", folder / f"{split}.embeddings.npy"
+    if not size_file.exists() or not file.exists():
+        missing = (file if size_file.exists() else size_file).name
+        raise DeloresError(f"{folder}: split {split!r} is not embedded ({missing} is missing); {AGAIN}")
+    shape = read_json(size_file, list, advice=AGAIN)
+    if len(shape) != 2 or not all(type(n) is int and 0 < n < 1 << 40 for n in shape):
+        raise DeloresError(f"{size_file}: expected [rows, dimensions], both positive, got {str(shape)[:60]}; {AGAIN}")
+    rows, size = shape
+    if not file.is_file() or file.stat().st_size != 4 * rows * size:
+        found = f"{file.stat().st_size}" if file.is_file() else "no regular file"
+        raise DeloresError(
+            f"{file}: expected {4 * rows * size} bytes for {rows} x {size} float32, got {found}; {AGAIN}"
+        )
+    try:
+        return np.memmap(file, dtype=np.float32, mode="r", shape=(rows, size))
+    except OSError as error:
+        raise DeloresError(f"{file}: cannot be read ({error.strerror or error})") from None
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads lists, strings and numbers, nothing else: a pickle cannot run code here."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it wants {module}.{name}, but only lists of labels are allowed")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise pickle.UnpicklingError("it wants an object from elsewhere, but only lists of labels are allowed")
+
+
+def read_row_labels(folder: Path, split: str) -> list[list[Any]]:
+    """The labels of each row of a split: a list of lists of strings, numbers or None.
+
+    Raises:
+        DeloresError: the pickle is missing, damaged, or holds anything else.
+    """
+    path = folder / f"{split}.target-labels.pkl"
+    if not path.is_file():
+        raise DeloresError(f"{path}: missing; {AGAIN}")
+    try:
+        with open(path, "rb") as stream:
+            labels = _PlainUnpickler(stream).load()
+    # A damaged pickle can raise nearly anything, all of it meaning the same.
+    except Exception as error:
+        reason = " ".join((str(error) or type(error).__name__).split())[:200]
+        raise DeloresError(f"{path}: not a list of labels: {reason}; {AGAIN}") from None
+    if not isinstance(labels, list) or not all(isinstance(row, list) for row in labels):
+        raise DeloresError(f"{path}: expected a list with a list of labels for each row; {AGAIN}")
+    checked: set[Any] = {None}
+    try:
+        for row in labels:
+            for label in row:
+                if type(label) is not str or label not in checked:
+                    if label is not None:
+                        check_label(label)
+                    checked.add(label)
+    except DeloresError as error:
+        raise DeloresError(f"{path}: {error}; {AGAIN}") from None
+    return labels
+
+
+def read_timestamps(folder: Path, split: str, n_rows: int) -> tuple[list[str], np.ndarray]:
+    """The clip and the time of each row of an event split: names without folders, and (n,) float64 milliseconds.
+
+    Raises:
+        DeloresError: not ``n_rows`` pairs of a name and a number, or a time before the clip or after a day.
+    """
+    path = folder / f"{split}.filename-timestamps.json"
+    pairs = read_json(path, list, advice=AGAIN)
+    if len(pairs) != n_rows:
+        raise DeloresError(f"{path}: expected {n_rows} [file, timestamp] pairs, got {len(pairs)}; {AGAIN}")
+    for row, pair in enumerate(pairs):
+        if not (type(pair) is list and len(pair) == 2 and type(pair[0]) is str and type(pair[1]) in (int, float)):
+            raise DeloresError(f"{path}: expected [file, timestamp in ms] in row {row}, got {str(pair)[:60]}; {AGAIN}")
+    # heareval writes the whole path of the clip.
+    files = [file.replace("\\", "/").rsplit("/", 1)[-1] for file, _ in pairs]
+    times = np.array([time for _, time in pairs], dtype=np.float64)
+    odd = ~((times >= EARLIEST_MS) & (times <= MAX_CLIP_MS))
+    if odd.any():
+        row = int(np.argmax(odd))
+        raise DeloresError(f"{path}: {files[row]}: expected a time in its clip in ms, got {times[row]:g}; {AGAIN}")
+    return files, times
