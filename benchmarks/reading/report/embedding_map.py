@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from benchmarks.identity import read_behaviour
+from benchmarks.results import ModelInfo
 from hear_delores.errors import DeloresError
 
 __all__ = ["EmbeddingsFolder", "Points", "find_embeddings", "project", "read_vocabulary", "sample"]
@@ -30,12 +32,11 @@ MAX_LABELS = 64
 
 @dataclass(frozen=True)
 class EmbeddingsFolder:
-    """One task embedded by one model: ``label`` and ``weights_hash`` are "" and ``revision`` None if not said."""
+    """One task embedded by one model; ``revision`` is None if not said."""
 
     path: Path
     task: str
-    label: str
-    weights_hash: str
+    model: ModelInfo
     revision: str | None
     splits: tuple[str, ...]
 
@@ -75,8 +76,15 @@ def _folder(path: Path) -> EmbeddingsFolder | None:
     info = _read_json(path / "embedding-info.json") if (path / "embedding-info.json").is_file() else {}
     model, task = info.get("model") or {}, info.get("task") or {}
     name = "-".join(str(metadata.get(key, "")) for key in ("task_name", "version", "mode"))
-    label = str(model.get("label") or path.parent.name)
-    return EmbeddingsFolder(path, name, label, str(model.get("weights_hash") or ""), task.get("revision"), splits)
+    options = model.get("options")
+    described = ModelInfo(
+        label=str(model.get("label") or path.parent.name),
+        module=str(model.get("module") or path.parent.name),
+        weights_hash=str(model.get("weights_hash") or ""),
+        options=options if isinstance(options, dict) else {},
+        behaviour=read_behaviour(model.get("behaviour")),
+    )
+    return EmbeddingsFolder(path, name, described, task.get("revision"), splits)
 
 
 def sample(folder: EmbeddingsFolder, limit: int = MAX_POINTS) -> Points | None:
