@@ -147,7 +147,7 @@ class Models:
         by_label = defaultdict(list)
         for number in order:
             by_label[self._firsts[number].label].append(number)
-        names = {}
+        names: dict[int, str] = {}
         for label, numbers in by_label.items():
             notes = {number: _notes(self._firsts[number]) for number in numbers}
             differing = [kind for kind in next(iter(notes.values())) if len({n[kind] for n in notes.values()}) > 1]

@@ -343,7 +343,8 @@ def refuse_repeats(records: Iterable[ResultRecord]) -> Models:
         key = models.number(record.model), record.task.folder_name, record.protocol.title, record.seed
         first = seen.setdefault(key, record)
         if first is not record:
-            what = f"{models.name(record.model)} on {record.task.folder_name} ({record.protocol.title}, seed {record.seed})"
+            run = f"{record.protocol.title}, seed {record.seed}"
+            what = f"{models.name(record.model)} on {record.task.folder_name} ({run})"
             places = " and ".join(str(each.folder or "in memory") for each in (first, record))
             raise DeloresError(f"two results of {what} are here: {places}; remove one, or name the folder of one")
     return models

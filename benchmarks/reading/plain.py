@@ -166,7 +166,8 @@ def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
         ["model", "module", "weights_hash", "task", "task_revision", "protocol", "seed", "metric", "primary", "score",
-         "std_over_folds", "n_folds", "n_clips", "low", "high", "interval_over", "split", "source", "options", "behaviour"]
+         "std_over_folds", "n_folds", "n_clips", "low", "high", "interval_over", "split", "source", "options",
+         "behaviour"]
     )  # fmt: skip
     for record in records:
         for metric, score in record.scores.items():

@@ -112,7 +112,8 @@ def comparison_tables(
     """One table per protocol variant, rows and columns in the order in which the records come.
 
     Rows are named by the model's label; several models under one label are told apart by what differs: the first
-    digits of the weights' hash, module, options, behaviour. Several seeds of one model, task and protocol are averaged. A task in two modes
+    digits of the weights' hash, module, options, behaviour. Several seeds of one model, task and protocol are
+    averaged. A task in two modes
     (``nsynth_pitch`` 5h and 50h) is two columns.
 
     Args:
@@ -125,8 +126,8 @@ def comparison_tables(
             come out whether or not anything was measured for them.
 
     Raises:
-        DeloresError: there is no record, two are of one model, task, protocol and seed, or two records of one task have different task revisions or primary
-            metrics, which cannot be compared.
+        DeloresError: there is no record, two are of one model, task, protocol and seed, or two of one task have
+            different task revisions or primary metrics, which cannot be compared.
     """
     records = list(records)
     columns = paper_columns(paper) if paper else task_columns(records)

@@ -85,7 +85,7 @@ def _places(size: int) -> tuple[np.ndarray, np.ndarray]:
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """Random states are put back, and float32 products are float32: TF32 is another model to the last digits."""
-    states = random.getstate(), np.random.get_state()
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 (models draw from it)
     matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
@@ -94,7 +94,7 @@ def _undisturbed() -> Iterator[None]:
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
         random.setstate(states[0])
-        np.random.set_state(states[1])
+        np.random.set_state(states[1])  # noqa: NPY002
 
 
 # --- the sounds

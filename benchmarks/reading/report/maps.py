@@ -114,7 +114,7 @@ def _best(found: Gathered, column: str, folders: Sequence[EmbeddingsFolder]) -> 
     for model in found.ranked(table, column) if table is not None else ():
         if model in by_name:
             return model, by_name[model]
-    return folders[0].label, folders[0]
+    return folders[0].model.label, folders[0]
 
 
 def draw_map(column: str, model: str, folder: EmbeddingsFolder) -> EmbeddingMap | None:
