@@ -77,6 +77,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but erro
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, count it and list it.")]
+Force = Annotated[bool, typer.Option("--force", help="Embed again whatever is there.")]
 ModelPath = Annotated[
     str | None, typer.Option("--model", "-m", help="Weights handed to load_model; none calls it without.")
 ]
@@ -143,6 +144,7 @@ def embed(
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
     skip_bad: SkipBad = False,
+    force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Embeddings of tasks on disk, in heareval's own layout."""
@@ -156,8 +158,12 @@ def embed(
     bounded: dict[str, Any] = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
     for folder in folders:
         with progress_bar(quiet, f"{folder.name}") as report:
-            done = embed_task(loaded, folder, embeddings_dir, skip_bad=skip_bad, progress=report, **bounded)
+            done = embed_task(
+                loaded, folder, embeddings_dir, skip_bad=skip_bad, force=force, progress=report, **bounded
+            )
         shown.print(f"{done.path} ({'from before' if done.cached else f'{done.seconds:.1f} s'})")
+        for note in done.notes:
+            shown.print(f"  {note}")
         for name in done.skipped:
             shown.print(f"  left out: {name}")
 
@@ -239,6 +245,7 @@ def run(
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
     skip_bad: SkipBad = False,
+    force: Force = False,
     jobs: Annotated[
         int,
         typer.Option(
@@ -267,6 +274,7 @@ def run(
         device=device,
         batch_seconds=batch_seconds,
         skip_bad=skip_bad,
+        force=force,
         jobs=jobs,
         scheduler=scheduler,
         say=lambda text: shown.print(text),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import os
 import pickle
@@ -18,11 +17,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.jobs import Job, JobResult, one_line, run_job
+from benchmarks.jobs import Job, JobResult, run_job
+from benchmarks.scoring.foreign_code import one_line
 from benchmarks.scoring.score import scoring_version
 from benchmarks.tasks.folder import METADATA_FILE
 from hear_delores.errors import DeloresError
-from hear_delores.files import file_hash
 from hear_delores.siblings import call
 
 __all__ = ["run_on_dask"]
@@ -135,7 +134,6 @@ def _versions() -> dict[str, str]:
 
 # Torch's random numbers belong to the whole process, and a Dask worker runs as many tasks as it has threads.
 _ONE_AT_A_TIME = threading.Lock()
-_SOURCES: dict[str, str] = {}  # hash of each model's module when it was first met
 
 
 def _run_on_worker(pickled: bytes) -> JobResult:
@@ -151,21 +149,4 @@ def _run_on_worker(pickled: bytes) -> JobResult:
         if directory not in sys.path:
             sys.path.append(directory)  # model modules are looked for where the user stands, too
         torch.set_num_threads(get_worker().state.nthreads)
-        try:
-            _check_source(job.model.module)
-        except DeloresError as error:
-            return JobResult(failures=[one_line(error)], loaded=False)
         return run_job(job)
-
-
-def _check_source(module: str) -> None:
-    """Raises DeloresError for a module that was changed since this long-lived process imported it."""
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):  # loading the model says what is wrong
-        return
-    if found is None or not found.origin or not os.path.isfile(found.origin):
-        return
-    now = file_hash(found.origin)
-    if _SOURCES.setdefault(module, now) != now:
-        raise DeloresError(f"{found.origin} was changed after a Dask worker had imported it; start the workers again")

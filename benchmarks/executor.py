@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.jobs import Job, JobResult, run_job
 from benchmarks.scoring.embed import BATCH_SECONDS
+from benchmarks.scoring.foreign_code import Terminated
 from benchmarks.scoring.rows import IN_MEMORY_BYTES
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.memory import available_bytes, keep_freed_memory
@@ -182,13 +183,20 @@ def _inherited(threads: int) -> Iterator[None]:
 
 def _serve(connection: Connection, threads: int) -> None:
     """A process: runs the jobs that come until no more can."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception removes temporary files
+    signal.signal(signal.SIGTERM, _terminate)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(threads)
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            connection.send(run_job(connection.recv()))
+    try:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                connection.send(run_job(connection.recv()))
+    except Terminated:
+        sys.exit(1)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated  # an exception removes temporary files; no model may take it for its own
 
 
 def _end_with_parent() -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 from benchmarks.results import ResultRecord
 from benchmarks.scoring.embed import embed_task
+from benchmarks.scoring.foreign_code import contained, one_line
 from benchmarks.scoring.models import LoadedModel, ModelSpec, load_model
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.scoring.training import peak_memory_bytes
 from benchmarks.tasks.folder import TaskFolder
-from hear_delores.errors import DeloresError
 
 __all__ = ["Job", "JobResult", "forget", "one_line", "run_job"]
 
@@ -33,6 +33,7 @@ class Job:
         task: the task folder.
         options: by protocol, e.g. {"hear": {"grid_points": 2}}.
         expected_bytes: a first guess of the memory that it takes.
+        force: embed again whatever is there.
     """
 
     run: str
@@ -46,6 +47,7 @@ class Job:
     batch_seconds: float | None = None
     skip_bad: bool = False
     expected_bytes: int = 0
+    force: bool = False
 
 
 @dataclass
@@ -77,12 +79,13 @@ def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
         say(line)
 
     try:
-        model = _model(job.run, job.model, job.device)
-        if isinstance(model, Exception):
-            result.loaded = False
-            raise model
-        task = _task(job.run, job.task)
-        _embed_and_score(job, model, task, result, tell)
+        with contained():
+            model = _model(job.run, job.model, job.device)
+            if isinstance(model, Exception):
+                result.loaded = False
+                raise model
+            task = _task(job.run, job.task)
+            _embed_and_score(job, model, task, result, tell)
     except Exception as error:  # a foreign module may raise anything; the other jobs still run
         result.failures.append(one_line(error))
         if result.loaded:
@@ -98,9 +101,12 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
         tell(f"  {task.name}: another run is at work on this; waiting for it")
 
     embedded = embed_task(
-        model, task, job.out / "embeddings", skip_bad=job.skip_bad, wait=True, on_wait=waiting, **bounded
-    )
+        model, task, job.out / "embeddings",
+        skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, **bounded,
+    )  # fmt: skip
     result.skipped = list(embedded.skipped)
+    for note in embedded.notes:
+        tell(f"  {task.name}: {note}")
     when = ", from before" if embedded.cached else ""
     for protocol in job.protocols:
         try:
@@ -123,7 +129,8 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
 @functools.lru_cache(maxsize=1)
 def _model(run: str, spec: ModelSpec, device: str) -> LoadedModel | Exception:
     try:
-        return load_model(spec, device=device)
+        with contained():
+            return load_model(spec, device=device)
     except Exception as error:  # kept too: what cannot be loaded is not tried for each task
         return error
 
@@ -139,7 +146,3 @@ def forget() -> None:
     _task.cache_clear()
 
 
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line; with its kind when it is none of ours."""
-    text = " ".join(str(error).split()) or "(no message)"
-    return text if isinstance(error, DeloresError) else f"{type(error).__name__}: {text}"

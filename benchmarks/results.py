@@ -18,6 +18,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_validator
 
+from benchmarks.identity import Behaviour, Models, behaviour_change, option_suffix, with_options
 from benchmarks.record_checks import check_archive, check_arrays, check_record
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, check_name, write_json, writing
@@ -32,10 +33,12 @@ __all__ = [
     "ProtocolInfo",
     "ResultRecord",
     "TaskInfo",
+    "existing_record",
     "load_predictions",
     "load_record",
     "load_records",
     "record_folder",
+    "refuse_repeats",
     "save_record",
 ]
 
@@ -50,7 +53,10 @@ class _Part(Schema, BaseModel):
 
 
 class ModelInfo(_Part):
-    """The model that made the embeddings. ``weights_hash`` is "" where a foreign folder does not say."""
+    """The model that made the embeddings. ``weights_hash`` is "" where a foreign folder does not say.
+
+    ``behaviour`` is None in records and embeddings from before it was recorded: it is unknown then.
+    """
 
     label: str
     module: str
@@ -60,6 +66,8 @@ class ModelInfo(_Part):
     sample_rate: int | None = None
     sizes: dict[str, int] = {}
     n_parameters: int | None = None
+    behaviour: Behaviour | None = None
+    source_hash: str = ""
 
 
 class TaskInfo(_Part):
@@ -189,11 +197,15 @@ class FoldPredictions:
 
 def record_folder(results_dir: str | Path, record: ResultRecord) -> Path:
     """The folder of a record under ``results_dir``."""
+    return _record_folder(results_dir, record, with_options(record.model.label, record.model.options))
+
+
+def _record_folder(results_dir: str | Path, record: ResultRecord, name: str) -> Path:
     protocol = "-".join(part for part in (record.protocol.name, record.protocol.variant) if part)
     digest = check_name((record.model.weights_hash or record.embeddings_hash or "none")[:8], "the model's weights_hash")
     return (
         Path(results_dir)
-        / f"{_slug(record.model.label)}-{digest}"
+        / f"{_slug(name)}-{digest}"
         / _slug(record.task.folder_name)
         / f"{_slug(protocol)}-seed{record.seed}"
     )
@@ -226,6 +238,40 @@ def save_record(
     write_json(folder / RECORD_FILE, record.model_dump(mode="python"))
     record._folder = folder
     return folder
+
+
+def existing_record(results_dir: str | Path, draft: ResultRecord) -> ResultRecord | None:
+    """The record of the run that ``draft`` states (the same fingerprint), or None: then it has to be made.
+
+    One from before options named folders is moved to where it belongs. What it does not say of the model (its
+    behaviour, when it is old) is filled in: the same fingerprint means the same embeddings.
+    """
+    folder = record_folder(results_dir, draft)
+    found = _identical(folder, draft.fingerprint)
+    suffix = option_suffix(draft.model.options)
+    if found is None and suffix and not folder.exists():
+        earlier = _record_folder(results_dir, draft, draft.model.label.removesuffix(suffix))
+        old = _identical(earlier, draft.fingerprint)
+        if old is not None and old.model.options == draft.model.options:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            earlier.rename(folder)
+            found = load_record(folder)
+    if found is None:
+        return None
+    before, now = found.model.behaviour, draft.model.behaviour
+    if found.model.label != draft.model.label or (now and (before is None or behaviour_change(before, now))):
+        found = found.model_copy(update={"model": draft.model})
+        write_json(folder / RECORD_FILE, found.model_dump(mode="python"))
+        found._folder = folder
+    return found
+
+
+def _identical(folder: Path, fingerprint: str) -> ResultRecord | None:
+    try:
+        record = load_record(folder)
+    except DeloresError:  # none, or a damaged one: it will be replaced
+        return None
+    return record if record.fingerprint == fingerprint else None
 
 
 def load_record(path: str | Path) -> ResultRecord:
@@ -275,7 +321,8 @@ def load_records(
 
     With ``skip_damaged`` the result is (records, one line for each damaged record).
 
-    Raises DeloresError for a folder that does not exist and, unless ``skip_damaged``, for a damaged record.
+    Raises DeloresError for a folder that does not exist, for two records of one model, task, protocol and seed and,
+    unless ``skip_damaged``, for a damaged record.
     """
     files: dict[Path, None] = {}
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
@@ -292,7 +339,27 @@ def load_records(
             if not skip_damaged:
                 raise
             damaged.append(str(error))
+    refuse_repeats(records)
     return (records, damaged) if skip_damaged else records
+
+
+def refuse_repeats(records: Iterable[ResultRecord]) -> Models:
+    """The models of some records, where no two records are of one model, task, protocol and seed.
+
+    Raises DeloresError naming the two otherwise: they are not two seeds, and which of them counts is not known here.
+    """
+    records = list(records)
+    models = Models(record.model for record in records)
+    seen: dict[tuple[Any, ...], ResultRecord] = {}
+    for record in records:
+        key = models.number(record.model), record.task.folder_name, record.protocol.title, record.seed
+        first = seen.setdefault(key, record)
+        if first is not record:
+            run = f"{record.protocol.title}, seed {record.seed}"
+            what = f"{models.name(record.model)} on {record.task.folder_name} ({run})"
+            places = " and ".join(str(each.folder or "in memory") for each in (first, record))
+            raise DeloresError(f"two results of {what} are here: {places}; remove one, or name the folder of one")
+    return models
 
 
 def load_predictions(folder: str | Path) -> dict[str, FoldPredictions]:

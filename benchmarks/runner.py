@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.executor import expected_bytes, run_side_by_side
 from benchmarks.jobs import Job, JobResult, forget, run_job
 from benchmarks.results import ResultRecord
-from benchmarks.scoring.models import ModelSpec
+from benchmarks.scoring.spec import ModelSpec, tell_apart
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError
@@ -52,6 +52,7 @@ def run(
     device: str = "auto",
     batch_seconds: float | None = None,
     skip_bad: bool = False,
+    force: bool = False,
     jobs: int = 1,
     scheduler: str | None = None,
     say: Say = lambda text: None,
@@ -64,22 +65,24 @@ def run(
     wherever they were made, with the same number of threads.
 
     Args:
+        force: embed again whatever is there.
         jobs: how many model x task pairs run side by side, each in a process of its own; 1 runs them here in turn.
         scheduler: address (tcp://HOST:PORT) of a Dask scheduler whose workers run them instead.
 
     Raises:
-        DeloresError: both ``jobs`` and ``scheduler`` are given, or the cluster cannot be used.
+        DeloresError: both ``jobs`` and ``scheduler`` are given, one label is given to two models, or the cluster
+            cannot be used.
     """
     if jobs < 1 or (jobs > 1 and scheduler):
         raise DeloresError(f"expected jobs >= 1, or a scheduler, whose workers decide; got {jobs} and {scheduler}")
     started = time.perf_counter()
     name = uuid.uuid4().hex
     named_once = {task.path: task for task in tasks}.values()  # lists may name one twice
-    pairs = [(spec, task) for spec in dict.fromkeys(models) for task in named_once]
+    pairs = [(spec, task) for spec in tell_apart(models) for task in named_once]
     plan = [
         Job(
-            name, spec, task.path, out, tuple(protocols), tuple(seeds), options or {}, device, batch_seconds, skip_bad,
-            expected_bytes(task, batch_seconds),
+            name, spec, task.path, out, tuple(dict.fromkeys(protocols)), tuple(dict.fromkeys(seeds)), options or {},
+            device, batch_seconds, skip_bad, expected_bytes(task, batch_seconds), force,
         )
         for spec, task in pairs
     ]  # fmt: skip

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.reading.intervals import bca_ends, bootstrap_weights, statistics_of
 from benchmarks.reading.permutation import SWAPS, SwapTest, holm, share_as_large, sign_flip_p, swap_test
 from benchmarks.reading.weighted import Statistic
-from benchmarks.results import ResultRecord
+from benchmarks.results import ResultRecord, refuse_repeats
 from hear_delores.errors import DeloresError
 
 __all__ = ["Comparison", "TaskComparison", "compare_records"]
@@ -146,13 +146,13 @@ def compare_records(
 
 
 def _only_model(records: Sequence[ResultRecord], side: str) -> str:
-    models = list(dict.fromkeys((r.model.label, r.model.weights_hash) for r in records))
-    if not models:
+    models = refuse_repeats(records)
+    if not models.names:
         raise DeloresError(f"there is no result record on side {side}; give a record's folder or a model's folder")
-    if len(models) > 1:
-        names = ", ".join(f"{label} ({digest[:8]})" for label, digest in models[:4])
-        raise DeloresError(f"side {side} holds results of {len(models)} models ({names}); give the folder of one")
-    label, digest = models[0]
+    if len(models.names) > 1:
+        names = ", ".join(list(models.names.values())[:4])
+        raise DeloresError(f"side {side} holds results of {len(models.names)} models ({names}); give the folder of one")
+    label, digest = records[0].model.label, records[0].model.weights_hash
     return f"{label} ({digest[:8]})" if digest else label
 
 

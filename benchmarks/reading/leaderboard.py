@@ -18,7 +18,7 @@ from datetime import date as calendar_date
 from pathlib import Path
 
 from benchmarks.reading.published import published_text
-from benchmarks.results import ResultRecord
+from benchmarks.results import ResultRecord, refuse_repeats
 from benchmarks.tasks.registry import TaskSpec, join_columns, list_columns
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
@@ -111,7 +111,7 @@ def select_records(
     """The records of one model under protocol hear, one for each leaderboard task.
 
     Args:
-        model: the label of the model to take where the records hold several.
+        model: the label of the model to take where the records hold several, or its name as tables show it.
         seed: the seed to take where there are several.
 
     Raises:
@@ -120,12 +120,16 @@ def select_records(
     """
     specs = {spec.folder_name: spec for column in list_columns().values() for spec in column}
     names = {spec.name for spec in specs.values()}
-    chosen = [r for r in records if r.task.name in names and (model is None or r.model.label == model)]
+    chosen = [r for r in records if r.task.name in names]
+    rows = refuse_repeats(chosen)
+    chosen = [r for r in chosen if model is None or model in (r.model.label, rows.name(r.model))]
     if not chosen:
         whose = f" of the model {model!r}" if model else ""
         raise DeloresError(f"there is no result of a HEAR task{whose} here; run `delores run --suite hear` first")
     _refuse_several("models", {r.model.label for r in chosen}, "name one with --model")
     _refuse_several("weights of one model", {r.model.weights_hash[:8] or "unknown" for r in chosen}, "keep one set")
+    named = {str(rows.name(r.model)) for r in chosen}
+    _refuse_several("models under one label", named, "name one with --model")
     _refuse_several("protocols", {r.protocol.title for r in chosen}, "give the results of one")
     if chosen[0].protocol.title != "hear":
         raise DeloresError(

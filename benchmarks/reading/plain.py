@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from benchmarks.identity import behaviour_digest
 from benchmarks.reading.published import PublishedFigure
 from benchmarks.reading.tables import Cell, ComparisonTable, PublishedRow, metric_scale, split_text
 from benchmarks.results import ResultRecord
@@ -164,7 +166,8 @@ def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
         ["model", "module", "weights_hash", "task", "task_revision", "protocol", "seed", "metric", "primary", "score",
-         "std_over_folds", "n_folds", "n_clips", "low", "high", "interval_over", "split", "source"]
+         "std_over_folds", "n_folds", "n_clips", "low", "high", "interval_over", "split", "source", "options",
+         "behaviour"]
     )  # fmt: skip
     for record in records:
         for metric, score in record.scores.items():
@@ -174,12 +177,13 @@ def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures:
                  record.task.revision, record.protocol.title, record.seed, metric,
                  int(metric == record.task.primary_metric), repr(score), "" if std is None else repr(std),
                  len(record.folds), record.task.n_clips, *(_ends(record, metric) if intervals else ("", "", "")),
-                 _split(record), ""]
+                 _split(record), "", json.dumps(record.model.options) if record.model.options else "",
+                 behaviour_digest(record.model.behaviour)]
             )  # fmt: skip
     for figure in figures:
         score_text = "" if figure.score is None else f"{figure.score / metric_scale(figure.metric):.9g}"
         cells = [figure.model, "", "", figure.task, "", figure.protocol, "", figure.metric, 1, score_text]
-        writer.writerow([*cells, *[""] * 6, figure.split, figure.source])
+        writer.writerow([*cells, *[""] * 6, figure.split, figure.source, "", ""])
     return stream.getvalue()
 
 

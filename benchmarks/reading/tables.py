@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.reading.published import PublishedFigure, published_figures, published_table_six
-from benchmarks.results import ResultRecord
+from benchmarks.results import ResultRecord, refuse_repeats
 from hear_delores.errors import DeloresError
 
 __all__ = [
@@ -21,9 +21,7 @@ __all__ = [
     "PublishedRow",
     "comparison_tables",
     "metric_scale",
-    "model_key",
     "paper_columns",
-    "row_names",
     "split_text",
     "task_columns",
 ]
@@ -113,8 +111,9 @@ def comparison_tables(
 ) -> list[ComparisonTable]:
     """One table per protocol variant, rows and columns in the order in which the records come.
 
-    Rows are named by the model's label; two sets of weights under one label are told apart by the first
-    digits of their hash. Several seeds of one model, task and protocol are averaged. A task in two modes
+    Rows are named by the model's label; several models under one label are told apart by what differs: the first
+    digits of the weights' hash, module, options, behaviour. Several seeds of one model, task and protocol are
+    averaged. A task in two modes
     (``nsynth_pitch`` 5h and 50h) is two columns.
 
     Args:
@@ -127,8 +126,8 @@ def comparison_tables(
             come out whether or not anything was measured for them.
 
     Raises:
-        DeloresError: there is no record, or two records of one task have different task revisions or primary
-            metrics, which cannot be compared.
+        DeloresError: there is no record, two are of one model, task, protocol and seed, or two of one task have
+            different task revisions or primary metrics, which cannot be compared.
     """
     records = list(records)
     columns = paper_columns(paper) if paper else task_columns(records)
@@ -141,7 +140,8 @@ def comparison_tables(
         raise DeloresError(f"there are no results{of} to put in a table; run `delores run` or `delores score` first")
     _refuse_mixed_tasks(records)
     figures = published_figures(paper, overlay) if paper else []
-    names = row_names(records)
+    models = refuse_repeats(records)
+    names = {id(r): str(models.name(r.model)) for r in records}
     titles = dict.fromkeys(r.protocol.title for r in records)
     whole_paper = whole_paper and paper == "delores"
     if whole_paper:
@@ -149,13 +149,12 @@ def comparison_tables(
     found = []
     for protocol in titles:
         own = [r for r in records if r.protocol.title == protocol]
-        name_of = {id(r): names[model_key(r)] for r in own}
-        found.append(_table(protocol, own, columns, name_of, _fitting(figures, protocol), intervals))
+        found.append(_table(protocol, own, columns, names, _fitting(figures, protocol), intervals))
     if whole_paper:
         order = list(dict.fromkeys(names.values()))
         own = [r for r in records if r.protocol.title in FROZEN_OR_TUNED]
-        own.sort(key=lambda r: (order.index(names[model_key(r)]), list(FROZEN_OR_TUNED).index(r.protocol.title)))
-        name_of = {id(r): f"{names[model_key(r)]}, {FROZEN_OR_TUNED[r.protocol.title]}" for r in own}
+        own.sort(key=lambda r: (order.index(names[id(r)]), list(FROZEN_OR_TUNED).index(r.protocol.title)))
+        name_of = {id(r): f"{names[id(r)]}, {FROZEN_OR_TUNED[r.protocol.title]}" for r in own}
         found.append(_table(TABLE_SIX, own, columns, name_of, published_table_six(), intervals))
     return found
 
@@ -277,16 +276,6 @@ def split_text(records: Sequence[ResultRecord], folders: tuple[str, ...]) -> str
     if record.task.mode != "full":
         parts.append(record.task.mode)
     return ", ".join(parts)
-
-
-def model_key(record: ResultRecord) -> tuple[str, str]:
-    return record.model.label, record.model.weights_hash
-
-
-def row_names(records: list[ResultRecord]) -> dict[tuple[str, str], str]:
-    keys = list(dict.fromkeys(model_key(r) for r in records))
-    labels = [label for label, _ in keys]
-    return {key: key[0] if labels.count(key[0]) == 1 else f"{key[0]} ({key[1][:8]})" for key in keys}
 
 
 def _refuse_mixed_tasks(records: list[ResultRecord]) -> None:

@@ -80,8 +80,9 @@ def finetune(
                 for number in range(seed, seed + seeds):
                     with progress_bar(quiet or as_json, f"{folder.name} finetune") as report:
                         record = finetune_task(
-                            loaded, folder, results_dir=results, seed=number, progress=report, world=world, **options
-                        )
+                            loaded, folder, results_dir=results, seed=number, progress=report, world=world,
+                            say=console(quiet, stderr=True).print, **options,
+                        )  # fmt: skip
                     records.append(record)
                     if not as_json:
                         scores = ", ".join(f"{metric} {value:.4f}" for metric, value in record.scores.items())

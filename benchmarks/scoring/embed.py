@@ -7,7 +7,7 @@ import json
 import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ import soxr
 import torch
 
 import hear_delores
+from benchmarks.identity import behaviours_agree, read_behaviour
 from benchmarks.scoring.audio import read_audio
 from benchmarks.scoring.embed_split import BatchBound, SplitJob, embed_split, row_order
 from benchmarks.scoring.models import LoadedModel
+from benchmarks.scoring.spec import plain_options
+from benchmarks.scoring.stored import DONE_FILE, INFO_FILE, PROGRESS_DIR, Stored, stored_embeddings
 from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE, TaskFolder
 from hear_delores.errors import DeloresError, shown
 from hear_delores.files import (
@@ -42,9 +45,6 @@ __all__ = ["BATCH_SECONDS", "DONE_FILE", "FORMAT_VERSION", "INFO_FILE", "EmbedSu
 FORMAT_VERSION = 1
 #: Audio in one call of the model, in seconds, all clips of the call together.
 BATCH_SECONDS = 120.0
-INFO_FILE = "embedding-info.json"
-DONE_FILE = ".done.embeddings"  # heareval's mark of a complete folder
-PROGRESS_DIR, KEY_FILE = ".progress", "key.json"
 #: A folder of embeddings, ours or heareval's, has one of these; no other folder is ever replaced.
 MARKS = (INFO_FILE, DONE_FILE)
 Progress = Callable[[int, int], None]
@@ -59,12 +59,14 @@ class EmbedSummary:
         seconds: that embedding took, when it was done.
         cached: whether everything was there before.
         skipped: "split/file: reason" of each clip that was left out.
+        notes: lines that say why embeddings that were there were made again, or kept although something changed.
     """
 
     path: Path
     seconds: float
     cached: bool
     skipped: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 def embed_task(
@@ -74,6 +76,7 @@ def embed_task(
     *,
     batch_seconds: float = BATCH_SECONDS,
     skip_bad: bool = False,
+    force: bool = False,
     progress: Progress | None = None,
     wait: bool = False,
     on_wait: Callable[[], None] | None = None,
@@ -82,7 +85,7 @@ def embed_task(
 
     heareval 2021.1.3's layout and order of rows, without its second copy in one file per clip, and an
     ``embedding-info.json`` that says what was embedded by what. Embeddings that are there are kept when
-    model, options, weights, task revision and format are all the same. Built in a hidden folder
+    module, options, weights, behaviour, task revision and format are all the same. Built in a hidden folder
     beside and renamed when complete; a killed run is taken up where it stopped, and ends in the same bytes.
 
     Args:
@@ -90,6 +93,7 @@ def embed_task(
             memory halves it.
         skip_bad: leave out clips whose audio cannot be used, and list them, instead of stopping. The
             rows are then those of a task without these clips.
+        force: embed again whatever is there.
         progress: called with the number of clips done and their total.
         wait: while another process embeds the same, wait for it rather than fail.
         on_wait: called before waiting.
@@ -101,61 +105,28 @@ def embed_task(
     require_number("embed", "batch_seconds", batch_seconds, 0.01, maximum=86_400.0)
     target = Path(embeddings_dir) / model.folder_name / task.folder_name
     key = _key(model, task)
-    if (summary := _cached(target, key, skip_bad)) is not None:
-        return summary
+    before = stored_embeddings(target, key, model, skip_bad, force)
+    if before.usable:
+        return _summary(target, before)
     with folder_lock(target, "embedding this", whole=True, wait=wait, on_wait=on_wait), writing(target):
         real = settle_folder(target)
         # Another process may have finished while this one came here.
-        if (summary := _cached(target, key, skip_bad)) is not None:
+        if not force and (now := stored_embeddings(target, key, model, skip_bad)).usable:
             remove_tree(beside(real, ".partial"))
-            return summary
+            return _summary(target, now)
         check_replaceable(real, MARKS)
-        work = _start_or_resume(real, {**key, "batch_seconds": float(batch_seconds), "skip_bad": skip_bad})
+        work = _start_or_resume(real, {**key, "batch_seconds": float(batch_seconds), "skip_bad": skip_bad}, model)
         skipped = _unusable_clips(work, model, task) if skip_bad else []
         seconds = _embed_splits(model, task, work, skipped, batch_seconds, progress)
-        _finish(work, model, task, key, skipped, seconds)
+        _finish(work, model, task, skipped, seconds)
         replace_folder(work, real, MARKS)
         _remove_progress(real)
-    return EmbedSummary(target, seconds, False, _lines(skipped))
+    return EmbedSummary(target, seconds, False, _lines(skipped), before.notes)
 
 
-def _key(model: LoadedModel, task: TaskFolder) -> dict[str, Any]:
-    """What the embeddings depend on. Anything different here, and they are made again."""
-    options = dict(sorted(model.spec.options.items()))
-    return {
-        "format_version": FORMAT_VERSION,
-        "module": model.spec.module,
-        "options": json.loads(json.dumps(options, default=str)),
-        "weights_hash": model.weights_hash,
-        "sample_rate": model.sample_rate,
-        "task": task.folder_name,
-        "revision": task.revision,
-    }
-
-
-def _cached(target: Path, key: dict[str, Any], skip_bad: bool) -> EmbedSummary | None:
-    info_file = target / INFO_FILE
-    if not (target / DONE_FILE).exists() or not info_file.exists():
-        return None
-    try:
-        info = json.loads(info_file.read_text(encoding="utf-8"))
-        model, task = info["model"], info["task"]
-        found = {
-            "format_version": info["format_version"],
-            "module": model["module"],
-            "options": model["options"],
-            "weights_hash": model["weights_hash"],
-            "sample_rate": model["sample_rate"],
-            "task": task["name"],
-            "revision": task["revision"],
-        }
-        skipped, seconds = info["skipped"], float(info["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # damaged: embedded again
-    if found != key or (skipped and not skip_bad):
-        return None
+def _summary(target: Path, stored: Stored) -> EmbedSummary:
     _remove_progress(target)  # of a run killed right after its rename
-    return EmbedSummary(target, seconds, True, _lines(skipped))
+    return EmbedSummary(target, stored.seconds, True, _lines(stored.skipped), stored.notes)
 
 
 def _remove_progress(target: Path) -> None:
@@ -163,19 +134,34 @@ def _remove_progress(target: Path) -> None:
         remove_tree(target / PROGRESS_DIR)
 
 
-def _start_or_resume(target: Path, key: dict[str, Any]) -> Path:
-    """The folder in which ``target`` is built: emptied, unless it was begun with the same key."""
+def _key(model: LoadedModel, task: TaskFolder) -> dict[str, Any]:
+    """What the embeddings depend on. Anything different here, and they are made again."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "module": model.spec.module,
+        "options": plain_options(model.spec.options),
+        "weights_hash": model.weights_hash,
+        "sample_rate": model.sample_rate,
+        "task": task.folder_name,
+        "revision": task.revision,
+    }
+
+
+def _start_or_resume(target: Path, key: dict[str, Any], model: LoadedModel) -> Path:
+    """The folder in which ``target`` is built: emptied, unless it was begun by the same model with the same key."""
     work = beside(target, ".partial")
     for folder in (work, work / PROGRESS_DIR):
         remove_leftovers(folder)
-    key_file = work / PROGRESS_DIR / KEY_FILE
+    key_file = work / PROGRESS_DIR / "key.json"
     try:
-        same = json.loads(key_file.read_text(encoding="utf-8")) == key
-    except (OSError, ValueError):
+        begun = json.loads(key_file.read_text(encoding="utf-8"))
+        behaviour = read_behaviour(begun.pop("behaviour", None))
+        same = begun == key and behaviour is not None and behaviours_agree(behaviour, model.behaviour)
+    except (OSError, ValueError, AttributeError):
         same = False
     if not same:
         remove_tree(work)
-        write_json(key_file, key)
+        write_json(key_file, {**key, "behaviour": model.behaviour.model_dump()})
     return work
 
 
@@ -236,7 +222,6 @@ def _finish(
     work: Path,
     model: LoadedModel,
     task: TaskFolder,
-    key: dict[str, Any],
     skipped: list[dict[str, str]],
     seconds: float,
 ) -> None:
@@ -248,16 +233,7 @@ def _finish(
         write_json(work / f"{split}.json", _usable_labels(task, split, skipped))
     info = {
         "format_version": FORMAT_VERSION,
-        "model": {
-            "module": model.spec.module,
-            "label": model.spec.label,
-            "options": key["options"],
-            "file": Path(model.spec.path).name,
-            "weights_hash": model.weights_hash,
-            "sample_rate": model.sample_rate,
-            "n_parameters": model.n_parameters,
-            "sizes": {"scene": model.scene_embedding_size, "timestamp": model.timestamp_embedding_size},
-        },
+        "model": model.info().model_dump(),
         "task": {
             "name": task.folder_name,
             "revision": task.revision,

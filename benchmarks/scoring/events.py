@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from benchmarks.tasks.events import check_event
 from hear_delores.errors import DeloresError, did_you_mean
@@ -311,6 +309,9 @@ def _match_on_offset(
         columns.append(column + c)
     if not rows:
         return 0
+    from scipy.sparse import csr_matrix  # a quarter of a second to import: not where nothing is scored
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
     row, column = np.concatenate(rows), np.concatenate(columns)
     graph = csr_matrix((np.ones(len(row), dtype=np.int8), (row, column)), shape=(len(ref[0]), len(est[0])))
     return int(np.count_nonzero(maximum_bipartite_matching(graph, perm_type="column") >= 0))

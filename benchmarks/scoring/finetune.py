@@ -6,8 +6,9 @@ import contextlib
 import copy
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -17,26 +18,27 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from benchmarks.identity import behaviour_change, behaviours_agree, read_behaviour
 from benchmarks.results import (
     FORMAT_VERSION,
     FoldPredictions,
-    ModelInfo,
     ProtocolInfo,
     ResultRecord,
     TaskInfo,
+    load_record,
     record_folder,
     save_record,
 )
 from benchmarks.scoring.evaluation import SceneEvaluator, aggregate
 from benchmarks.scoring.finetune_audio import Clips
 from benchmarks.scoring.finetune_train import FinetuneFold, FinetuneOptions, train_fold
+from benchmarks.scoring.foreign_code import contained
 from benchmarks.scoring.metrics import find_metrics
 from benchmarks.scoring.models import LoadedModel, load_model
 from benchmarks.scoring.sampling import draw_shots, shortfall, shortfall_note
 from benchmarks.scoring.score import (
     fingerprinted,
     fold_result,
-    identical_record,
     official_scores,
     package_versions,
     scoring_version,
@@ -55,7 +57,7 @@ from benchmarks.scoring.training import (
 )
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError, did_you_mean
-from hear_delores.files import remove_leftovers
+from hear_delores.files import remove_leftovers, write_json
 from pretrain.distributed import ALONE, World, world_size
 from pretrain.locks import folder_lock
 
@@ -71,6 +73,7 @@ def finetune_task(
     progress: Progress | None = None,
     overwrite: bool = False,
     world: World = ALONE,
+    say: Callable[[str], None] = lambda text: None,
     **options: Any,
 ) -> ResultRecord:
     """The record of ``model`` fine-tuned on each fold of ``task`` and tested once; one that exists is returned.
@@ -83,6 +86,7 @@ def finetune_task(
         progress: called as progress(epochs done, most epochs there can be, text).
         overwrite: train again although an identical record exists.
         world: of :func:`pretrain.distributed.join`; the first of several processes writes, all return the record.
+        say: told why a record that is there is not the one that is asked for.
         options: those of :class:`~benchmarks.scoring.finetune_train.FinetuneOptions`; None leaves the default.
 
     Raises:
@@ -96,7 +100,7 @@ def finetune_task(
         message = "the processes see different models, tasks or options: give all of them the same"
         world.agree(DeloresError(message))
     folder = record_folder(results_dir, draft)
-    existing = world.from_leader(lambda: None if overwrite else identical_record(folder, draft.fingerprint))
+    existing = world.from_leader(lambda: None if overwrite else _existing(results_dir, draft, say))
     if existing is not None:
         return existing
     world.share(lambda: _fresh(model))  # whether it loads alike again, before anything is written
@@ -124,8 +128,9 @@ def _make(
 ) -> ResultRecord:
     """The record, made now; ``began``: the time at which all of it did."""
     folder = record_folder(results_dir, draft)
-    work = world.share(lambda: WorkFolder(folder / "work" if world.leads else None, draft.fingerprint))
-    run, predictions = _run(model, task, settings, work, folder / "work", progress, world)
+    work = world.share(lambda: _work_folder(folder / "work" if world.leads else None, draft, model))
+    with contained():
+        run, predictions = _run(model, task, settings, work, folder / "work", progress, world)
     scores, deviation = aggregate([fold.scores for fold in run.folds])
     record = draft.model_copy(
         update={
@@ -147,6 +152,42 @@ def _make(
         return record
 
     return world.from_leader(write)
+
+
+def _existing(results_dir: str | Path, draft: ResultRecord, say: Callable[[str], None]) -> ResultRecord | None:
+    """The record of the run, unless the model was another or may have been."""
+    try:
+        old = load_record(record_folder(results_dir, draft))
+    except DeloresError:
+        old = None
+    before, now = (old.model.behaviour if old else None), draft.model.behaviour
+    assert now is not None
+    if old is not None and old.fingerprint == draft.fingerprint:
+        if before is None:
+            say("trained again: the record was made before the behaviour of models was recorded")
+        elif not behaviours_agree(before, now):
+            say(f"trained again: the model {behaviour_change(before, now) or 'is not deterministic'}")
+        else:
+            if old.model.source_hash and old.model.source_hash != draft.model.source_hash:
+                say(f"the source of {draft.model.module} has changed, but it answers the probe sounds as before")
+            return old
+    return None
+
+
+def _work_folder(path: Path | None, draft: ResultRecord, model: LoadedModel) -> WorkFolder:
+    """Where unfinished folds are kept: emptied unless they are of the same run and of a model that behaves alike."""
+    if path is None:
+        return WorkFolder(None, draft.fingerprint)
+    file = path / "behaviour.json"
+    try:
+        begun = read_behaviour(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        begun = None
+    if path.exists() and (begun is None or not behaviours_agree(begun, model.behaviour)):
+        shutil.rmtree(path)
+    work = WorkFolder(path, draft.fingerprint)
+    write_json(file, model.behaviour.model_dump())
+    return work
 
 
 def _options(seed: int, options: Mapping[str, Any]) -> FinetuneOptions:
@@ -265,13 +306,12 @@ def _draft(model: LoadedModel, task: TaskFolder, settings: FinetuneOptions) -> R
     """The record as far as it is known before training."""
     chosen = asdict(settings)
     seed = chosen.pop("seed")
-    spec = model.spec
-    options = json.loads(json.dumps(dict(sorted(spec.options.items())), default=str))
+    spec, info = model.spec, model.info()
     content = [
         FORMAT_VERSION,
         scoring_version("finetune"),
         spec.module,
-        options,
+        info.options,
         model.weights_hash,
         task.revision,
         "finetune",
@@ -282,16 +322,7 @@ def _draft(model: LoadedModel, task: TaskFolder, settings: FinetuneOptions) -> R
     return ResultRecord(
         fingerprint=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
         embeddings_hash="",  # made of audio
-        model=ModelInfo(
-            label=spec.label,
-            module=spec.module,
-            file=Path(spec.path).name,
-            weights_hash=model.weights_hash,
-            options=options,
-            sample_rate=model.sample_rate,
-            sizes={"scene": model.scene_embedding_size, "timestamp": model.timestamp_embedding_size},
-            n_parameters=model.n_parameters,
-        ),
+        model=info,
         task=_task_info(task),
         protocol=ProtocolInfo(name="finetune", options=chosen, variant=variant_of(settings)),
         seed=seed,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.scoring.evaluation import SceneEvaluator
 from benchmarks.scoring.finetune_audio import Clips, training_batches, whole_batches
+from benchmarks.scoring.foreign_code import contained, one_line
 from benchmarks.scoring.models import LoadedModel
 from benchmarks.scoring.sampling import check_shots
 from benchmarks.scoring.training import (
@@ -123,9 +124,14 @@ class FineTuned(nn.Module):
 
     def _embed(self, audio: Tensor) -> Tensor:
         own = getattr(self.encoder, "differentiable_scene", None)
-        if callable(own):
-            return own(audio)
-        return self.loaded.module.get_scene_embeddings(audio, self.encoder)
+        try:
+            with contained():
+                return own(audio) if callable(own) else self.loaded.module.get_scene_embeddings(audio, self.encoder)
+        except DeloresError:
+            raise
+        except Exception as error:  # foreign code may raise anything; the cause stays attached
+            name = "differentiable_scene" if callable(own) else "get_scene_embeddings"
+            raise DeloresError(f"model {self.loaded.spec.label}: {name} failed: {one_line(error)}") from error
 
     def _check_gradients(self) -> None:
         """In eval mode, which leaves the running statistics of BatchNorm as they are."""

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import ndtri
 
 from benchmarks.metric_facts import metric_bounds
 from benchmarks.scoring.events import event_based_scores, segment_based_scores
@@ -115,6 +114,8 @@ def d_prime(prediction: np.ndarray, target: np.ndarray) -> float:
     Infinite when a class is ranked perfectly, NaN when a class has no positive or no negative row.
     """
     with np.errstate(invalid="ignore"):  # inf - inf, of a perfect and a perfectly wrong class, is NaN
+        from scipy.special import ndtri  # slow to import: not where nothing is scored
+
         return float((ndtri(roc_aucs(prediction, target)) * np.sqrt(2.0)).mean())
 
 

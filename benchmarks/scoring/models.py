@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import torch
 
+from benchmarks.identity import Behaviour
+from benchmarks.results import ModelInfo
+from benchmarks.scoring.foreign_code import contained, one_line
+from benchmarks.scoring.sketch import observe
+from benchmarks.scoring.source import source_of
+from benchmarks.scoring.spec import ModelSpec, plain_options, slug
 from hear_delores.errors import DeloresError
 from hear_delores.files import file_hash
 
 __all__ = ["LoadedModel", "ModelSpec", "load_model", "slug"]
 
 FUNCTIONS = ("load_model", "get_scene_embeddings", "get_timestamp_embeddings")
-_SPEC = re.compile(
-    r"(?:(?P<label>[^=@?]*)=)?(?P<module>[^=@?]+)(?:@(?P<path>.*?))?(?:\?(?P<options>[^?]*))?", re.DOTALL
-)
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
 
 class OutOfMemory(DeloresError):
@@ -41,73 +41,6 @@ class NotFinite(DeloresError):
         self.rows = rows
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """Which model: ``[LABEL=]MODULE[@PATH][?key=value&...]``.
-
-    Attributes:
-        module: an importable module with the three HEAR functions.
-        path: what its ``load_model`` is given; "" calls it without a path.
-        options: further arguments of ``load_model``.
-        label: how tables call it, and safe as a folder name; by default the module's name, with the
-            path's stem after it.
-    """
-
-    module: str
-    path: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    label: str = ""
-
-    def __post_init__(self) -> None:
-        if not _MODULE.fullmatch(self.module):
-            raise DeloresError(f"{self.module!r} is not the name of a Python module, such as hear_delores")
-        object.__setattr__(self, "options", dict(self.options))  # a copy: the caller's may change
-        for key in self.options:
-            if not key.isidentifier():
-                raise DeloresError(f"the model option {key!r} of {self.module} is not the name of an argument")
-        if not self.label:
-            stem = f"-{slug(Path(self.path).stem)}" if self.path else ""
-            object.__setattr__(self, "label", f"{self.module}{stem}")
-        if not _LABEL.fullmatch(self.label):
-            raise DeloresError(
-                f"the model label {self.label!r} names folders: use letters, digits, '.', '_', '+' and '-', "
-                "and begin with a letter or digit"
-            )
-
-    @classmethod
-    def parse(cls, text: str) -> ModelSpec:
-        """The spec that a command line argument states.
-
-        Option values are read as whole numbers, numbers, true, false or none where they look so; "%3F"
-        and the like stand for characters that would separate.
-
-        >>> spec = ModelSpec.parse("mine=my_model@weights/best.pt?layer=3&norm=true")
-        >>> spec.label, spec.module, spec.path, dict(spec.options)
-        ('mine', 'my_model', 'weights/best.pt', {'layer': 3, 'norm': True})
-        >>> ModelSpec.parse("my_model@weights/best.pt").label
-        'my_model-best'
-        """
-        match = _SPEC.fullmatch(text)
-        if match is None or match["label"] == "":
-            raise DeloresError(f"cannot read the model {text!r}; expected [LABEL=]MODULE[@PATH][?key=value&...]")
-        options: dict[str, Any] = {}
-        for part in (match["options"] or "").split("&") if match["options"] else []:
-            key, equals, value = part.partition("=")
-            if not equals:
-                raise DeloresError(f"cannot read the option {part!r} of the model {text!r}; expected key=value")
-            if key in options:
-                raise DeloresError(f"the option {key!r} of the model {text!r} is given twice")
-            options[key] = _value(unquote(value))
-        return cls(match["module"].strip(), match["path"] or "", options, (match["label"] or "").strip())
-
-    def __hash__(self) -> int:
-        return hash((self.module, self.path, self.label, tuple(sorted(map(repr, self.options.items())))))
-
-    def __str__(self) -> str:
-        options = "&".join(f"{key}={value}" for key, value in self.options.items())
-        return f"{self.module}{f'@{self.path}' if self.path else ''}{f'?{options}' if options else ''}"
-
-
 @dataclass
 class LoadedModel:
     """A model that is ready to embed. Made by :func:`load_model`.
@@ -116,6 +49,7 @@ class LoadedModel:
         weights_hash: 64 hexadecimal digits that differ whenever the weights (or, as far as it can be
             known, anything else that ``load_model`` read) differ.
         kind: ``torch`` or ``tensorflow``.
+        source_hash: of the module's source files as they were imported; "" where it has none.
     """
 
     spec: ModelSpec
@@ -128,12 +62,32 @@ class LoadedModel:
     timestamp_embedding_size: int
     weights_hash: str
     n_parameters: int
+    source_hash: str = field(default="")
 
     @property
     def folder_name(self) -> str:
         """``<label>[-option=value...]-<first 8 digits of weights_hash>``: two checkpoints never share it."""
-        options = "".join(f"-{slug(key)}={slug(str(value))}" for key, value in sorted(self.spec.options.items()))
-        return f"{self.spec.label}{options}-{self.weights_hash[:8]}"
+        return f"{self.spec.label_with_options}-{self.weights_hash[:8]}"
+
+    @cached_property
+    def behaviour(self) -> Behaviour:
+        """What the model answers to the probe sounds, found out once."""
+        return observe(self)
+
+    def info(self) -> ModelInfo:
+        """The model as embeddings and records describe it."""
+        return ModelInfo(
+            label=self.spec.label,
+            module=self.spec.module,
+            file=Path(self.spec.path).name,
+            weights_hash=self.weights_hash,
+            options=plain_options(self.spec.options),
+            sample_rate=self.sample_rate,
+            sizes={"scene": self.scene_embedding_size, "timestamp": self.timestamp_embedding_size},
+            n_parameters=self.n_parameters,
+            behaviour=self.behaviour,
+            source_hash=self.source_hash,
+        )
 
     def scene(self, audio: np.ndarray) -> np.ndarray:
         """Scene embeddings of ``audio``: (n_sounds, scene_embedding_size) float32.
@@ -176,17 +130,18 @@ class LoadedModel:
 
     def _call(self, name: str, audio: np.ndarray) -> Any:
         try:
-            if self.kind == "tensorflow":
-                tensor = sys.modules["tensorflow"].convert_to_tensor(audio)
-                return getattr(self.module, name)(tensor, self.model)
-            with torch.no_grad():
-                return getattr(self.module, name)(torch.from_numpy(audio).to(self.device), self.model)
+            with contained():
+                if self.kind == "tensorflow":
+                    tensor = sys.modules["tensorflow"].convert_to_tensor(audio)
+                    return getattr(self.module, name)(tensor, self.model)
+                with torch.no_grad():
+                    return getattr(self.module, name)(torch.from_numpy(audio).to(self.device), self.model)
         except Exception as error:  # foreign code may raise anything; the cause stays attached
             if _is_out_of_memory(error):
                 seconds = audio.size / self.sample_rate
                 hint = f"{name} ran out of memory on {seconds:.1f} s of audio; use fewer batch seconds"
                 raise OutOfMemory(str(self._fault(hint))) from None
-            raise self._fault(f"{name} failed on audio {audio.shape}: {_one_line(error)}") from error
+            raise self._fault(f"{name} failed on audio {audio.shape}: {one_line(error)}") from error
 
     def _array(self, name: str, value: Any) -> np.ndarray:
         if isinstance(value, torch.Tensor):
@@ -227,26 +182,41 @@ def load_model(spec: ModelSpec | str, device: str = "auto") -> LoadedModel:
     if missing:
         raise DeloresError(f"model {spec.label}: the module {spec.module} has no function {', '.join(missing)}")
     try:
-        model = module.load_model(*([spec.path] if spec.path else []), **spec.options)
+        with contained():
+            model = module.load_model(*([spec.path] if spec.path else []), **spec.options)
     except Exception as error:  # foreign code may raise anything; the cause stays attached
-        raise DeloresError(f"model {spec.label}: load_model failed: {_one_line(error)}") from error
+        raise DeloresError(f"model {spec.label}: load_model failed: {one_line(error)}") from error
+    try:
+        with contained():  # attributes and methods of a foreign model
+            return _adapted(spec, module, model, device)
+    except DeloresError:
+        raise
+    except Exception as error:
+        raise DeloresError(f"model {spec.label}: it cannot be used: {one_line(error)}") from error
+
+
+def _adapted(spec: ModelSpec, module: ModuleType, model: Any, device: str) -> LoadedModel:
     sizes = {
         name: _whole(spec, model, name) for name in ("sample_rate", "scene_embedding_size", "timestamp_embedding_size")
     }
+    source = source_of(module)
     tensorflow = sys.modules.get("tensorflow")  # a TensorFlow model has imported it
     if isinstance(model, torch.nn.Module):
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
             model = model.to(chosen).eval()
         except (RuntimeError, AssertionError) as error:
-            raise DeloresError(f"model {spec.label}: cannot use the device {chosen!r}: {_one_line(error)}") from None
-        weights, count = _torch_hash(spec, model, sizes), sum(p.numel() for p in model.parameters())
-        return LoadedModel(spec, module, model, "torch", chosen, weights_hash=weights, n_parameters=count, **sizes)
-    if tensorflow is not None and isinstance(model, tensorflow.Module):
+            raise DeloresError(f"model {spec.label}: cannot use the device {chosen!r}: {one_line(error)}") from None
+        kind, weights, count = "torch", _torch_hash(spec, model, sizes), sum(p.numel() for p in model.parameters())
+    elif tensorflow is not None and isinstance(model, tensorflow.Module):
+        kind, chosen = "tensorflow", "auto"
         weights, count = _tensorflow_hash(spec, model, sizes)
-        return LoadedModel(spec, module, model, "tensorflow", "auto", weights_hash=weights, n_parameters=count, **sizes)
-    raise DeloresError(
-        f"model {spec.label}: load_model returned {type(model).__name__}; expected a torch.nn.Module or a tf.Module"
+    else:
+        raise DeloresError(
+            f"model {spec.label}: load_model returned {type(model).__name__}; expected a torch.nn.Module or a tf.Module"
+        )
+    return LoadedModel(
+        spec, module, model, kind, chosen, weights_hash=weights, n_parameters=count, source_hash=source, **sizes
     )
 
 
@@ -272,30 +242,10 @@ def timestamp_fault(times: np.ndarray, duration_ms: float) -> str:
     return ""
 
 
-def slug(text: str) -> str:
-    """``text`` with everything that is not safe in a folder name replaced by "-".
-
-    >>> slug("a b/c=1.5")
-    'a-b-c-1.5'
-    """
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-") or "none"
-
-
-def _value(text: str) -> Any:
-    names = {"true": True, "false": False, "none": None}
-    if text.lower() in names:
-        return names[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
 def _import(spec: ModelSpec) -> ModuleType:
     try:
-        return importlib.import_module(spec.module)
+        with contained():
+            module = importlib.import_module(spec.module)
     except ModuleNotFoundError as error:
         # Either the module itself (or a package it lies in) is missing, or something that it needs.
         if error.name and f"{spec.module}.".startswith(f"{error.name}."):
@@ -304,8 +254,9 @@ def _import(spec: ModelSpec) -> ModuleType:
         hint = f"importing {spec.module} needs {error.name!r}; install it"
         raise DeloresError(f"model {spec.label}: {hint}") from error
     except Exception as error:  # a foreign module may raise anything while it is imported
-        hint = f"importing {spec.module} failed: {_one_line(error)}"
+        hint = f"importing {spec.module} failed: {one_line(error)}"
         raise DeloresError(f"model {spec.label}: {hint}") from error
+    return module
 
 
 def _whole(spec: ModelSpec, model: Any, name: str) -> int:
@@ -349,11 +300,6 @@ def _start_hash(spec: ModelSpec, model: Any, sizes: Mapping[str, int]) -> Any:
         for item in sorted(item for item in path.rglob("*") if item.is_file()):
             digest.update(f"{item.relative_to(path).as_posix()}\0{file_hash(item)}\0".encode())
     return digest
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, DeloresError) else f"{type(error).__name__}: {text}"
 
 
 def _is_out_of_memory(error: Exception) -> bool:

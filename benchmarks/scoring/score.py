@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.identity import read_behaviour
 from benchmarks.results import (
     FORMAT_VERSION,
     FoldPredictions,
@@ -24,7 +25,7 @@ from benchmarks.results import (
     ProtocolInfo,
     ResultRecord,
     TaskInfo,
-    load_record,
+    existing_record,
     record_folder,
     save_record,
 )
@@ -98,11 +99,11 @@ def score_embeddings(
     draft = _draft(task, protocol, settings, str(where))
     folder = record_folder(results_dir, draft)
     if not overwrite:
-        existing = identical_record(folder, draft.fingerprint)
+        existing = existing_record(results_dir, draft)
         if existing is not None:
             return existing
     with folder_lock(folder, "making this record", wait=True, on_wait=on_wait):
-        if not overwrite and (existing := identical_record(folder, draft.fingerprint)) is not None:
+        if not overwrite and (existing := existing_record(results_dir, draft)) is not None:
             return existing  # another process has made it meanwhile
         remove_leftovers(folder)
         work = WorkFolder(folder / "work", draft.fingerprint)
@@ -145,15 +146,6 @@ def _check_task(task: EmbeddingsTask, settings: Options) -> None:
         grid_configs(task.metadata, settings.grid, settings.grid_points)
     if task.is_event:
         postprocessing_configs(task.metadata)
-
-
-def identical_record(folder: Path, fingerprint: str) -> ResultRecord | None:
-    """The record in ``folder`` when it is of the same run, so that it need not be made again."""
-    try:
-        record = load_record(folder)
-    except DeloresError:  # none, or a damaged one: it will be replaced
-        return None
-    return record if record.fingerprint == fingerprint else None
 
 
 def _draft(task: EmbeddingsTask, protocol: str, settings: Options, device: str) -> ResultRecord:
@@ -214,6 +206,7 @@ def _model_info(task: EmbeddingsTask) -> ModelInfo:
     info = task.info.get("model") or {}
     name = task.path.resolve().parent.name
     known = {key: info[key] for key in ModelInfo.model_fields if info.get(key) is not None}
+    known["behaviour"] = read_behaviour(known.get("behaviour"))
     return ModelInfo(**{"label": known.get("module", name), "module": name, **known})
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from benchmarks.scoring.foreign_code import contained
 from benchmarks.validate.subject import MODEL_URL, Subject
 from benchmarks.validate.suite import Finding, check, fail, warn
 
@@ -19,7 +20,8 @@ SCENE_LENGTH_S = 2.74
 def import_module(subject: Subject) -> Iterator[Finding]:
     """The module must be importable by its name from where you stand. Install it, or run from the
     folder that holds it."""
-    subject.module = importlib.import_module(subject.module_name)
+    with contained():
+        subject.module = importlib.import_module(subject.module_name)
     yield from ()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.scoring.foreign_code import contained
 from benchmarks.validate.state import random_states, settings
 
 __all__ = ["Embeddings", "Subject"]
@@ -53,19 +54,22 @@ class Subject:
     def load(self) -> None:
         """Imports the module and loads the model, with the path only when one was given."""
         if self.module is None:
-            self.module = importlib.import_module(self.module_name)
+            with contained():
+                self.module = importlib.import_module(self.module_name)
         loader = self.module.load_model
         before = settings(), random_states()
-        self.model = loader(self.model_path) if self.model_path else loader()
+        with contained():
+            self.model = loader(self.model_path) if self.model_path else loader()
         self.kind = kind_of(self.model)
         if self.kind == "tensorflow" and self.device:
-            with self._placed():  # as hear-validator does: only now is it known to be TensorFlow's
+            with self._placed(), contained():  # as hear-validator does: only now is it known to be TensorFlow's
                 self.model = loader(self.model_path) if self.model_path else loader()
         after = settings(), random_states()
         self.loading = Loading((before[0], after[0]), (before[1], after[1]), self.training)
         if self.kind == "torch":
             self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-            self.model.to(self.device)
+            with contained():
+                self.model.to(self.device)
 
     def again(self) -> Subject:
         """The same module with its model loaded once more."""
@@ -103,13 +107,13 @@ class Subject:
     def scene(self, audio: np.ndarray) -> Embeddings:
         """Scene embeddings of ``audio`` (n_sounds, n_samples) float32."""
         assert self.module is not None
-        with self._placed():
+        with self._placed(), contained():
             return unwrap(self.module.get_scene_embeddings(self.tensor(audio), self.model))
 
     def timestamps(self, audio: np.ndarray) -> tuple[Embeddings, Embeddings]:
         """Timestamp embeddings and their timestamps for ``audio`` (n_sounds, n_samples) float32."""
         assert self.module is not None
-        with self._placed():
+        with self._placed(), contained():
             embeddings, times = self.module.get_timestamp_embeddings(self.tensor(audio), self.model)
             return unwrap(embeddings), unwrap(times)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.embeddings_folder import AGAIN, open_rows, read_info, read_row_labels
+from benchmarks.identity import read_behaviour
+from benchmarks.results import ModelInfo
 from benchmarks.tasks.metadata import METADATA_FILE, read_metadata
 from hear_delores.errors import DeloresError
 
@@ -28,12 +30,11 @@ MAX_LABELS = 64
 
 @dataclass(frozen=True)
 class EmbeddingsFolder:
-    """One task embedded by one model: ``label`` and ``weights_hash`` are "" and ``revision`` None if not said."""
+    """One task embedded by one model; ``revision`` is None if not said."""
 
     path: Path
     task: str
-    label: str
-    weights_hash: str
+    model: ModelInfo
     revision: str | None
     splits: tuple[str, ...]
 
@@ -71,10 +72,15 @@ def _folder(path: Path) -> EmbeddingsFolder | None:
         return None
     info = read_info(path)
     model, task = info.get("model") or {}, info.get("task") or {}
-    label = str(model.get("label") or path.parent.name)
-    return EmbeddingsFolder(
-        path, details.folder_name, label, str(model.get("weights_hash") or ""), task.get("revision"), splits
+    options = model.get("options")
+    described = ModelInfo(
+        label=str(model.get("label") or path.parent.name),
+        module=str(model.get("module") or path.parent.name),
+        weights_hash=str(model.get("weights_hash") or ""),
+        options=options if isinstance(options, dict) else {},
+        behaviour=read_behaviour(model.get("behaviour")),
     )
+    return EmbeddingsFolder(path, details.folder_name, described, task.get("revision"), splits)
 
 
 def sample(folder: EmbeddingsFolder, limit: int = MAX_POINTS) -> Points | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from benchmarks.identity import Models
 from benchmarks.reading.intervals import record_interval, statistics_of
 from benchmarks.reading.plain import lines
 from benchmarks.reading.published import PAPERS, PublishedFigure, published_figures
@@ -15,13 +16,11 @@ from benchmarks.reading.tables import (
     ComparisonTable,
     PublishedRow,
     comparison_tables,
-    model_key,
     paper_columns,
-    row_names,
     task_columns,
 )
 from benchmarks.reading.weighted import METRIC_NAMES
-from benchmarks.results import PREDICTIONS_FILE, ResultRecord, load_predictions
+from benchmarks.results import PREDICTIONS_FILE, ResultRecord, load_predictions, refuse_repeats
 from hear_delores.errors import DeloresError
 
 __all__ = ["Gathered", "gather"]
@@ -34,19 +33,19 @@ BESIDE = {"hear": "hear", "linear": "linear", "transfer": "finetune", "fine": "f
 class Gathered:
     """Everything measured that the page shows.
 
-    ``names`` are the rows' names by (label, weights hash), ``columns`` the task folders of each column,
+    ``identities`` tells the rows' models apart, ``columns`` the task folders of each column,
     ``left_out`` one line for each record that was damaged and skipped.
     """
 
     records: tuple[ResultRecord, ...]
     tables: tuple[ComparisonTable, ...]
-    names: dict[tuple[str, str], str]
+    identities: Models
     columns: dict[str, tuple[str, ...]]
     left_out: tuple[str, ...] = ()
 
     def name(self, record: ResultRecord) -> str:
         """The row that a record stands in."""
-        return self.names[model_key(record)]
+        return str(self.identities.name(record.model))
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -138,7 +137,7 @@ def gather(
     records = [record for record in records if record.task.folder_name in folders]
     if paper is None:
         tables = [_with_published(table, columns, overlay) for table in tables]
-    return Gathered(tuple(records), tuple(tables), row_names(records), columns, tuple(left_out))
+    return Gathered(tuple(records), tuple(tables), refuse_repeats(records), columns, tuple(left_out))
 
 
 def _sound(records: Sequence[ResultRecord]) -> tuple[list[ResultRecord], list[str]]:

@@ -78,7 +78,9 @@ def embedding_maps(found: Gathered, root: str | Path) -> Maps:
     notes = []
     for folder in folders:
         if folder.task in revisions and folder.revision not in (None, revisions[folder.task]):
-            notes.append(f"{folder.label} on {folder.task}: embeddings of another revision of the task, not drawn")
+            notes.append(
+                f"{folder.model.label} on {folder.task}: embeddings of another revision of the task, not drawn"
+            )
     folders = [f for f in folders if f.task in revisions and f.revision in (None, revisions[f.task])]
     vocabularies = {}
     for folder in folders:
@@ -108,12 +110,12 @@ def embedding_maps(found: Gathered, root: str | Path) -> Maps:
 
 def _best(found: Gathered, column: str, folders: Sequence[EmbeddingsFolder]) -> tuple[str, EmbeddingsFolder]:
     """The folder of the best measured model; the first one, under its own label, when none of them was measured."""
-    by_name = {found.names.get((folder.label, folder.weights_hash)): folder for folder in reversed(folders)}
+    by_name = {found.identities.name(folder.model): folder for folder in reversed(folders)}
     table = found.main_table(column)
     for model in found.ranked(table, column) if table is not None else ():
         if model in by_name:
             return model, by_name[model]
-    return folders[0].label, folders[0]
+    return folders[0].model.label, folders[0]
 
 
 def draw_map(column: str, model: str, folder: EmbeddingsFolder) -> EmbeddingMap | None:

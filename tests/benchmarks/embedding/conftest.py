@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.scoring.models import LoadedModel, load_model
+
 COUNTER = itertools.count()
 
 #: A 16 kHz torch model: scene embeddings are statistics, timestamp embeddings those of 40 ms frames. It
@@ -77,6 +79,19 @@ def make_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
         return name
 
     return make
+
+
+@pytest.fixture
+def load_probed() -> Callable[[str], LoadedModel]:
+    """Loads a model and forgets the calls that took its behaviour: CALLS then has those of embedding."""
+
+    def load(spec: str) -> LoadedModel:
+        model = load_model(spec)
+        assert model.behaviour.version
+        model.module.CALLS.clear()
+        return model
+
+    return load
 
 
 def noise(seed: int, n: int) -> np.ndarray:

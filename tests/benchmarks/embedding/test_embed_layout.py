@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from benchmarks.scoring.audio import read_audio
 from benchmarks.scoring.embed import INFO_FILE, embed_task
 from benchmarks.scoring.embed_split import labels_at_timestamps
-from benchmarks.scoring.models import load_model
+from benchmarks.scoring.models import LoadedModel, load_model
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
 
@@ -148,9 +148,9 @@ def test_both_ends_of_an_event_belong_to_it() -> None:
 
 
 def test_clips_of_equal_length_share_calls_and_batches_stay_within_bounds(
-    make_module: Callable[..., str], scene_task: Path, tmp_path: Path
+    make_module: Callable[..., str], load_probed: Callable[[str], LoadedModel], scene_task: Path, tmp_path: Path
 ) -> None:
-    model = load_model(make_module())
+    model = load_probed(make_module())
     embed_task(model, TaskFolder.open(scene_task), tmp_path / "e", batch_seconds=1.0)
     shapes = model.module.CALLS
     assert all(clips * samples <= 16000 or clips == 1 for clips, samples in shapes)
@@ -160,7 +160,7 @@ def test_clips_of_equal_length_share_calls_and_batches_stay_within_bounds(
 
 
 def test_other_rates_are_resampled_from_the_nearest_higher_one(
-    make_module: Callable[..., str], scene_task: Path, tmp_path: Path
+    make_module: Callable[..., str], load_probed: Callable[[str], LoadedModel], scene_task: Path, tmp_path: Path
 ) -> None:
     # 8000 Hz holds silence, 44100 and 48000 Hz different tones: the model of 16 kHz must see 44100's.
     shutil.rmtree(scene_task / "16000")
@@ -173,7 +173,7 @@ def test_other_rates_are_resampled_from_the_nearest_higher_one(
                 tone = 0.5 * np.sin(2 * np.pi * frequency * np.arange(rate // 2) / rate)
                 soundfile.write(scene_task / str(rate) / split / file, tone, rate, "PCM_16")
     crossings = "((audio[:, 1:] > 0) != (audio[:, :-1] > 0)).float().sum(-1)"
-    model = load_model(make_module(("return [audio.mean(-1)", f"return [{crossings}")))
+    model = load_probed(make_module(("return [audio.mean(-1)", f"return [{crossings}")))
     done = embed_task(model, TaskFolder.open(scene_task), tmp_path / "e")
     assert {shape[1] for shape in model.module.CALLS} == {8000}
     assert np.all(np.abs(rows_of(done.path, "train")[:, 0] - 1000) <= 4)
@@ -181,12 +181,12 @@ def test_other_rates_are_resampled_from_the_nearest_higher_one(
 
 
 def test_the_official_folder_is_embedded_at_16_khz(
-    make_module: Callable[..., str], shared_data: Path, tmp_path: Path
+    make_module: Callable[..., str], load_probed: Callable[[str], LoadedModel], shared_data: Path, tmp_path: Path
 ) -> None:
     folder = shared_data / "hear" / "spoken_digit-1.0.9-small"
     if not folder.is_dir():
         pytest.skip("the official spoken_digit folder is not here")
-    model = load_model(make_module())
+    model = load_probed(make_module())
     seen: list[tuple[int, int]] = []
     done = embed_task(model, TaskFolder.open(folder), tmp_path / "e", progress=lambda n, total: seen.append((n, total)))
     assert {samples for _, samples in model.module.CALLS} == {16000}  # 1 s clips of 44100 samples
@@ -328,13 +328,17 @@ OUT_OF_MEMORY = {
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY)
 def test_a_batch_too_large_for_the_memory_is_halved(
-    make_module: Callable[..., str], scene_task: Path, tmp_path: Path, error: str
+    make_module: Callable[..., str],
+    load_probed: Callable[[str], LoadedModel],
+    scene_task: Path,
+    tmp_path: Path,
+    error: str,
 ) -> None:
-    whole = embed_task(load_model(make_module()), TaskFolder.open(scene_task), tmp_path / "whole")
+    whole = embed_task(load_probed(make_module()), TaskFolder.open(scene_task), tmp_path / "whole")
     fails = f"if audio.numel() > 16000: raise {OUT_OF_MEMORY[error]}"
     whole_call = "    CALLS.append(tuple(audio.shape))"
     change = (whole_call, f"{whole_call}\n    {fails}")
-    model = load_model(f"mine={make_module(change)}")
+    model = load_probed(f"mine={make_module(change)}")
     done = embed_task(model, TaskFolder.open(scene_task), tmp_path / "e")
     for split in ("train", "valid", "test"):
         np.testing.assert_array_equal(rows_of(done.path, split), rows_of(whole.path, split))

@@ -20,7 +20,7 @@ import soundfile
 
 from benchmarks.scoring import embed as embed_module
 from benchmarks.scoring.embed import INFO_FILE, embed_task
-from benchmarks.scoring.models import load_model
+from benchmarks.scoring.models import LoadedModel, load_model
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
 from pretrain.locks import folder_lock
@@ -39,7 +39,11 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", ["scene", "event"])
 def test_killed_and_run_again_equals_uninterrupted(
-    make_module: Callable[..., str], request: pytest.FixtureRequest, tmp_path: Path, kind: str
+    make_module: Callable[..., str],
+    load_probed: Callable[[str], LoadedModel],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    kind: str,
 ) -> None:
     task = request.getfixturevalue(f"{kind}_task")
     module = make_module()
@@ -56,7 +60,7 @@ def test_killed_and_run_again_equals_uninterrupted(
         [sys.executable, "-c", script, str(task), str(tmp_path / "killed")],
         env={**os.environ, "PYTHONPATH": path, "FAKE_SECONDS": "0.1", "OMP_NUM_THREADS": "1"},
     )
-    model = load_model(f"x={module}")
+    model = load_probed(f"x={module}")
     work = tmp_path / "killed" / model.folder_name / f".{task.name}.partial"
     journal = work / ".progress" / "valid.jsonl"
     deadline = time.monotonic() + 60
@@ -81,13 +85,14 @@ def test_killed_and_run_again_equals_uninterrupted(
 @pytest.mark.parametrize("kind", ["scene", "event"])
 def test_stopped_at_any_call_and_run_again_equals_uninterrupted(
     make_module: Callable[..., str],
+    load_probed: Callable[[str], LoadedModel],
     request: pytest.FixtureRequest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:
     task = TaskFolder.open(request.getfixturevalue(f"{kind}_task"))
-    model = load_model(f"x={make_module()}")
+    model = load_probed(f"x={make_module()}")
     calls = model.module.CALLS
     whole = content(embed_task(model, task, tmp_path / "whole", batch_seconds=BATCH).path)
     for number in range(1, len(calls) + 1, 3):
@@ -101,9 +106,13 @@ def test_stopped_at_any_call_and_run_again_equals_uninterrupted(
 
 
 def test_what_was_being_written_when_killed_is_cut_off(
-    make_module: Callable[..., str], event_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_module: Callable[..., str],
+    load_probed: Callable[[str], LoadedModel],
+    event_task: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    task, model = TaskFolder.open(event_task), load_model(f"x={make_module()}")
+    task, model = TaskFolder.open(event_task), load_probed(f"x={make_module()}")
     whole = content(embed_task(model, task, tmp_path / "whole", batch_seconds=BATCH).path)
     work = tmp_path / "torn" / model.folder_name / f".{event_task.name}.partial"
     for damage in ("rows", "journal", "lost", "temporary"):
@@ -128,8 +137,10 @@ def test_what_was_being_written_when_killed_is_cut_off(
         (done.path / ".done.embeddings").unlink()  # for the next round
 
 
-def test_a_second_run_is_cached(make_module: Callable[..., str], scene_task: Path, tmp_path: Path) -> None:
-    model = load_model(make_module())
+def test_a_second_run_is_cached(
+    make_module: Callable[..., str], load_probed: Callable[[str], LoadedModel], scene_task: Path, tmp_path: Path
+) -> None:
+    model = load_probed(make_module())
     first = embed_task(model, TaskFolder.open(scene_task), tmp_path)
     calls = len(model.module.CALLS)
     second = embed_task(model, TaskFolder.open(scene_task), tmp_path)
@@ -256,9 +267,13 @@ def test_folders_moved_aside_by_a_killed_replacement_are_settled(
 
 
 def test_a_run_with_other_batches_does_not_continue_a_begun_one(
-    make_module: Callable[..., str], scene_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_module: Callable[..., str],
+    load_probed: Callable[[str], LoadedModel],
+    scene_task: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model, task = load_model(make_module()), TaskFolder.open(scene_task)
+    model, task = load_probed(make_module()), TaskFolder.open(scene_task)
     monkeypatch.setenv("FAKE_FAILS_AT", "6")
     with pytest.raises(KeyboardInterrupt):
         embed_task(model, task, tmp_path, batch_seconds=BATCH)
@@ -269,9 +284,13 @@ def test_a_run_with_other_batches_does_not_continue_a_begun_one(
 
 
 def test_a_changed_task_does_not_continue_a_begun_one(
-    make_module: Callable[..., str], scene_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_module: Callable[..., str],
+    load_probed: Callable[[str], LoadedModel],
+    scene_task: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = load_model(make_module())
+    model = load_probed(make_module())
     monkeypatch.setenv("FAKE_FAILS_AT", "6")
     with pytest.raises(KeyboardInterrupt):
         embed_task(model, TaskFolder.open(scene_task), tmp_path, batch_seconds=BATCH)

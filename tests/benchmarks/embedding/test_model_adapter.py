@@ -29,10 +29,21 @@ AUDIO = np.random.default_rng(0).uniform(-1, 1, (3, 16000)).astype(np.float32)
         ("m@w/best.pt", "m-best", "m", "w/best.pt", {}),
         ("m@w/my model.pt", "m-my-model", "m", "w/my model.pt", {}),
         ("x=m@w=1/a@b.pt", "x", "m", "w=1/a@b.pt", {}),
-        ("m?seed=3&width=2.5&norm=true&x=none&s=abc", "m", "m", "",
+        ("l=m?seed=3&width=2.5&norm=true&x=none&s=abc", "l", "m", "",
          {"seed": 3, "width": 2.5, "norm": True, "x": None, "s": "abc"}),
         ("my+model-1.0=m@p?a=b=c", "my+model-1.0", "m", "p", {"a": "b=c"}),
-        ("m?a=1%262%3F&b=", "m", "m", "", {"a": "1&2?", "b": ""}),
+        ("m?a=1%262%3F&b=", "m-a=1-2-b=none", "m", "", {"a": "1&2?", "b": ""}),
+        ("m?pool=mean", "m-pool=mean", "m", "", {"pool": "mean"}),
+        ("m@runs/a/checkpoint.pt", "m-a-checkpoint", "m", "runs/a/checkpoint.pt", {}),
+        ("m@checkpoint.pt", "m-checkpoint", "m", "checkpoint.pt", {}),
+        ("hear_configs.mwmae_200_4x16-8h-4l", "hear_configs.mwmae_200_4x16-8h-4l",
+         "hear_configs.mwmae_200_4x16-8h-4l", "", {}),
+        ("hear_msm.80x208p16x16_x", "hear_msm.80x208p16x16_x", "hear_msm.80x208p16x16_x", "", {}),
+        ("_own.é", "own", "_own.é", "", {}),
+        ('l=m?a=1_2&b="true"&c="3"&d=\uff11&e=1e3&f=.5&g=nan&h=inf&i= 1&j=0x1', "l", "m", "",
+         {"a": "1_2", "b": "true", "c": "3", "d": "\uff11", "e": 1e3, "f": 0.5, "g": "nan", "h": "inf", "i": " 1",
+          "j": "0x1"}),
+        ('l=m?a="b&c=d"&e=5"&f="', "l", "m", "", {"a": "b&c=d", "e": '5"', "f": '"'}),
     ],
 )  # fmt: skip
 def test_specs(text: str, label: str, module: str, path: str, options: dict[str, object]) -> None:
@@ -40,6 +51,9 @@ def test_specs(text: str, label: str, module: str, path: str, options: dict[str,
     assert (spec.label, spec.module, spec.path, dict(spec.options)) == (label, module, path, options)
     assert pickle.loads(pickle.dumps(spec)) == spec  # a cluster hands specs to its workers
     assert hash(spec) == hash(ModelSpec.parse(text))
+    again = ModelSpec.parse(f"{label}={spec}") if "=" not in label else ModelSpec.parse(str(spec))
+    assert again == spec  # what a message shows can be typed
+    assert all(type(value) is type(options[key]) for key, value in again.options.items())
 
 
 @pytest.mark.parametrize(
@@ -55,10 +69,18 @@ def test_specs(text: str, label: str, module: str, path: str, options: dict[str,
         "m?seed",
         "m?a=1&a=2",
         "m?a b=1",
-        "1m",
         "a..b",
-        "a-b",
+        ".a",
+        "a.",
+        "a/b",
+        "../a",
+        "-a",
+        "a b",
         "a=b=c",
+        "m?a=1&",
+        "m?&a=1",
+        "m?a=1e999",
+        "m?a=" + "9" * 5000,
         "@p",
     ],
 )

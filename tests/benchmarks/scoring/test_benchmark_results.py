@@ -68,7 +68,7 @@ def record_of(label="small S", **changes) -> ResultRecord:
 def test_round_trip_keeps_every_bit_nan_and_infinity_included(tmp_path):
     record = record_of()
     folder = save_record(record, tmp_path)
-    assert folder == tmp_path / "small_S-01234567" / "toy-v1-full" / "hear-fast-seed7"
+    assert folder == tmp_path / "small_S-a=1-01234567" / "toy-v1-full" / "hear-fast-seed7"
     assert folder == record_folder(tmp_path, record)
     again = load_record(folder)
     assert again.protocol.title == "hear (fast)"
@@ -125,7 +125,7 @@ def test_records_are_found_recursively_each_once_and_damaged_ones_named(tmp_path
     assert len(load_records(tmp_path / "r")) == 3
     spoilt = folders[1] / "record.json"
     spoilt.write_text(spoilt.read_text()[:100])
-    with pytest.raises(DeloresError, match=r"two-01234567.*record\.json: damaged result record"):
+    with pytest.raises(DeloresError, match=r"two-a=1-01234567.*record\.json: damaged result record"):
         load_records([tmp_path / "r"])
     records, damaged = load_records([tmp_path / "r"], skip_damaged=True)
     assert [record.model.label for record in records] == ["one", "three"]
