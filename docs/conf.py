@@ -27,7 +27,6 @@ extensions = [
     "api_reference",
 ]
 exclude_patterns = ["examples", "_extensions"]
-suppress_warnings = ["myst.xref_ambiguous"]
 
 # --- guides
 myst_heading_anchors = 3
@@ -36,14 +35,15 @@ myst_enable_extensions = ["colon_fence"]
 # --- reference: api_reference writes a page for every module that has public names
 api_packages = ["hear_delores", "pretrain", "benchmarks"]
 autosummary_generate = False
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True  # the attributes of a configuration as a list; its types stand in the signature
+napoleon_use_param = False  # an entry may have several names, as ``n_fft, hop_length: samples``
+napoleon_custom_sections = [("Attributes", "params_style")]
 napoleon_use_rtype = False  # "Returns" begins with shapes and not with a type
 
 # --- the look

@@ -37,6 +37,7 @@ def _choices(group: str) -> list[str]:
 
 
 def is_tar(path: Path) -> bool:
+    """Whether a file is a WebDataset shard, by its name."""
     return path.suffix.lower() == ".tar"
 
 

@@ -280,6 +280,7 @@ def split_text(records: Sequence[ResultRecord], folders: tuple[str, ...]) -> str
 
 
 def model_key(record: ResultRecord) -> tuple[str, str]:
+    """What tells models apart: records with the same key are of one model, and share a row."""
     return record.model.label, record.model.weights_hash
 
 
@@ -305,6 +306,7 @@ def _refuse_mixed_tasks(records: list[ResultRecord]) -> None:
 
 
 def metric_scale(metric: str) -> float:
+    """What a score is multiplied by in a table: 100 for metrics that are shown in per cent, otherwise 1."""
     return 100.0 if metric in PERCENT or metric.endswith("_fms") else 1.0
 
 

@@ -75,14 +75,13 @@ def page_text(page: Page, pages: Iterable[Page]) -> str:
     """One module's page as reStructuredText."""
     inside = [other for other in pages if other.module.rpartition(".")[0] == page.module]
     parts = [f"{page.module}\n{'=' * len(page.module)}\n", f".. automodule:: {page.module}\n   :no-members:\n"]
-    if page.passed_on:
-        parts.append("Also here, described where they are defined:\n")
-        parts.append(_link_table(page.passed_on))
-    if inside:
-        parts += ["Modules\n-------\n", _module_table(inside), _toctree(inside)]
     if page.own:
         parts += [".. rubric:: Public names\n", _summary_table(page.own)]
-        parts += [f".. auto{_kind(page.module, name)}:: {page.module}.{name}\n" for name in page.own]
+    if page.passed_on:
+        parts += [".. rubric:: Public names of other modules\n", _link_table(page.passed_on)]
+    parts += [_directive(page.module, name) for name in page.own]
+    if inside:
+        parts += ["Modules\n-------\n", _module_table(inside), _toctree(inside)]
     return "\n".join(parts)
 
 
@@ -92,11 +91,13 @@ def index_text(pages: Iterable[Page]) -> str:
     return "\n".join([HEAD, _module_table(roots), _toctree(roots)])
 
 
-def _kind(module: str, name: str) -> str:
+def _directive(module: str, name: str) -> str:
     value = getattr(importlib.import_module(module), name)
+    kind = "function" if callable(inspect.unwrap(value)) else "data"
     if isinstance(value, type):
-        return "exception" if issubclass(value, BaseException) else "class"
-    return "function" if callable(value) and hasattr(value, "__code__") else "data"
+        kind = "exception" if issubclass(value, BaseException) else "class"
+    told = isinstance(value, type) and not {*value.__bases__} <= {object, tuple}
+    return f".. auto{kind}:: {module}.{name}\n" + ("   :show-inheritance:\n" if told else "")
 
 
 def _link_table(names: Iterable[str]) -> str:
@@ -114,7 +115,7 @@ def _first_line(value: Any) -> str:
 
 
 def _summary_table(names: Iterable[str]) -> str:
-    return "\n".join([".. autosummary::\n", *(f"   {name}" for name in names), ""])
+    return "\n".join([".. autosummary::\n   :nosignatures:\n", *(f"   {name}" for name in names), ""])
 
 
 def _module_table(pages: Iterable[Page]) -> str:
