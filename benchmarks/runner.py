@@ -43,7 +43,7 @@ class RunSummary:
 def run(
     models: Sequence[ModelSpec],
     tasks: Sequence[TaskFolder],
-    out: Path,
+    out: str | Path,
     *,
     protocols: Sequence[str] = ("hear",),
     seeds: Sequence[int] = (42,),
@@ -77,7 +77,7 @@ def run(
     pairs = [(spec, task) for spec in dict.fromkeys(models) for task in named_once]
     plan = [
         Job(
-            name, spec, task.path, out, tuple(protocols), tuple(seeds), options or {}, device, batch_seconds, skip_bad,
+            name, spec, task.path, Path(out), tuple(protocols), tuple(seeds), options or {}, device, batch_seconds, skip_bad,
             expected_bytes(task, batch_seconds),
         )
         for spec, task in pairs

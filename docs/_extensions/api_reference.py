@@ -16,13 +16,6 @@ from types import ModuleType
 from typing import Any
 
 FOLDER = "api"
-HEAD = """\
-API reference
-=============
-
-Every public name of the three packages, made from its docstring. Each package uses only those above it. Audio is
-float32 in [-1, 1]; docstrings state shapes as ``(n_sounds, n_samples)`` and units as Hz, ms or seconds.
-"""
 
 
 @dataclass(frozen=True)
@@ -85,12 +78,6 @@ def page_text(page: Page, pages: Iterable[Page]) -> str:
     return "\n".join(parts)
 
 
-def index_text(pages: Iterable[Page]) -> str:
-    """The first page of the reference."""
-    roots = [page for page in pages if "." not in page.module]
-    return "\n".join([HEAD, _module_table(roots), _toctree(roots)])
-
-
 def _directive(module: str, name: str) -> str:
     value = getattr(importlib.import_module(module), name)
     kind = "function" if callable(inspect.unwrap(value)) else "data"
@@ -131,7 +118,7 @@ def _toctree(pages: Iterable[Page]) -> str:
 def write_pages(folder: Path, packages: Iterable[str]) -> None:
     """Writes all pages into a folder; leaves what has not changed, and removes pages of modules that are gone."""
     pages = read_pages(packages)
-    texts = {f"{page.module}.rst": page_text(page, pages) for page in pages} | {"index.rst": index_text(pages)}
+    texts = {f"{page.module}.rst": page_text(page, pages) for page in pages}
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.rst"):
         if old.name not in texts:

@@ -77,7 +77,7 @@ def test_a_new_module_gets_a_page_and_a_removed_one_loses_it(tmp_path: Path, mon
     out.mkdir()
     (out / "made_up_package.gone.rst").write_text("old")
     api_reference.write_pages(out, ["made_up_package"])
-    names = ["index", "made_up_package", "made_up_package.room", "made_up_package.room.thing"]
+    names = ["made_up_package", "made_up_package.room", "made_up_package.room.thing"]
     assert sorted(path.stem for path in out.iterdir()) == names
     assert ".. autoclass:: made_up_package.room.thing.Thing" in (out / "made_up_package.room.thing.rst").read_text()
     front = (out / "made_up_package.rst").read_text()

@@ -51,7 +51,7 @@ def test_the_licence_is_an_spdx_expression_with_its_file() -> None:
 
 def test_pythons_are_the_same_everywhere() -> None:
     assert PROJECT["requires-python"] == f">={CLASSIFIED[0]}"
-    assert CLASSIFIED == [f"3.{minor}" for minor in range(10, 10 + len(CLASSIFIED))]
+    assert [f"3.{minor}" for minor in range(10, 10 + len(CLASSIFIED))] == CLASSIFIED
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"Python {CLASSIFIED[0]} to {CLASSIFIED[-1]}" in readme
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))
