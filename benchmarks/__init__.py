@@ -1,1 +1,31 @@
-"""The top floor: tasks, scoring, result records and what people read. It may use both floors below."""
+"""The top floor: tasks, scoring, result records and what people read. It may use both floors below.
+
+What a program needs to score models is here, and is imported when it is first used:
+
+>>> import benchmarks
+>>> benchmarks.ModelSpec.parse("mine=hear_delores@delores-s-1024").label
+'mine'
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["ModelSpec", "RunSummary", "TaskFolder", "load_records", "run", "write_demo_tasks"]
+
+_HOMES = {
+    "ModelSpec": "benchmarks.scoring.models",
+    "RunSummary": "benchmarks.runner",
+    "TaskFolder": "benchmarks.tasks.folder",
+    "load_records": "benchmarks.results",
+    "run": "benchmarks.runner",
+    "write_demo_tasks": "benchmarks.tasks.demo.suite",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name from where it is defined. torch takes seconds to import, so nothing is imported before."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -44,7 +44,7 @@ class RunSummary:
 def run(
     models: Sequence[ModelSpec],
     tasks: Sequence[TaskFolder],
-    out: Path,
+    out: str | Path,
     *,
     protocols: Sequence[str] = ("hear",),
     seeds: Sequence[int] = (42,),
@@ -81,8 +81,8 @@ def run(
     pairs = [(spec, task) for spec in tell_apart(models) for task in named_once]
     plan = [
         Job(
-            name, spec, task.path, out, tuple(dict.fromkeys(protocols)), tuple(dict.fromkeys(seeds)), options or {},
-            device, batch_seconds, skip_bad, expected_bytes(task, batch_seconds), force,
+            name, spec, task.path, Path(out), tuple(dict.fromkeys(protocols)), tuple(dict.fromkeys(seeds)),
+            options or {}, device, batch_seconds, skip_bad, expected_bytes(task, batch_seconds), force,
         )
         for spec, task in pairs
     ]  # fmt: skip

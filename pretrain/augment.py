@@ -89,7 +89,7 @@ def sample_mixup_parameters(generator: torch.Generator, batch: int, count: int, 
 def apply_mixup(x: Tensor, past: Tensor, alpha: Tensor) -> Tensor:
     """log((1 - alpha) exp(x) + alpha exp(past)), per clip, without overflow.
 
-    max + log(1 + exp(-|difference|)), as of torch.logaddexp, whose own loop takes three times as long.
+    ``max + log(1 + exp(-|difference|))``, as of torch.logaddexp, whose own loop takes three times as long.
 
     Args:
         x, past: (B, n_mels, n_frames) float32.

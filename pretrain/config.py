@@ -134,12 +134,16 @@ class OptimizerConfig(Section):
 
 
 class ScheduleConfig(Section):
+    """The learning rate over the steps of a run: a linear warm-up, then a cosine or a constant."""
+
     kind: Literal["cosine", "constant"] = "cosine"
     warmup: float = Field(default=0.1, ge=0, le=1)  # share of all steps: 10 of 100 epochs
     final: float = Field(default=1e-3, ge=0, le=1)  # the cosine ends at this multiple of the base rate
 
 
 class DataConfig(Section):
+    """How the audio is read, cached and cut, and what its statistics are measured on."""
+
     threads: int = Field(default=2, ge=0, le=1024)  # background decoding; 0 decodes in the training thread
     prefetch: int = Field(default=4, ge=1, le=1024)  # batches made ahead
     cache_mb: int = Field(default=1024, ge=0, le=LARGEST)  # decoded audio kept in memory, 16 bit

@@ -15,10 +15,10 @@ __all__ = ["LARS", "build_optimizer", "parameter_groups", "schedule_factor", "se
 
 
 class LARS(torch.optim.Optimizer):
-    """Layer-wise adaptive rate scaling (You et al. 2017), in the form that Barlow Twins trains with.
+    """Layer-wise adaptive rate scaling (You et al. 2017), in the form that Barlow Twins trains with::
 
-    g = grad + weight_decay w;  g = eta |w| / |g|  g (adapted groups; 1 when a norm is 0)
-    m = momentum m + g;  w = w - lr m
+        g = grad + weight_decay w;  g = eta |w| / |g|  g (adapted groups; 1 when a norm is 0)
+        m = momentum m + g;  w = w - lr m
 
     A group with ``adapt=False`` (biases and norms) takes the plain momentum step.
     """

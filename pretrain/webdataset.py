@@ -69,6 +69,7 @@ def _short(text: str) -> str:
 
 
 def is_tar(path: Path) -> bool:
+    """Whether a file is a WebDataset shard, by its name."""
     return path.suffix.lower() == ".tar"
 
 

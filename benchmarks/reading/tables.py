@@ -294,6 +294,7 @@ def _refuse_mixed_tasks(records: list[ResultRecord]) -> None:
 
 
 def metric_scale(metric: str) -> float:
+    """What a score is multiplied by in a table: 100 for metrics that are shown in per cent, otherwise 1."""
     return 100.0 if metric in PERCENT or metric.endswith("_fms") else 1.0
 
 

@@ -48,7 +48,7 @@ class HearOptions:
         seed: seeds initialisation and dropout. The choice of grid points is heareval's whatever the seed.
         score_missing_files: a file without predictions costs its events (heareval: it costs nothing).
         single_row_batch: ``merge`` a last batch of one row into the one before (heareval: BatchNorm
-            ``raise``s, so there is no score to differ from).
+            raises, so there is no score to differ from).
         na_labels: ``keep`` reads labels such as "NA" and "None" as they stand (heareval's vocabulary lacks them,
             read as missing by pandas, and its run ends in a KeyError: ``raise``).
         nan_validation: ``stop`` ends training when a validation score is NaN, as Lightning does;
