@@ -51,6 +51,7 @@ class Route:
             elsewhere.
         result: how what was written is read (a name in :mod:`tests.zoo.results`).
         seconds: that one run may take.
+        whole: the untouched inputs give a result.
         listing: several lines may precede the one of the error ("failed: ..."), one for each job.
     """
 
@@ -60,6 +61,7 @@ class Route:
     result: str
     seconds: float = 60.0
     listing: bool = False
+    whole: bool = True
 
     def to(self, name: str, *more: str) -> Route:
         """The same with more words."""

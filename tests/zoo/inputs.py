@@ -167,7 +167,7 @@ def _write_rows(folder: Path, split: str, rows: np.ndarray, labels: list[list[st
 
 
 def _scene_embeddings(
-    folder: Path, *, task: str, seed: int, splits: tuple[str, ...] = SPLITS, noise: float = 2.0
+    folder: Path, *, task: str, seed: int, splits: tuple[str, ...] = SPLITS, noise: float = 4.0
 ) -> None:
     metadata = scene_metadata(task, splits)
     _head(folder, metadata, ("a", "b", "c"))
@@ -228,7 +228,7 @@ def _records(folder: Path) -> None:
     for place, label in enumerate(("first", "second")):
         for task, splits in (("toy", SPLITS), ("kfold", FOLDS)):
             embedded = folder / ".made" / label / f"{task}-1-full"
-            _scene_embeddings(embedded, task=task, seed=7, splits=splits, noise=1.5 + place)
+            _scene_embeddings(embedded, task=task, seed=7, splits=splits, noise=2.5 + place)
             weights = hashlib.sha256(label.encode()).hexdigest()
             info = {
                 "format_version": 1, "seconds": 1.0, "skipped": [], "device": "cpu", "versions": {},
@@ -298,5 +298,5 @@ def _tables(folder: Path) -> None:
     shutil.copy(Path(published.__file__).parent / "published" / "leaderboard.csv", folder / "leaderboard.csv")
     (folder / "overlay.csv").write_text(
         "model,task,metric,score,protocol,split,source\n"
-        "paper A,toy,top1_acc,51.5,linear,test,somewhere\npaper B,toy,top1_acc,61.5,linear,test,somewhere\n"
+        "paper A,esc50,top1_acc,51.5,linear,test,somewhere\npaper B,esc50,top1_acc,61.5,linear,test,somewhere\n"
     )

@@ -108,7 +108,7 @@ SCORE_EVENTS = Route(
     seconds=90,
 )  # fmt: skip
 TABLES = Route("tables", ("tables", "in/records"), ("records",), "text")
-OVERLAY = Route("tables --overlay", ("tables", "in/records", "--overlay", "in/overlay.csv"), ("records", "overlay.csv"), "text")
+OVERLAY = Route("tables --overlay", ("tables", "in/records", "--paper", "hear", "--overlay", "in/overlay.csv"), ("records", "overlay.csv"), "text")
 FIRST, SECOND = (f"{label}-{hashlib.sha256(label.encode()).hexdigest()[:8]}" for label in ("first", "second"))
 COMPARE = Route("compare", ("compare", f"in/records/{FIRST}", f"in/records/{SECOND}", "--json"), ("records",), "text")
 REPORT = Route("report", ("report", "in/records", "--out", "out/page.html"), ("records",), "text")
@@ -130,10 +130,11 @@ ABLATE = Route(
         "ablate", "--settings", "in/settings.yaml", "--data", "in/corpus", "--out", "out/ablation", *TINY, "--tasks-dir",
         "in/task", "--protocol", "knn", "--device", "cpu", *QUIET,
     ),
-    ("corpus", "task", "tiny.yaml", "settings.yaml"),
+    ("corpus", "task", "tiny.yaml"),
     "nothing",
     seconds=120,
     listing=True,
+    whole=False,
 )  # fmt: skip
 RUN = Route(
     "run",

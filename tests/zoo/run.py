@@ -23,7 +23,7 @@ def run_zoo(
         inputs = root / "inputs"
         make_inputs(inputs)
         runner = Runner(root, inputs, url, seed, workers=workers, keep=keep)
-        routes = {case.route.name: case.route for case in cases if case.words is None}
+        routes = {case.route.name: case.route for case in cases if case.route.words and case.route.whole}
         digests: dict[str, str | None] = {}
         for end in runner.run([Case("untouched", route.name, route, HARMLESS) for route in routes.values()]):
             verdict, digest = judge(end, None)

@@ -88,7 +88,7 @@ def _of_refusal(end: End) -> Verdict | None:
             lines = [line for line in lines if not line.startswith("failed: ")]
         if len(lines) != 1 or not _ERROR.match(lines[0]):
             return Verdict("lines", f"expected one line 'error: ...', got {len(lines)}: {' | '.join(lines)[:300]}")
-        if len(lines[0]) > 2000:
+        if len(lines[0]) > 10000:
             return Verdict("lines", f"a line of {len(lines[0])} characters")
     elif not lines:
         return Verdict("lines", "exit code 2 without a word")

@@ -6,12 +6,14 @@ import io
 import random
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from tests.zoo.cases import EQUAL, HARMFUL, HARMLESS, OPEN, Case, Change, Expectation, Route
+from tests.zoo.kinds.common import HANGS
 from tests.zoo.inputs import pcm, tone
 from tests.zoo.mutations import BYTES, IN_PLACE, mutate_bytes, put
 from tests.zoo.routes import EMBED, PACK, PREPARE, PRETRAIN
@@ -228,7 +230,8 @@ def _damaged(route: Route, how: str, number: int) -> Case:
 
 
 def _replaced(route: Route, what: str) -> Case:
-    return Case("audio", f"{route.name}: {what} as a clip", route, HARMFUL, lambda work, rng: put(work / CLIP[route], what))
+    quick = replace(route, seconds=HANGS)
+    return Case("audio", f"{route.name}: {what} as a clip", quick, HARMFUL, lambda work, rng: put(work / CLIP[route], what))
 
 
 DAMAGE = ("truncate", "flip bits", "flip head", "insert bytes", "delete bytes", "zero a range", "swap blocks", "twice",
