@@ -9,17 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
-
-# Before numpy and torch load: the parent forks, and threads do not survive that.
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"
-os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.pop("DELORES_TRACEBACK", None)
 
 __all__ = ["main"]
 

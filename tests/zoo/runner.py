@@ -17,14 +17,14 @@ import threading
 import time
 import traceback
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.zoo.cases import Case
 from tests.zoo.snapshot import Snapshot, take_snapshot
 
-__all__ = ["MEMORY_BYTES", "End", "Runner", "load_everything"]
+__all__ = ["MEMORY_BYTES", "End", "Runner", "be_the_command", "load_everything"]
 
 MEMORY_BYTES = 1 << 30
 """Resident memory that a case may have on top of what the parent has."""
@@ -134,7 +134,7 @@ class Runner:
         words = [word.replace("{url}", f"{self.url}/{number:04d}/work/in") for word in case.command]
         pid = os.fork()
         if pid == 0:
-            _be_the_command(words, folder)
+            be_the_command(words, folder)
         return _Child(case, pid, folder, before, time.monotonic())
 
     def _look(self, child: _Child) -> End | None:
@@ -175,8 +175,11 @@ class _Child:
     stopped: str = ""
 
 
-def _be_the_command(words: list[str], folder: Path) -> None:
-    """The child: the command line, entered as its script does, with its streams in files. Does not return."""
+def be_the_command(words: Sequence[str], folder: Path, hook: Callable[[], None] | None = None) -> None:
+    """The child: the command line, entered as its script does, with its streams in files. Does not return.
+
+    ``hook`` is called right before.
+    """
     code = 70
     try:
         os.setsid()
@@ -192,6 +195,8 @@ def _be_the_command(words: list[str], folder: Path) -> None:
         sys.argv = ["delores", *words]
         from benchmarks.cli import main
 
+        if hook is not None:
+            hook()
         try:
             main()
             code = 0
