@@ -1,4 +1,4 @@
-"""Some thousand mutated inputs and eighty interruptions, each with the one right end; see ``docs/development.md``.
+"""Some thousand mutated inputs and eighty interruptions, each with the one right end. How to run it: :mod:`tests.zoo.__main__`.
 
 Importing this package sets one thread for numpy and torch, which must not have been loaded: its parent process forks.
 """

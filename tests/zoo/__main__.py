@@ -1,8 +1,8 @@
 """``python -m tests.zoo``: runs the zoo, or one kind or case of it, and prints a table of verdicts.
 
-    python -m tests.zoo                               all of it
-    python -m tests.zoo --kind audio --list           the cases of a kind, numbered
-    python -m tests.zoo --kind audio --case 17 --keep DIR   one case, its folder kept
+python -m tests.zoo                               all of it
+python -m tests.zoo --kind audio --list           the cases of a kind, numbered
+python -m tests.zoo --kind audio --case 17 --keep DIR   one case, its folder kept
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.zoo", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--kind", action="append", default=[], help="only this kind; repeat for more")
-    parser.add_argument("--case", action="append", type=int, default=[], help="only the case of this number (see --list)")
+    parser.add_argument(
+        "--case", action="append", type=int, default=[], help="only the case of this number (see --list)"
+    )
     parser.add_argument("--match", default="", help="only cases whose name holds this")
     parser.add_argument("--seed", type=int, default=0, help="of every random change")
     parser.add_argument("--workers", type=int, default=2, help="processes side by side")

@@ -246,7 +246,9 @@ def _records(folder: Path) -> None:
 
 def _run(folder: Path) -> None:
     """A pre-training run that was stopped after its last state and before its checkpoint."""
-    _command(folder, "pretrain", "--data", "corpus", "--out", "run", "--preset", "./tiny.yaml", "--quiet", "--no-picture")
+    _command(
+        folder, "pretrain", "--data", "corpus", "--out", "run", "--preset", "./tiny.yaml", "--quiet", "--no-picture"
+    )
     (folder / "run" / "checkpoint.safetensors").unlink()
 
 

@@ -9,6 +9,8 @@ Some of the signals strike a process of its own interpreter, in the middle of it
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import random
 import shutil
@@ -31,6 +33,7 @@ __all__ = ["KILLS", "SIGNALS", "Trial", "Work", "trials"]
 
 KILLS, SIGNALS = 50, 30
 LIMIT_S = 120.0  # for a whole run
+ATTEMPTS = 5
 ENDS_S = 30.0  # within which a signalled command has ended
 SENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TINY = ("--preset", "in/tiny.yaml")
@@ -121,37 +124,43 @@ class Work:
 
     def kill(self, name: str, number: int, rng: random.Random) -> Trial:
         """SIGKILL at a random time, or before a random change."""
-        folder = self.fresh(f"kill-{number}")
-        if number % 2:
-            change = rng.randrange(self.changes[name])
-            where = f"before change {change + 1} of {self.changes[name]}"
-            _wait(self._start(name, folder, lambda: _at_change(change, None)), LIMIT_S)
-        else:
-            share = rng.random()
-            where = f"after {share:.0%} of {self.seconds[name]:.1f} s"
-            pid = self._start(name, folder)
-            time.sleep(share * self.seconds[name])
-            _send(pid, signal.SIGKILL)
-            _wait(pid, ENDS_S)
+        share, change = rng.random(), rng.randrange(self.changes[name])
+        for _ in range(ATTEMPTS):
+            folder = self.fresh(f"kill-{number}")
+            if number // len(COMMANDS) % 2:
+                where = f"before change {change + 1} of {self.changes[name]}"
+                code = _wait(self._start(name, folder, functools.partial(_at_change, change, None)), LIMIT_S)
+            else:
+                where = f"after {share:.0%} of {self.seconds[name]:.1f} s"
+                pid = self._start(name, folder)
+                time.sleep(share * self.seconds[name])
+                _send(pid, signal.SIGKILL)
+                code = _wait(pid, ENDS_S)
+            if code != 0:
+                break
+            share, change = share / 2, change // 2  # it had ended before: a machine is not always equally fast
         return Trial(name, "SIGKILL", where, self._again(name, folder))
 
     def signal(self, name: str, number: int, rng: random.Random) -> Trial:
         """SIGINT, SIGTERM or SIGHUP at a random time; every third one in a fresh interpreter, imports included."""
-        folder = self.fresh(f"signal-{number}")
-        sent = SENT[number // 2 % len(SENT)]
-        if number % 3 == 2:
-            share = rng.random() ** 2  # early ones are rarer in a day's work than here
-            wait = share * (self.seconds[name] + 3.0)
-            code, err = _in_interpreter(COMMANDS[name], folder, sent, wait)
-            where = f"{wait:.2f} s after its interpreter began"
-        else:
-            share = rng.random()
-            where = f"after {share:.0%} of {self.seconds[name]:.1f} s"
-            pid = self._start(name, folder)
-            time.sleep(share * self.seconds[name])
-            _send(pid, sent)
-            code = _wait(pid, ENDS_S)
-            err = (folder / "stderr").read_text("utf-8", "replace")
+        sent = SENT[(number + number // len(COMMANDS)) % len(SENT)]
+        share = rng.random()
+        for _ in range(ATTEMPTS):
+            folder = self.fresh(f"signal-{number}")
+            if number // len(COMMANDS) % 3 == 2:
+                wait = share**2 * (self.seconds[name] + 3.0)  # imports take seconds, and most of these are early
+                where = f"{wait:.2f} s after its interpreter began"
+                code, err = _in_interpreter(COMMANDS[name], folder, sent, wait)
+            else:
+                where = f"after {share:.0%} of {self.seconds[name]:.1f} s"
+                pid = self._start(name, folder)
+                time.sleep(share * self.seconds[name])
+                _send(pid, sent)
+                code = _wait(pid, ENDS_S)
+                err = (folder / "stderr").read_text("utf-8", "replace")
+            if code != 0:
+                break
+            share /= 2
         fault = _of_signal(sent, code, err)
         return Trial(name, sent.name, where, fault or self._again(name, folder))
 
@@ -174,7 +183,11 @@ def _at_change(number: int | None, log: Path | None) -> None:
         nonlocal seen
         if event == "open":
             flags = arguments[2]
-            if not isinstance(flags, int) or not flags & _OPENED_TO_WRITE or str(arguments[0]).startswith(("/dev/", "/proc/")):
+            if (
+                not isinstance(flags, int)
+                or not flags & _OPENED_TO_WRITE
+                or str(arguments[0]).startswith(("/dev/", "/proc/"))
+            ):
                 return
         elif event not in _CHANGES:
             return
@@ -223,10 +236,8 @@ def _of_signal(sent: signal.Signals, code: int, err: str) -> str:
 
 
 def _send(pid: int, sent: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, sent)
-    except ProcessLookupError:
-        pass
 
 
 def _wait(pid: int, limit: float) -> int:
@@ -272,7 +283,10 @@ def main() -> int:
         for trial in trials(Path(options.keep or temporary).resolve(), options.seed, options.only):
             done += 1
             failed += bool(trial.fault)
-            print(f"{'FAILED' if trial.fault else 'ok':6} {trial.command:9} {trial.signal:8} {trial.where}  {trial.fault}", flush=True)
+            print(
+                f"{'FAILED' if trial.fault else 'ok':6} {trial.command:9} {trial.signal:8} {trial.where}  {trial.fault}",
+                flush=True,
+            )
     print(f"{done} trials in {time.monotonic() - began:.0f} s, {failed} failed")
     return int(failed > 0)
 

@@ -90,7 +90,9 @@ BYTES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "trailing zeros": lambda data, rng: data + bytes(rng.choice((1, 512))),
     "one byte less": lambda data, rng: data[:-1],
     "random bytes": lambda data, rng: rng.randbytes(max(1, len(data))),
-    "web page": lambda data, rng: b"<!DOCTYPE html>\n<html><head><title>404</title></head><body>Not found</body></html>\n",
+    "web page": lambda data, rng: (
+        b"<!DOCTYPE html>\n<html><head><title>404</title></head><body>Not found</body></html>\n"
+    ),
     "git lfs pointer": lambda data, rng: (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1234\n"
     ),
@@ -104,7 +106,9 @@ BYTES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "two byte order marks": lambda data, rng: b"\xef\xbb\xbf" * 2 + data,
     "crlf": lambda data, rng: data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"),
     "cr": lambda data, rng: data.replace(b"\r\n", b"\n").replace(b"\n", b"\r"),
-    "latin-1": lambda data, rng: (lambda at: data[:at] + "\xe9\xfc".encode("latin-1") + data[at:])(_position(data, rng)),
+    "latin-1": lambda data, rng: (lambda at: data[:at] + "\xe9\xfc".encode("latin-1") + data[at:])(
+        _position(data, rng)
+    ),
     "nul": lambda data, rng: (lambda at: data[:at] + b"\0" + data[at:])(_position(data, rng)),
     "blank lines": lambda data, rng: data + b"\n\n\n",
     "leading blank line": lambda data, rng: b"\n" + data,

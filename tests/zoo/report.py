@@ -76,10 +76,12 @@ class Tally:
         for kind in dict.fromkeys(entry["kind"] for entry in self.failures):
             lines.append(f"\n## {kind}\n")
             for entry in (entry for entry in self.failures if entry["kind"] == kind):
-                lines.append(f"- **{entry['verdict']}** {entry['case']} (expected: {entry['expected']}): {entry['why']}")
+                lines.append(
+                    f"- **{entry['verdict']}** {entry['case']} (expected: {entry['expected']}): {entry['why']}"
+                )
                 lines.append(f"  `{entry['command']}`")
         return "\n".join(lines) + "\n"
 
     def to_json(self, seconds: float) -> dict[str, Any]:
         """Everything, for the tests."""
-        return {"seconds": seconds, "cases": self.entries}
+        return {"seconds": seconds, "cases": self.entries, "failures": self.failures}

@@ -11,7 +11,10 @@ TINY = ("--preset", "in/tiny.yaml")
 MODEL = "tiny=hear_delores@in/model.safetensors"
 
 PREPARE = Route(
-    "prepare", ("prepare", "toy", "--source", "in/corpus/labels.csv", "--out", "out/tasks", *QUIET), ("corpus",), "tasks"
+    "prepare",
+    ("prepare", "toy", "--source", "in/corpus/labels.csv", "--out", "out/tasks", *QUIET),
+    ("corpus",),
+    "tasks",
 )
 PRETRAIN = Route(
     "pretrain",
@@ -43,7 +46,9 @@ PRETRAIN_PACK = Route(
     ("pack", "tiny.yaml"),
     "checkpoint",
 )
-VERIFY = Route("pack --verify", ("pack", "--out", "in/pack", *TINY, "--verify", *QUIET), ("pack", "tiny.yaml"), "nothing")
+VERIFY = Route(
+    "pack --verify", ("pack", "--out", "in/pack", *TINY, "--verify", *QUIET), ("pack", "tiny.yaml"), "nothing"
+)
 PACK = Route(
     "pack", ("pack", "--data", "in/corpus", "--out", "out/pack", *TINY, *QUIET), ("corpus", "tiny.yaml"), "pack"
 )
@@ -108,7 +113,12 @@ SCORE_EVENTS = Route(
     seconds=90,
 )  # fmt: skip
 TABLES = Route("tables", ("tables", "in/records"), ("records",), "text")
-OVERLAY = Route("tables --overlay", ("tables", "in/records", "--paper", "hear", "--overlay", "in/overlay.csv"), ("records", "overlay.csv"), "text")
+OVERLAY = Route(
+    "tables --overlay",
+    ("tables", "in/records", "--paper", "hear", "--overlay", "in/overlay.csv"),
+    ("records", "overlay.csv"),
+    "text",
+)
 FIRST, SECOND = (f"{label}-{hashlib.sha256(label.encode()).hexdigest()[:8]}" for label in ("first", "second"))
 COMPARE = Route("compare", ("compare", f"in/records/{FIRST}", f"in/records/{SECOND}", "--json"), ("records",), "text")
 REPORT = Route("report", ("report", "in/records", "--out", "out/page.html"), ("records",), "text")

@@ -62,7 +62,14 @@ def load_everything() -> None:
             if not module.name.endswith(("__main__", "pytest_plugin")) and ".perf" not in module.name:
                 with contextlib.suppress(ImportError):
                     importlib.import_module(module.name)
-    for name in ("matplotlib.pyplot", "pandas", "scipy.stats", "torch._dynamo", "sklearn.linear_model", "rich.progress"):
+    for name in (
+        "matplotlib.pyplot",
+        "pandas",
+        "scipy.stats",
+        "torch._dynamo",
+        "sklearn.linear_model",
+        "rich.progress",
+    ):
         importlib.import_module(name)
     import torch
 
@@ -186,8 +193,8 @@ def be_the_command(words: Sequence[str], folder: Path, hook: Callable[[], None] 
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644), number)
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
         resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30))

@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["differences"]
 
-MEASURED = frozenset({"seconds", "created", "peak_memory_bytes", "date", "time", "versions"})
+MEASURED = frozenset({"seconds", "created", "peak_memory_bytes", "date", "time_in_min", "versions"})
 """Keys whose values no two runs share."""
 _SECONDS = re.compile(r"\d{4}-\d\d-\d\d[T ]?[\d:.+Z]*|\b\d+(\.\d+)?(?= (s|MiB|MB|GB)\b)")
 

@@ -22,7 +22,7 @@ LONG = 30.0  # seconds that a stalling answer waits; a client gives up before
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     root = Path()
-    asked: Counter[str] = Counter()
+    asked: Counter[str]
 
     def log_message(self, *_: object) -> None:
         """Silent."""

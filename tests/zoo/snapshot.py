@@ -29,8 +29,10 @@ def _describe(path: str) -> str:
         return f"link {os.readlink(path)}"
     if stat.S_ISREG(mode):
         with open(path, "rb") as stream:
-            return f"file {hashlib.file_digest(stream, 'sha256').hexdigest()}" if hasattr(hashlib, "file_digest") else (
-                f"file {hashlib.sha256(stream.read()).hexdigest()}"
+            return (
+                f"file {hashlib.file_digest(stream, 'sha256').hexdigest()}"
+                if hasattr(hashlib, "file_digest")
+                else (f"file {hashlib.sha256(stream.read()).hexdigest()}")
             )
     return f"kind {stat.S_IFMT(mode):o}"
 

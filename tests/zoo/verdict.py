@@ -61,7 +61,9 @@ def judge(end: End, untouched: str | None) -> tuple[Verdict, str | None]:
     elif fault := _of_refusal(end):
         return fault, None
     if end.code not in end.case.expect.codes:
-        return Verdict(_wrong_code(end), f"expected {end.case.expect.name}; got {_last_line(end.err or end.out)}"), digest
+        return Verdict(
+            _wrong_code(end), f"expected {end.case.expect.name}; got {_last_line(end.err or end.out)}"
+        ), digest
     return Verdict(("right", "line", "usage")[end.code]), digest
 
 

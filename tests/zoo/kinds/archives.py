@@ -54,7 +54,9 @@ def _served() -> list[Case]:
             found.append(Case("archive", f"{what}: first {fault}", slow, expect, change))
         for fault in LASTING:
             found.append(Case("archive", f"{what}: always {fault}", slow, HARMFUL, _plan(**{what: [fault]})))
-    found.append(Case("archive", "both break off once", slow, HARMLESS, _plan(record=["breaks", ""], archive=["breaks", ""])))
+    found.append(
+        Case("archive", "both break off once", slow, HARMLESS, _plan(record=["breaks", ""], archive=["breaks", ""]))
+    )
     return found
 
 
@@ -101,7 +103,11 @@ def _rename(old: str, new: str) -> Callable[[Members], None]:
 
 
 def _many(members: Members) -> None:
-    members += [(tarfile.TarInfo(f"{ROOT}/48000/fold00/x{number}"), b"") for number in range(300_000)]
+    members += [(tarfile.TarInfo(f"{ROOT}/48000/fold00/x{number}"), b"") for number in range(100_000)]
+
+
+def _zeros(members: Members) -> None:
+    members.append((tarfile.TarInfo(f"{ROOT}/zeros"), bytes(300 << 20)))
 
 
 def _attributes(members: Members) -> None:
@@ -135,8 +141,8 @@ TARS: dict[str, tuple[Change, Expectation]] = {
     "a path of 5,000 letters": (_tar(_add(f"{ROOT}/{'x/' * 2500}y")), OPEN),
     "a name of no UTF-8": (_tar(_add(f"{ROOT}/caf\udce9")), OPEN),
     "a name with a line end": (_tar(_add(f"{ROOT}/a\nb")), OPEN),
-    "300,000 empty members": (_tar(_many), HARMFUL),
-    "a gigabyte of zeros": (_tar(_add(f"{ROOT}/zeros", bytes(1 << 30))), HARMFUL),
+    "100,000 empty members": (_tar(_many), HARMFUL),
+    "300 MB of zeros": (_tar(_zeros), HARMFUL),
     "no metadata": (_tar(_drop("task_metadata.json")), HARMFUL),
     "no vocabulary": (_tar(_drop("labelvocabulary.csv")), HARMFUL),
     "a clip that is missing": (_tar(_drop("fold010.wav")), HARMFUL),
@@ -169,7 +175,7 @@ BODIES: dict[str, tuple[Change, Expectation]] = {
     "empty": (_body(lambda data: b""), HARMFUL),
     "a tar of no members": (_body(lambda data: gzip.compress(bytes(10240))), HARMFUL),
     "gzip of gzip": (_body(gzip.compress), HARMFUL),
-    "zeros, compressed: 2 GB": (_body(lambda data: b"".join(gzip.compress(bytes(1 << 26)) for _ in range(32))), HARMFUL),
+    "zeros, compressed: 2 GB": (_body(lambda data: gzip.compress(bytes(1 << 26)) * 32), HARMFUL),
     "a zip": (_body(lambda data: b"PK\x03\x04" + data), HARMFUL),
     "bad bzip2": (_body(lambda data: bz2.compress(data)[:-9]), HARMFUL),
     "bad xz": (_body(lambda data: lzma.compress(data)[:-9]), HARMFUL),
@@ -251,8 +257,20 @@ def cases() -> list[Case]:
     """All of this kind."""
     found = _served()
     for table, what in ((TARS, "tar"), (BODIES, "archive")):
-        found += [Case("archive", f"{what}: {name}", DOWNLOAD, expect, change) for name, (change, expect) in table.items()]
-    for how in ("truncate", "flip bits", "insert bytes", "delete bytes", "zero a range", "random bytes", "web page", "git lfs pointer", "trailing bytes"):
+        found += [
+            Case("archive", f"{what}: {name}", DOWNLOAD, expect, change) for name, (change, expect) in table.items()
+        ]
+    for how in (
+        "truncate",
+        "flip bits",
+        "insert bytes",
+        "delete bytes",
+        "zero a range",
+        "random bytes",
+        "web page",
+        "git lfs pointer",
+        "trailing bytes",
+    ):
         found += [Case("archive", f"archive: {how} {time}", DOWNLOAD, OPEN, _damage(how)) for time in range(2)]
     found += json_cases("archive", DOWNLOAD, f"{FOLDER}/record.json", RECORD)
     found += byte_cases("archive", DOWNLOAD, f"{FOLDER}/record.json")
@@ -267,5 +285,3 @@ def cases() -> list[Case]:
         Case("archive", "a wrong archive is there", DOWNLOAD, HARMLESS, _partial(b"wrong", ARCHIVE)),
     ]
     return found
-
-

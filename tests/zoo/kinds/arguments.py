@@ -163,7 +163,10 @@ MORE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("compare", ("--protocol",), "nonsense"),
     ("standings", ("--model",), "nonsense"),
 )
-ROUTES = {route.name: route for route in (SCORE, PREPARE, PACK, PRETRAIN, DOWNLOAD, FINETUNE, RUN, CONVERT, TABLES, COMPARE, STANDINGS)}
+ROUTES = {
+    route.name: route
+    for route in (SCORE, PREPARE, PACK, PRETRAIN, DOWNLOAD, FINETUNE, RUN, CONVERT, TABLES, COMPARE, STANDINGS)
+}
 
 #: Models that cannot be: ``[LABEL=]MODEL[@WEIGHTS][?option=value&...]``.
 MODELS = (
@@ -244,18 +247,40 @@ def cases() -> list[Case]:
     """All of this kind."""
     found = [Case("arguments", line or "(nothing)", BARE, expect, words=_split(line)) for line, expect in BARE_LINES]
     for option, (values, expect) in NUMBERS.items():
-        found += [Case("arguments", f"embed {option} {value!r}", EMBED, expect, words=(*EMBED.words, option, value)) for value in values]
+        found += [
+            Case("arguments", f"embed {option} {value!r}", EMBED, expect, words=(*EMBED.words, option, value))
+            for value in values
+        ]
     for name, (option,), values in MORE:
         route = ROUTES[name]
-        found += [Case("arguments", f"{name} {option} {value!r}", route, WRONG, words=(*route.words, f"{option}={value}")) for value in _split(values)]
+        found += [
+            Case("arguments", f"{name} {option} {value!r}", route, WRONG, words=(*route.words, f"{option}={value}"))
+            for value in _split(values)
+        ]
     for model in MODELS:
         words = tuple(model if word == MODEL else word for word in EMBED.words)
         found.append(Case("arguments", f"embed model {model[:60]!r}", EMBED, WRONG, words=words))
     for name, text in FOREIGN.items():
         for route in (EMBED, RUN):
             words = tuple("foreign_zoo" if word == MODEL else word for word in route.words)
-            found.append(Case("arguments", f"{route.name}: a model that {name}", route, HARMFUL, _written_module(text), words=words))
-    for route, option in ((REPORT, "--out"), (PRETRAIN, "--out"), (PREPARE, "--out"), (SCORE, "--results"), (PACK, "--out"), (EMBED, "--embeddings-dir")):
+            found.append(
+                Case(
+                    "arguments",
+                    f"{route.name}: a model that {name}",
+                    route,
+                    HARMFUL,
+                    _written_module(text),
+                    words=words,
+                )
+            )
+    for route, option in (
+        (REPORT, "--out"),
+        (PRETRAIN, "--out"),
+        (PREPARE, "--out"),
+        (SCORE, "--results"),
+        (PACK, "--out"),
+        (EMBED, "--embeddings-dir"),
+    ):
         found += [Case("arguments", f"{route.name} {option} {place[:20]!r}", route, WRONG, words=_replaced(route.words, option, place))
                   for place in PLACES]  # fmt: skip
     found += _links()
@@ -266,11 +291,28 @@ def _links() -> list[Case]:
     """An output that is a link or a device is written through or refused, never replaced."""
     page = _replaced(REPORT.words, "--out", "out/page.html")
     return [
-        Case("arguments", "report to a link to a file", REPORT, OPEN, _link("page.html", "precious/keep2.txt"), words=page),
+        Case(
+            "arguments",
+            "report to a link to a file",
+            REPORT,
+            OPEN,
+            _link("page.html", "precious/keep2.txt"),
+            words=page,
+        ),
         Case("arguments", "report to a link to nowhere", REPORT, OPEN, _link("page.html", "nowhere/x"), words=page),
         Case("arguments", "report to a folder", REPORT, WRONG, words=_replaced(REPORT.words, "--out", "out/precious")),
-        Case("arguments", "convert to a folder", CONVERT, WRONG, words=("convert", "in/foreign/byola.pth", "out/precious")),
-        Case("arguments", "prepare into a file", PREPARE, WRONG, words=_replaced(PREPARE.words, "--out", "in/corpus/labels.csv")),
+        Case(
+            "arguments",
+            "convert to a folder",
+            CONVERT,
+            WRONG,
+            words=("convert", "in/foreign/byola.pth", "out/precious"),
+        ),
+        Case(
+            "arguments",
+            "prepare into a file",
+            PREPARE,
+            WRONG,
+            words=_replaced(PREPARE.words, "--out", "in/corpus/labels.csv"),
+        ),
     ]
-
-

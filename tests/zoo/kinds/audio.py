@@ -13,8 +13,8 @@ import numpy as np
 import soundfile
 
 from tests.zoo.cases import EQUAL, HARMFUL, HARMLESS, OPEN, Case, Change, Expectation, Route
-from tests.zoo.kinds.common import HANGS
 from tests.zoo.inputs import pcm, tone
+from tests.zoo.kinds.common import HANGS
 from tests.zoo.mutations import BYTES, IN_PLACE, mutate_bytes, put
 from tests.zoo.routes import EMBED, PACK, PREPARE, PRETRAIN
 
@@ -231,7 +231,9 @@ def _damaged(route: Route, how: str, number: int) -> Case:
 
 def _replaced(route: Route, what: str) -> Case:
     quick = replace(route, seconds=HANGS)
-    return Case("audio", f"{route.name}: {what} as a clip", quick, HARMFUL, lambda work, rng: put(work / CLIP[route], what))
+    return Case(
+        "audio", f"{route.name}: {what} as a clip", quick, HARMFUL, lambda work, rng: put(work / CLIP[route], what)
+    )
 
 
 DAMAGE = ("truncate", "flip bits", "flip head", "insert bytes", "delete bytes", "zero a range", "swap blocks", "twice",

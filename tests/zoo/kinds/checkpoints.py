@@ -65,7 +65,9 @@ def _inner(place: tuple[Any, ...], new: Any) -> Change:
 def _any_inner(work: Path, rng: random.Random) -> None:
     header, block = read_safetensors(work / OURS)
     own = json.loads(header["__metadata__"]["hear_delores"])
-    place = rng.choice([p for p in json_paths(own) if p[0] in ("encoder", "frontend", "normalization", "scene", "format_version")])
+    place = rng.choice(
+        [p for p in json_paths(own) if p[0] in ("encoder", "frontend", "normalization", "scene", "format_version")]
+    )
     new = set_value(own, place) if rng.random() < 0.2 else set_value(own, place, rng.choice(list(VALUES.values())))
     header["__metadata__"]["hear_delores"] = json.dumps(new)
     write_safetensors(work / OURS, header, block)
@@ -146,7 +148,9 @@ def _tensor_value(value: float) -> Change:
 
 
 def _length(value: int) -> Change:
-    return lambda work, rng: (work / OURS).write_bytes(struct.pack("<Q", value) + (work / OURS).read_bytes()[8:]) and None
+    return lambda work, rng: (
+        (work / OURS).write_bytes(struct.pack("<Q", value) + (work / OURS).read_bytes()[8:]) and None
+    )
 
 
 def _torch(change: Callable[[dict[str, Any]], Any], **options: Any) -> Change:
@@ -198,7 +202,12 @@ def _set(name: str, value: float) -> Callable[[dict[str, Any]], None]:
 
 
 def _lightning(state: dict[str, Any]) -> dict[str, Any]:
-    return {"epoch": 3, "global_step": 5, "pytorch-lightning_version": "2.0", "state_dict": {f"model.{k}": v for k, v in state.items()}}
+    return {
+        "epoch": 3,
+        "global_step": 5,
+        "pytorch-lightning_version": "2.0",
+        "state_dict": {f"model.{k}": v for k, v in state.items()},
+    }
 
 
 FOREIGN: dict[str, tuple[Change, Expectation]] = {
@@ -288,10 +297,15 @@ def cases() -> list[Case]:
         route = (EMBED, CONVERT_OURS)[number % 5 == 4] if expect is not OPEN else EMBED
         found.append(Case("checkpoint", f"{route.name}: {'.'.join(map(str, place)) or 'all'} = {shown}", route,
                           HARMFUL if route is CONVERT_OURS else expect, _inner(place, value)))  # fmt: skip
-    found += [Case("checkpoint", f"embed: ours: {name}", EMBED, expect, _outer(do)) for name, (do, expect) in OUTER.items()]
+    found += [
+        Case("checkpoint", f"embed: ours: {name}", EMBED, expect, _outer(do)) for name, (do, expect) in OUTER.items()
+    ]
     found += [Case("checkpoint", f"embed: ours: a weight of {v}", EMBED, e, _tensor_value(v))
               for v, e in ((float("nan"), HARMFUL), (float("inf"), HARMFUL), (1e38, OPEN), (0.0, OPEN))]  # fmt: skip
-    found += [Case("checkpoint", f"embed: ours: a header of {n} bytes", EMBED, HARMFUL, _length(n)) for n in (0, 1, 2**31, 2**62, 2**64 - 1)]
+    found += [
+        Case("checkpoint", f"embed: ours: a header of {n} bytes", EMBED, HARMFUL, _length(n))
+        for n in (0, 1, 2**31, 2**62, 2**64 - 1)
+    ]
     found += [Case("checkpoint", f"embed: ours: a setting {n}", EMBED, OPEN, _any_inner) for n in range(25)]
     for number, (name, (do, expect)) in enumerate(FOREIGN.items()):
         for route in (EMBED_FOREIGN, CONVERT) if number % 3 == 0 else ((EMBED_FOREIGN, CONVERT)[number % 2],):
@@ -313,7 +327,9 @@ def cases() -> list[Case]:
 def _states() -> list[Case]:
     """What a run resumes from. A state that is missing is a run that begins anew."""
     found = byte_cases("checkpoint", RESUME, "out/run/state.pt", DAMAGE)
-    found += byte_cases("checkpoint", RESUME, "out/run/config.yaml", ("truncate", "utf-16", "random bytes", "delete a line"))
+    found += byte_cases(
+        "checkpoint", RESUME, "out/run/config.yaml", ("truncate", "utf-16", "random bytes", "delete a line")
+    )
     found += byte_cases("checkpoint", RESUME, "out/run/log.jsonl", ("truncate", "random bytes", "delete a line", "nul"))
     places = ("empty", "folder", "fifo", "dangling link", "endless device")
     return found + place_cases("checkpoint", RESUME, "out/run/state.pt", places)
@@ -339,7 +355,18 @@ def _pack_cases(route: Route) -> list[Case]:
 
     found = []
     for pick in range(2):
-        for how in ("truncate", "flip bits", "delete bytes", "twice", "random bytes", "zero a range", "missing", "empty", "folder", "fifo"):
+        for how in (
+            "truncate",
+            "flip bits",
+            "delete bytes",
+            "twice",
+            "random bytes",
+            "zero a range",
+            "missing",
+            "empty",
+            "folder",
+            "fifo",
+        ):
             quick = replace(route, seconds=20.0) if how == "fifo" else route
             expect = WRONG if route is VERIFY and how not in ("folder",) else OPEN
             found.append(Case("checkpoint", f"{route.name}: pack file {pick}: {how}", quick, expect, change(pick, how)))

@@ -73,7 +73,11 @@ def _damage(file: str, how: str) -> Change:
             value = parse(path.read_bytes())
         except Exception:  # whatever the parsers raise: it is not of the format any more
             # A byte order mark, other line ends and blank lines are read or refused; anything else is refused.
-            return EQUAL if how in ("byte order mark", "cr", "crlf", "blank lines", "leading blank line", "utf-16") else HARMFUL
+            return (
+                EQUAL
+                if how in ("byte order mark", "cr", "crlf", "blank lines", "leading blank line", "utf-16")
+                else HARMFUL
+            )
         return EQUAL if value == parse(before) else OPEN
 
     return change
@@ -106,7 +110,8 @@ def place_cases(
         return lambda work, rng: put(work / file, what)
 
     return [
-        Case(kind, f"{route.name}: {Path(file).name}: {what} in its place", quick, expect, change(what)) for what in whats
+        Case(kind, f"{route.name}: {Path(file).name}: {what} in its place", quick, expect, change(what))
+        for what in whats
     ]
 
 
@@ -132,7 +137,9 @@ def json_cases(
     found = []
     for place, new, expect in changes:
         what = f"{Path(file).name}: {'.'.join(map(str, place))} = {_shown(new)}"
-        found.append(Case(kind, f"{route.name}: {what}", route, expect, _set_json(file, place, new), agree=what if agree else ""))
+        found.append(
+            Case(kind, f"{route.name}: {what}", route, expect, _set_json(file, place, new), agree=what if agree else "")
+        )
     return found
 
 
@@ -147,13 +154,17 @@ def value_cases(kind: str, route: Route, file: str, count: int) -> list[Case]:
         if how < 0.15:
             new = set_value(value, place)
         elif how < 0.25 and isinstance(place[-1], str):
-            new = set_value(value, place, rename=rng.choice(("", " " + place[-1], place[-1].upper(), place[-1] + "s", "../x")))
+            new = set_value(
+                value, place, rename=rng.choice(("", " " + place[-1], place[-1].upper(), place[-1] + "s", "../x"))
+            )
         else:
             new = set_value(value, place, rng.choice(list(VALUES.values())))
         write_json(path, new)
         return EQUAL if new == value else OPEN
 
-    return [Case(kind, f"{route.name}: {Path(file).name}: a value {number}", route, OPEN, change) for number in range(count)]
+    return [
+        Case(kind, f"{route.name}: {Path(file).name}: a value {number}", route, OPEN, change) for number in range(count)
+    ]
 
 
 def replace_text(file: str, old: str, new: str, count: int = -1) -> Change:
@@ -176,5 +187,3 @@ def written(file: str, content: str | bytes) -> Change:
         (work / file).write_bytes(content if isinstance(content, bytes) else content.encode())
 
     return change
-
-

@@ -133,10 +133,36 @@ def _values(place: tuple[str, ...], value: Any) -> Change:
 def _typed() -> list[Case]:
     """Wrong types at known keys."""
     found = []
-    for place in (("steps",), ("encoder",), ("optimizer", "lr"), ("projector", "widths"), ("device",), ("augment", "crop"), ("frontend", "n_mels")):
-        for what in ("text", "negative", "nested list", "object", "nan", "infinity", "deep", "empty list", "empty text"):
+    for place in (
+        ("steps",),
+        ("encoder",),
+        ("optimizer", "lr"),
+        ("projector", "widths"),
+        ("device",),
+        ("augment", "crop"),
+        ("frontend", "n_mels"),
+    ):
+        for what in (
+            "text",
+            "negative",
+            "nested list",
+            "object",
+            "nan",
+            "infinity",
+            "deep",
+            "empty list",
+            "empty text",
+        ):
             if "\0" not in str(VALUES[what]):
-                found.append(Case("config", f"pretrain: {'.'.join(place)} is {what}", PRETRAIN, HARMFUL, _values(place, VALUES[what])))
+                found.append(
+                    Case(
+                        "config",
+                        f"pretrain: {'.'.join(place)} is {what}",
+                        PRETRAIN,
+                        HARMFUL,
+                        _values(place, VALUES[what]),
+                    )
+                )
     return found
 
 

@@ -235,14 +235,26 @@ def cases() -> list[Case]:
     found += [Case("csv", f"manifest: {n}", MANIFEST, e, lines(c, ROWS)) for n, (c, e) in ROW_CASES.items()]
     for route, file in VOCABULARIES.items():
         for name, (text, expect) in VOCABULARY.items():
-            found.append(Case("csv", f"{route.name}: vocabulary: {name}", route, expect, written(file, text), agree=f"vocabulary: {name}"))
+            found.append(
+                Case(
+                    "csv",
+                    f"{route.name}: vocabulary: {name}",
+                    route,
+                    expect,
+                    written(file, text),
+                    agree=f"vocabulary: {name}",
+                )
+            )
         found += byte_cases("csv", route, file, agree=True)
         found += place_cases("csv", route, file)
     found += _pairs("csv", OVERLAY, "in/overlay.csv", FIGURES) + _pairs("csv", STANDINGS, "in/leaderboard.csv", BOARD)
     found += _near_names()
-    for route, file in ((PREPARE, LABELS), (MANIFEST, ROWS), (OVERLAY, "in/overlay.csv"), (STANDINGS, "in/leaderboard.csv")):
+    for route, file in (
+        (PREPARE, LABELS),
+        (MANIFEST, ROWS),
+        (OVERLAY, "in/overlay.csv"),
+        (STANDINGS, "in/leaderboard.csv"),
+    ):
         found += byte_cases("csv", route, file)
         found += place_cases("csv", route, file)
     return found
-
-

@@ -131,7 +131,9 @@ _NAMES = ("../../precious", "/tmp/zoo-precious", "a/b", "..", "a\0b", "", "x" * 
 def _infos() -> list[Case]:
     found = [Case("embeddings", "score: an embedding-info.json", SCORE, HARMLESS, _with_info())]
     for key in ("label", "weights_hash", "module"):
-        found += [Case("embeddings", f"score: {key} {name!r}"[:80], SCORE, OPEN, _with_info({key: name})) for name in _NAMES]
+        found += [
+            Case("embeddings", f"score: {key} {name!r}"[:80], SCORE, OPEN, _with_info({key: name})) for name in _NAMES
+        ]
         found += [
             Case("embeddings", f"score: {key} is {what}", SCORE, OPEN, _with_info({key: VALUES[what]}))
             for what in ("null", "zero", "empty list", "object", "nan")
@@ -195,7 +197,12 @@ PARAMS: list[tuple[tuple[Any, ...], Any, Expectation]] = [
 
 def _folder(route: Route, folder: str, name: str) -> list[Case]:
     found: list[Case] = []
-    for file in (f"{name}.embeddings.npy", f"{name}.target-labels.pkl", f"{name}.embedding-dimensions.json", f"{name}.json"):
+    for file in (
+        f"{name}.embeddings.npy",
+        f"{name}.target-labels.pkl",
+        f"{name}.embedding-dimensions.json",
+        f"{name}.json",
+    ):
         hows = DAMAGE if not file.endswith(".json") else None
         expect = OPEN
         found += byte_cases("embeddings", route, f"{folder}/{file}", **({"hows": hows} if hows else {}), expect=expect)
@@ -205,7 +212,10 @@ def _folder(route: Route, folder: str, name: str) -> list[Case]:
 
 def cases() -> list[Case]:
     """All of this kind."""
-    found = [Case("embeddings", f"score: rows: {name}", SCORE, expect, _rows(value)) for name, (value, expect) in ROWS.items()]
+    found = [
+        Case("embeddings", f"score: rows: {name}", SCORE, expect, _rows(value))
+        for name, (value, expect) in ROWS.items()
+    ]
     found += [Case("embeddings", f"score: labels: {name}", SCORE, expect, do) for name, (do, expect) in PICKLES.items()]
     found += [
         Case("embeddings", "score: rows as a real .npy", SCORE, HARMFUL, _as_npy),
@@ -219,7 +229,10 @@ def cases() -> list[Case]:
     found += json_cases("embeddings", SCORE, f"{SCENES}/task_metadata.json", metadata)
     found += json_cases("embeddings", SCORE_EVENTS, f"{EVENTS}/train.json", EVENT_FAULTS)
     found += json_cases("embeddings", SCORE_EVENTS, f"{EVENTS}/task_metadata.json", PARAMS)
-    found += [Case("embeddings", f"score events: stamps: {name}", SCORE_EVENTS, e, _stamps(do)) for name, (do, e) in STAMPS.items()]
+    found += [
+        Case("embeddings", f"score events: stamps: {name}", SCORE_EVENTS, e, _stamps(do))
+        for name, (do, e) in STAMPS.items()
+    ]
     found += _infos() + _folder(SCORE, SCENES, "test") + _folder(SCORE_FOLDS, FOLDS, "fold03")
     found += byte_cases("embeddings", SCORE, f"{SCENES}/task_metadata.json")
     found += value_cases("embeddings", SCORE_LINEAR, f"{SCENES}/task_metadata.json", 15)

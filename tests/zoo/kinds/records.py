@@ -194,18 +194,34 @@ FOLDERS: dict[str, tuple[Change, Expectation]] = {
 
 def cases() -> list[Case]:
     """All of this kind."""
-    found = json_cases("record", TABLES, RECORD, CHANGED) + json_cases("record", TABLES, f"{KFOLD}/record.json", OF_FOLDS)
+    found = json_cases("record", TABLES, RECORD, CHANGED) + json_cases(
+        "record", TABLES, f"{KFOLD}/record.json", OF_FOLDS
+    )
     for number, route in enumerate((REPORT, COMPARE)):
-        found += json_cases("record", route, RECORD, CHANGED[number::4]) + json_cases("record", route, f"{KFOLD}/record.json", OF_FOLDS)
+        found += json_cases("record", route, RECORD, CHANGED[number::4]) + json_cases(
+            "record", route, f"{KFOLD}/record.json", OF_FOLDS
+        )
         found += [Case("record", f"{route.name}: {name}", route, e, do) for name, (do, e) in ARRAYS.items()]
         found += value_cases("record", route, RECORD, 15)
-    found += [Case("record", f"{r.name}: {n}", r, e, do) for r in (TABLES, REPORT, COMPARE) for n, (do, e) in FOLDERS.items()]
+    found += [
+        Case("record", f"{r.name}: {n}", r, e, do) for r in (TABLES, REPORT, COMPARE) for n, (do, e) in FOLDERS.items()
+    ]
     found += byte_cases("record", TABLES, RECORD) + place_cases("record", COMPARE, RECORD)
     # A record that is not there, or a folder of that name, is an unfinished one.
-    found += place_cases("record", TABLES, RECORD, ("empty", "fifo", "dangling link", "link to itself", "endless device"))
-    hows = ("truncate", "flip bits", "insert bytes", "delete bytes", "twice", "random bytes", "web page", "gzip", "zero a range")
+    found += place_cases(
+        "record", TABLES, RECORD, ("empty", "fifo", "dangling link", "link to itself", "endless device")
+    )
+    hows = (
+        "truncate",
+        "flip bits",
+        "insert bytes",
+        "delete bytes",
+        "twice",
+        "random bytes",
+        "web page",
+        "gzip",
+        "zero a range",
+    )
     found += byte_cases("record", COMPARE, PREDICTIONS, hows) + byte_cases("record", REPORT, PREDICTIONS, hows)
     found += place_cases("record", COMPARE, PREDICTIONS) + value_cases("record", TABLES, RECORD, 25)
     return found
-
-

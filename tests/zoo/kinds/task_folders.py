@@ -154,7 +154,9 @@ def _numbers(work: Path, rng: random.Random) -> None:
     (folder / "labelvocabulary.csv").write_text("idx,label\n0,60\n1,61\n2,62\n")
     for split in ("train", "valid", "test"):
         path = folder / f"{split}.json"
-        path.write_text(json.dumps({file: [60 + "abc".index(label)] for file, (label,) in json.loads(path.read_text()).items()}))
+        path.write_text(
+            json.dumps({file: [60 + "abc".index(label)] for file, (label,) in json.loads(path.read_text()).items()})
+        )
 
 
 def cases() -> list[Case]:
@@ -176,7 +178,8 @@ def cases() -> list[Case]:
     for route in (RUN, FINETUNE):
         chosen = [entry for number, entry in enumerate(METADATA) if number % 6 == 0]
         found += json_cases("task", route, metadata, chosen)
-        found += [Case("task", f"{route.name}: task_name {name!r}", route, OPEN, _name("task_name", name)) for name in NAMES[:5]]
+        found += [
+            Case("task", f"{route.name}: task_name {name!r}", route, OPEN, _name("task_name", name))
+            for name in NAMES[:5]
+        ]
     return found
-
-
