@@ -109,7 +109,8 @@ def release_all() -> None:
 
 
 def _release(lock: FileLock, file: Path) -> None:
-    _HELD.pop(file, None)
+    if _HELD.pop(file, None) is not lock:
+        return  # let go of before: the file may be another's by now
     with contextlib.suppress(OSError):  # on Windows an open file cannot be removed: filelock does so afterwards
         file.unlink()
     lock.release()
