@@ -157,7 +157,7 @@ def explain_fault(error: BaseException) -> str | None:
     found: BaseException | None = error
     while found is not None:
         text = str(found)
-        if isinstance(found, OSError) and found.errno in WRITE_ERRNOS:
+        if isinstance(found, OSError) and found.errno is not None and found.errno in WRITE_ERRNOS:
             return os.strerror(found.errno)
         if type(found).__name__ == "SafetensorError" and (match := re.search(r"\(os error (\d+)\)", text)):
             return os.strerror(int(match[1]))
@@ -178,8 +178,8 @@ def one_line(error: BaseException) -> str | None:
         return f"{os.fsdecode(error.filename)}: {reason}" if error.filename else f"cannot read or write: {reason}"
     if isinstance(error, OSError):
         return " ".join(str(error).split()) or type(error).__name__
-    reason = explain_fault(error)
-    return None if reason is None else f"cannot write ({reason}): {_advice(reason)}, and {THEN}"
+    fault = explain_fault(error)
+    return None if fault is None else f"cannot write ({fault}): {_advice(fault)}, and {THEN}"
 
 
 # --- one file

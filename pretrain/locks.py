@@ -13,11 +13,12 @@ from hear_delores.errors import DeloresError
 from hear_delores.files import writing
 from hear_delores.temporary import beside
 
-__all__ = ["LOCK_FILE", "folder_lock"]
+__all__ = ["LOCK_FILE", "folder_lock", "release_all"]
 
 #: In a folder that is locked; gone when the lock is, but after a kill, when it locks nothing.
 LOCK_FILE = ".lock"
 POLL_SECONDS = 0.2
+_HELD: dict[Path, FileLock] = {}  # of this process
 MOST_LOST = 1000
 
 
@@ -85,6 +86,7 @@ def _acquire(lock: FileLock, file: Path, timeout: float) -> bool:
             except Timeout:
                 return False
             if _has_name(file, before):
+                _HELD[file] = lock
                 return True
             lock.release()
         except FileNotFoundError:  # another process has just removed what it had made, or there can be no such folder
@@ -100,7 +102,15 @@ def _has_name(file: Path, inode: os.stat_result) -> bool:
         return False
 
 
+def release_all() -> None:
+    """Lets go of every lock of this process, which is about to end without another word: by a signal's own action."""
+    for file, lock in list(_HELD.items()):
+        _release(lock, file)
+
+
 def _release(lock: FileLock, file: Path) -> None:
+    if _HELD.pop(file, None) is not lock:
+        return  # let go of before: the file may be another's by now
     with contextlib.suppress(OSError):  # on Windows an open file cannot be removed: filelock does so afterwards
         file.unlink()
     lock.release()

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from pretrain.locks import release_all
+
 __all__ = ["StopRequest", "stop_requests"]
 
 
@@ -27,6 +29,8 @@ class StopRequest:
     def obey(self, number: int) -> None:
         """Stops the process as the signal would have done."""
         self.restore()
+        if signal.getsignal(number) == signal.SIG_DFL:  # no exception, and so no block is left
+            release_all()
         signal.raise_signal(number)
 
 

@@ -112,7 +112,7 @@ class TestWhatIsNoPlainFile:
     def test_a_link_in_a_circle_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "a").symlink_to("b")
         (tmp_path / "b").symlink_to("a")
-        with pytest.raises(DeloresError, match="leads back to itself|Too many levels"):
+        with pytest.raises(DeloresError, match=r"leads back to itself|Too many levels"):
             write(tmp_path / "a")
         assert (tmp_path / "a").is_symlink()
 
@@ -249,7 +249,7 @@ def test_a_full_disk_is_one_error_in_whatever_way_a_library_says_it(kind: str, t
 
 def test_errors_that_have_nothing_to_do_with_the_target_are_left_alone(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), writing(tmp_path / "x"):
-        open(tmp_path / "other")
+        (tmp_path / "other").read_text()
     with pytest.raises(ValueError, match="a defect"), writing(tmp_path / "x"):
         raise ValueError("a defect")
 

@@ -117,6 +117,14 @@ def test_task_folder_trains_on_train_or_all_folds_at_the_next_higher_rate(tmp_pa
         Corpus.from_path(folds, DataConfig(splits=("fold1",)))
 
 
+@pytest.mark.parametrize("split", ["../precious", "/precious", "..", "a\0b"])
+def test_a_split_that_is_a_path_is_refused(split: str, tmp_path: Path) -> None:
+    folder = task_folder(tmp_path, ["fold00"])
+    (folder / "task_metadata.json").write_text(json.dumps({"splits": ["fold00", split]}))
+    with pytest.raises(DeloresError, match="splits: expected a plain name"):
+        Corpus.from_path(folder)
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("x")
     (tmp_path / "empty.csv").write_text("")

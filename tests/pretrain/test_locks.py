@@ -15,7 +15,7 @@ import pytest
 import pretrain as package
 from hear_delores.errors import DeloresError
 from pretrain.config import PretrainConfig, config_to_yaml
-from pretrain.locks import LOCK_FILE, folder_lock
+from pretrain.locks import LOCK_FILE, folder_lock, release_all
 from pretrain.loop import pretrain
 from pretrain.pack import pack
 
@@ -83,6 +83,14 @@ def test_who_waits_comes_next_and_never_beside(tmp_path: Path) -> None:
     assert most == [1] * 20
     assert waited
     assert not list(tmp_path.rglob(LOCK_FILE))
+
+
+def test_all_locks_are_let_go_of_before_a_signal_ends_the_process(tmp_path: Path) -> None:
+    with folder_lock(tmp_path, "x"):
+        release_all()
+        assert os.listdir(tmp_path) == []
+        with folder_lock(tmp_path, "y"):
+            pass
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

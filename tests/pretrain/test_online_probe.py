@@ -134,6 +134,7 @@ def test_embeddings_that_are_not_finite_are_no_score(folds: Path, tiny_s: Pretra
         ({}, {"train": 1, "valid": 2}, "training clips of two labels"),
         ({"splits": "train"}, {"train": 2}, "expected JSON with a list of splits"),
         ({"splits": ["train", "valid"]}, {"train": 2}, r"cannot read .*valid.json"),
+        ({"splits": ["train", "../valid"]}, {"train": 2}, r"splits: expected a plain name, got '../valid'"),
     ],
 )
 def test_tasks_that_are_no_probe_are_one_line(

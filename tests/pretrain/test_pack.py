@@ -404,6 +404,7 @@ def test_damage_is_named_in_one_line(clips: Path, tmp_path: Path, content: Any) 
     expect(index, good[index][:-9], "not a readable part of a pack")
     expect(index, good[index].replace(b"16000", b"16001", 1), "the checksum is not the one")
     expect("pack.json", b"{}", "not a readable part of a pack")
+    expect("pack.json", good["pack.json"].replace(b"shard-00001", b"../../00001"), "not a readable part of a pack")
     expect("pack.json", good["pack.json"].replace(b'"format_version":1', b'"format_version":2'), "format_version")
     verify(out)
 

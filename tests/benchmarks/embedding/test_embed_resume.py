@@ -20,7 +20,7 @@ import soundfile
 
 from benchmarks.scoring import embed as embed_module
 from benchmarks.scoring.embed import INFO_FILE, embed_task
-from benchmarks.scoring.models import LoadedModel, load_model
+from benchmarks.scoring.models import load_model
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
 from pretrain.locks import folder_lock
@@ -39,11 +39,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", ["scene", "event"])
 def test_killed_and_run_again_equals_uninterrupted(
-    make_module: Callable[..., str],
-    load_probed: Callable[[str], LoadedModel],
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    kind: str,
+    make_module: Callable[..., str], request: pytest.FixtureRequest, tmp_path: Path, kind: str
 ) -> None:
     task = request.getfixturevalue(f"{kind}_task")
     module = make_module()
@@ -60,7 +56,7 @@ def test_killed_and_run_again_equals_uninterrupted(
         [sys.executable, "-c", script, str(task), str(tmp_path / "killed")],
         env={**os.environ, "PYTHONPATH": path, "FAKE_SECONDS": "0.1", "OMP_NUM_THREADS": "1"},
     )
-    model = load_probed(f"x={module}")
+    model = load_model(f"x={module}")
     work = tmp_path / "killed" / model.folder_name / f".{task.name}.partial"
     journal = work / ".progress" / "valid.jsonl"
     deadline = time.monotonic() + 60
@@ -85,14 +81,13 @@ def test_killed_and_run_again_equals_uninterrupted(
 @pytest.mark.parametrize("kind", ["scene", "event"])
 def test_stopped_at_any_call_and_run_again_equals_uninterrupted(
     make_module: Callable[..., str],
-    load_probed: Callable[[str], LoadedModel],
     request: pytest.FixtureRequest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:
     task = TaskFolder.open(request.getfixturevalue(f"{kind}_task"))
-    model = load_probed(f"x={make_module()}")
+    model = load_model(f"x={make_module()}")
     calls = model.module.CALLS
     whole = content(embed_task(model, task, tmp_path / "whole", batch_seconds=BATCH).path)
     for number in range(1, len(calls) + 1, 3):
@@ -106,13 +101,9 @@ def test_stopped_at_any_call_and_run_again_equals_uninterrupted(
 
 
 def test_what_was_being_written_when_killed_is_cut_off(
-    make_module: Callable[..., str],
-    load_probed: Callable[[str], LoadedModel],
-    event_task: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    make_module: Callable[..., str], event_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task, model = TaskFolder.open(event_task), load_probed(f"x={make_module()}")
+    task, model = TaskFolder.open(event_task), load_model(f"x={make_module()}")
     whole = content(embed_task(model, task, tmp_path / "whole", batch_seconds=BATCH).path)
     work = tmp_path / "torn" / model.folder_name / f".{event_task.name}.partial"
     for damage in ("rows", "journal", "lost", "temporary"):
@@ -137,10 +128,8 @@ def test_what_was_being_written_when_killed_is_cut_off(
         (done.path / ".done.embeddings").unlink()  # for the next round
 
 
-def test_a_second_run_is_cached(
-    make_module: Callable[..., str], load_probed: Callable[[str], LoadedModel], scene_task: Path, tmp_path: Path
-) -> None:
-    model = load_probed(make_module())
+def test_a_second_run_is_cached(make_module: Callable[..., str], scene_task: Path, tmp_path: Path) -> None:
+    model = load_model(make_module())
     first = embed_task(model, TaskFolder.open(scene_task), tmp_path)
     calls = len(model.module.CALLS)
     second = embed_task(model, TaskFolder.open(scene_task), tmp_path)
@@ -214,6 +203,44 @@ def test_a_folder_of_another_format_or_a_damaged_one_is_made_again(
     else:  # the first eight digits of two hashes agree by chance
         model.weights_hash = model.weights_hash[:8] + "0" * 56
     assert not embed_task(model, task, tmp_path).cached
+    assert embed_task(model, task, tmp_path).cached
+
+
+def test_a_run_with_other_batches_does_not_continue_a_begun_one(
+    make_module: Callable[..., str], scene_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, task = load_model(make_module()), TaskFolder.open(scene_task)
+    monkeypatch.setenv("FAKE_FAILS_AT", "6")
+    with pytest.raises(KeyboardInterrupt):
+        embed_task(model, task, tmp_path, batch_seconds=BATCH)
+    monkeypatch.delenv("FAKE_FAILS_AT")
+    model.module.CALLS.clear()
+    embed_task(model, task, tmp_path, batch_seconds=2 * BATCH)
+    assert sum(clips for clips, _ in model.module.CALLS) == 30  # all of them
+
+
+def test_a_changed_task_does_not_continue_a_begun_one(
+    make_module: Callable[..., str], scene_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(make_module())
+    monkeypatch.setenv("FAKE_FAILS_AT", "6")
+    with pytest.raises(KeyboardInterrupt):
+        embed_task(model, TaskFolder.open(scene_task), tmp_path, batch_seconds=BATCH)
+    monkeypatch.delenv("FAKE_FAILS_AT")
+    soundfile.write(scene_task / "16000/train/train0.wav", np.full(4800, 0.25), 16000, "PCM_16")
+    model.module.CALLS.clear()
+    embed_task(model, TaskFolder.open(scene_task), tmp_path, batch_seconds=BATCH)
+    assert sum(clips for clips, _ in model.module.CALLS) == 30
+
+
+def test_two_processes_do_not_write_into_one_folder(
+    make_module: Callable[..., str], scene_task: Path, tmp_path: Path
+) -> None:
+    model, task = load_model(make_module()), TaskFolder.open(scene_task)
+    held = folder_lock(tmp_path / model.folder_name / scene_task.name, "embedding this", whole=True)
+    with held, pytest.raises(DeloresError, match="another process is embedding"):
+        embed_task(model, task, tmp_path)
+    assert not embed_task(model, task, tmp_path).cached
     assert [path.name for path in (tmp_path / model.folder_name).iterdir()] == [scene_task.name]
 
 
@@ -240,7 +267,7 @@ def test_a_folder_that_no_embedding_has_made_is_never_replaced(
     target = tmp_path / model.folder_name / task.folder_name
     (target / content).parent.mkdir(parents=True)
     (target / content).write_text("mine")
-    with pytest.raises(DeloresError, match="this folder holds something else .* is not replaced; move it away"):
+    with pytest.raises(DeloresError, match=r"this folder holds something else .* is not replaced; move it away"):
         embed_task(model, task, tmp_path)
     assert (target / content).read_text() == "mine"
     assert [path.name for path in target.parent.iterdir()] == [target.name]
@@ -263,50 +290,3 @@ def test_folders_moved_aside_by_a_killed_replacement_are_settled(
     target.rename(target.with_name(f".{target.name}.old"))  # killed before the new one took its place
     assert embed_task(model, task, tmp_path).cached
     assert [path.name for path in target.parent.iterdir()] == [target.name]
-    assert embed_task(model, task, tmp_path).cached
-
-
-def test_a_run_with_other_batches_does_not_continue_a_begun_one(
-    make_module: Callable[..., str],
-    load_probed: Callable[[str], LoadedModel],
-    scene_task: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model, task = load_probed(make_module()), TaskFolder.open(scene_task)
-    monkeypatch.setenv("FAKE_FAILS_AT", "6")
-    with pytest.raises(KeyboardInterrupt):
-        embed_task(model, task, tmp_path, batch_seconds=BATCH)
-    monkeypatch.delenv("FAKE_FAILS_AT")
-    model.module.CALLS.clear()
-    embed_task(model, task, tmp_path, batch_seconds=2 * BATCH)
-    assert sum(clips for clips, _ in model.module.CALLS) == 30  # all of them
-
-
-def test_a_changed_task_does_not_continue_a_begun_one(
-    make_module: Callable[..., str],
-    load_probed: Callable[[str], LoadedModel],
-    scene_task: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model = load_probed(make_module())
-    monkeypatch.setenv("FAKE_FAILS_AT", "6")
-    with pytest.raises(KeyboardInterrupt):
-        embed_task(model, TaskFolder.open(scene_task), tmp_path, batch_seconds=BATCH)
-    monkeypatch.delenv("FAKE_FAILS_AT")
-    soundfile.write(scene_task / "16000/train/train0.wav", np.full(4800, 0.25), 16000, "PCM_16")
-    model.module.CALLS.clear()
-    embed_task(model, TaskFolder.open(scene_task), tmp_path, batch_seconds=BATCH)
-    assert sum(clips for clips, _ in model.module.CALLS) == 30
-
-
-def test_two_processes_do_not_write_into_one_folder(
-    make_module: Callable[..., str], scene_task: Path, tmp_path: Path
-) -> None:
-    model, task = load_model(make_module()), TaskFolder.open(scene_task)
-    held = folder_lock(tmp_path / model.folder_name / scene_task.name, "embedding this", whole=True)
-    with held, pytest.raises(DeloresError, match="another process is embedding"):
-        embed_task(model, task, tmp_path)
-    assert not embed_task(model, task, tmp_path).cached
-    assert [path.name for path in (tmp_path / model.folder_name).iterdir()] == [scene_task.name]

@@ -156,3 +156,21 @@ def test_nothing_there(tmp_path):
     with pytest.raises(DeloresError, match="no such folder of results"):
         load_records([tmp_path / "x"])
     assert load_records([tmp_path]) == []
+
+
+@pytest.mark.parametrize("weights_hash", ["../../ab", "/etc/abc", "..", "a\\b", "a\0b"])
+def test_a_hash_that_is_a_path_makes_no_folder(weights_hash, tmp_path):
+    model = ModelInfo(label="x", module="x", weights_hash=weights_hash)
+    with pytest.raises(DeloresError, match="weights_hash: expected a plain name"):
+        save_record(record_of(model=model), tmp_path / "results")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["name", "version", "mode"])
+def test_a_record_of_a_task_that_is_called_like_a_path_is_refused(key, tmp_path):
+    file = save_record(record_of(), tmp_path) / "record.json"
+    values = json.loads(file.read_text())
+    values["task"][key] = "../../precious"
+    file.write_text(json.dumps(values))
+    with pytest.raises(DeloresError, match=rf"task.{key}: .*expected a plain name"):
+        load_record(file)

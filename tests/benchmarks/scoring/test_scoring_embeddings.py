@@ -362,3 +362,14 @@ def test_faults_of_event_folders(events, fault):
     with pytest.raises(DeloresError, match=message) as error:
         EmbeddingsTask.open(events)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["task_name", "version", "mode", "splits"])
+@pytest.mark.parametrize("name", ["../../precious", "/precious", "..", "a\\b", "a\0b"])
+def test_names_that_are_paths_are_refused(scene, key, name):
+    file = scene / "task_metadata.json"
+    metadata = json.loads(file.read_text())
+    metadata[key] = [*metadata["splits"], name] if key == "splits" else name
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(DeloresError, match=f"{key}: expected a plain name"):
+        EmbeddingsTask.open(scene)

@@ -221,6 +221,6 @@ def test_two_processes_do_not_prepare_one_task(tmp_path: Path) -> None:
 def test_a_split_that_is_called_like_a_path_or_another_file_is_refused(split: str, tmp_path: Path) -> None:
     metadata = {**METADATA, "split_mode": "new_split_kfold"}
     clips = {name: [Clip("x.wav", ["a"], tone(9))] for name in ("a", "b", "c", split)}
-    with pytest.raises(DeloresError, match="splits: .*(expected a plain name|cannot be a split's name)"):
+    with pytest.raises(DeloresError, match=r"splits: .*(expected a plain name|cannot be a split's name)"):
         write_task_folder(tmp_path, metadata, clips)
     assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from miniatures import sound
@@ -104,3 +106,15 @@ def test_prepare_takes_a_length_for_a_csv_alone(tmp_path: Path) -> None:
             run("prepare", "three", *words, f"--duration={wrong}")
     with pytest.raises(DeloresError, match="esc50: its clips have a length of their own"):
         run("prepare", "esc50", *words, "--duration", "mean")
+
+
+def test_prepare_again_after_a_kill_at_its_very_end_is_no_error(
+    delores: Callable[..., Any], corpus: Path, tmp_path: Path
+) -> None:
+    words = ["prepare", "tones", "--source", corpus / "labels.csv", "--out", tmp_path]
+    assert delores(*words).code == 0
+    ran = delores(*words)
+    assert (ran.code, ran.err) == (0, "")
+    assert "note: it was there from before, of the same clips and labels; --overwrite makes it anew" in ran.out
+    assert "from before" not in delores(*words, "--overwrite").out
+    assert [path.name.startswith("tones-") for path in tmp_path.iterdir()] == [True]
