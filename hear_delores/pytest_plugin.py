@@ -76,7 +76,7 @@ class Validator:
         try:
             self.checks: list[tuple[str, str]] = self._connection.recv()
         except (EOFError, OSError):
-            raise pytest.UsageError(f"--hear-model {module}: the process of the checks {self.end()}") from None
+            raise pytest.UsageError(f"--hear-model {module}: the process of the checks {self._end()}") from None
 
     def outcome(self, name: str) -> tuple[str, list[tuple[str, str]], str]:
         """(verdict, findings, reason) of the check ``name``; a process that has died fails it."""
@@ -84,10 +84,13 @@ class Validator:
             self._connection.send(name)
             return self._connection.recv()
         except (EOFError, OSError):
-            return "fail", [("fail", f"the process of the checks {self.end()}")], ""
+            return "fail", [("fail", f"the process of the checks {self._end()}")], ""
 
-    def end(self) -> str:
-        """Ends the process, and says how it ended."""
+    def end(self) -> None:
+        """Ends the process."""
+        self._end()
+
+    def _end(self) -> str:
         self._connection.close()
         self._process.join(END_SECONDS)
         if self._process.is_alive():

@@ -16,6 +16,10 @@ from importlib.util import module_from_spec
 
 from hear_delores.errors import DeloresError
 
+TYPE_CHECKING = False  # see hear_delores/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = ["call", "current_folder_last", "delores", "take_siblings"]
 
 FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -46,7 +50,7 @@ def _same(one: str | None, two: str | None) -> bool:
     return one is not None and two is not None and os.path.realpath(one) == os.path.realpath(two)
 
 
-def call(module: str, function: str, *arguments: object) -> object:
+def call(module: str, function: str, *arguments: object) -> Any:
     """What ``function`` of a sibling's ``module`` returns.
 
     A process that is given this function, and not the other, does not look for the sibling before it is ours.

@@ -85,7 +85,8 @@ class TestShippedWeights:
         )
 
     def test_load_model_takes_them(self, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(hear_delores, "find_weights", lambda name: shipped.find_weights(name, weights))
+        find_weights = shipped.find_weights
+        monkeypatch.setattr(shipped, "find_weights", lambda name: find_weights(name, weights))
         assert hear_delores.load_model().timestamp_embedding_size == 24
         assert hear_delores.load_model("small-a").timestamp_embedding_size == 24
 

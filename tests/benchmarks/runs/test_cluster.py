@@ -28,9 +28,13 @@ LOGMEL = "log-mel=benchmarks.baselines.logmel"
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a scheduler with two worker processes, none of which starts again when it dies.
 
-    All end with the test, and of their own accord should the test itself be killed.
+    They stand in a repository that has modules of our packages' names, which -m puts first on their path. All end with
+    the test, and of their own accord should the test itself be killed.
     """
     folder = tmp_path_factory.mktemp("dask")
+    (folder / "benchmarks").mkdir()
+    (folder / "benchmarks" / "__init__.py").write_text("raise ImportError('not ours')\n")
+    (folder / "pretrain.py").write_text("raise ImportError('not ours')\n")
     file = folder / "scheduler.json"
     environment = {**os.environ, "PYTHONPATH": str(Path(benchmarks.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 
