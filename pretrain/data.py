@@ -92,7 +92,7 @@ class Corpus:
         """
         config = config or DataConfig()
         sources = find_sources(Path(path), config, sample_rate)
-        name = Path(path).resolve().name
+        name = shown(Path(path).resolve().name)
         return cls(sources, config, sample_rate=sample_rate, skip_bad=skip_bad, progress=progress, name=name)
 
     def __len__(self) -> int:

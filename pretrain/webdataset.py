@@ -12,6 +12,7 @@ import re
 import tarfile
 from pathlib import Path, PurePosixPath
 
+from hear_delores.errors import shown
 from pretrain.audio import Member
 
 __all__ = ["expand_braces", "is_tar", "read_members"]
@@ -59,9 +60,9 @@ def read_members(path: Path) -> tuple[list[Member], str | None]:
             stream.seek(end)
             # tarfile takes a broken or missing header for the end, which is a block of zeros
             if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                fault = f"{path}: damaged or cut short after {len(members)} files"
+                fault = f"{shown(path)}: damaged or cut short after {len(members)} files"
     except tarfile.TarError as error:
         whole = f"cut short after {len(members)} files" if members else "not an uncompressed tar"
-        fault = f"{path}: {whole} ({error})"
+        fault = f"{shown(path)}: {whole} ({error})"
     size = path.stat().st_size
     return [member for member in members if member.offset + member.size <= size], fault
