@@ -44,7 +44,11 @@ def _writable(text: str) -> str:
     if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
         return text
     return "".join(
-        f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else f"\\u{ord(c):x}" if "\ud800" <= c <= "\udfff" else c
+        f"\\x{ord(c) - 0xDC00:02x}"
+        if "\udc80" <= c <= "\udcff"
+        else f"\\u{ord(c):x}"
+        if "\ud800" <= c <= "\udfff"
+        else c
         for c in text
     )
 

@@ -21,7 +21,7 @@ import soxr
 from numpy.typing import NDArray
 
 from hear_delores.errors import DeloresError, shown
-from pretrain.containers import Layout, check_rate, examine
+from pretrain.containers import AS_IT_IS, Layout, check_rate, examine
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -170,13 +170,16 @@ def regular_size(path: Path) -> int:
 
 
 def _layout(path: Path, offset: int, size: int, is_mp3: bool) -> Layout:
-    with path.open("rb", buffering=0) as stream:
+    stream = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
-        def read(place: int, count: int) -> bytes:
-            stream.seek(offset + place)
-            return stream.read(max(0, min(count, size - place)))
+    def read(place: int, count: int) -> bytes:
+        os.lseek(stream, offset + place, os.SEEK_SET)
+        return os.read(stream, max(0, min(count, size - place)))
 
+    try:
         return examine(read, size, is_mp3)
+    finally:
+        os.close(stream)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -185,28 +188,47 @@ def _counted_layout(path: Path, offset: int, size: int, changed_ns: int) -> Layo
     return _layout(path, offset, size, True)
 
 
-def _open(path: Path, member: Member | None) -> tuple[_Decoder, Layout]:
-    """The decoder of a file or a tar's member."""
+def _open(path: Path, member: Member | None, needed: int | None) -> tuple[_Decoder, Layout]:
+    """The decoder of a file or a tar's member; ``needed``: the frames that an earlier look has found in it."""
     whole = regular_size(path)
     offset, size = (0, whole) if member is None else (member.offset, member.size)
     if size == 0:
         raise DeloresError("the file is empty (0 bytes)")
+    if needed is not None and member is None and (decoder := _plain(path, needed)) is not None:
+        return decoder, AS_IT_IS
     if os.path.splitext(path if member is None else member.name)[1].lower() == ".mp3":
         layout = _counted_layout(path, offset, size, os.stat(path).st_mtime_ns)
     else:
         layout = _layout(path, offset, size, False)
     if member is None and not layout.replaced:
-        return _Decoder(str(path) if os.name == "nt" else os.fsencode(path)), layout
+        return _Decoder(_native(path)), layout
     window = _Window(path, layout.head, offset + layout.replaced, offset + size)
     return _Decoder(io.BufferedReader(window, 1 << 16)), layout
 
 
+def _native(path: Path) -> str | bytes:
+    """A path as soundfile takes it: bytes, where a name may hold any."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
+def _plain(path: Path, needed: int) -> _Decoder | None:
+    """The decoder of a file whose sound is all there by libsndfile's own count, which spares the look at its header."""
+    try:
+        decoder = _Decoder(_native(path))
+    except soundfile.SoundFileError:
+        return None  # the header says why
+    if needed <= decoder.frames < LONGEST_FRAMES and decoder.format != "MP3" and decoder.subtype != "GSM610":
+        return decoder
+    decoder.close()
+    return None
+
+
 @contextlib.contextmanager
-def _opened(path: Path, member: Member | None) -> Iterator[tuple[_Decoder, int | None]]:
+def _opened(path: Path, member: Member | None, needed: int | None = None) -> Iterator[tuple[_Decoder, int | None]]:
     """The decoder and the number of frames, None where only decoding tells; faults name the file."""
     label, fault = _label(path, member), "cannot be read as audio"
     try:
-        decoder, layout = _open(path, member)
+        decoder, layout = _open(path, member, needed)
         with decoder:
             if decoder.format == "RAW":  # what libsndfile makes of anything called .au
                 raise DeloresError("cannot be read as audio (no known header)")
@@ -260,7 +282,7 @@ def read_piece(piece: Piece, sample_rate: int) -> NDArray[np.int16]:
     Raises:
         DeloresError: undecodable, cut short, NaN or infinity, or not scaled to [-1, 1].
     """
-    with _opened(piece.path, piece.member) as (decoder, _):
+    with _opened(piece.path, piece.member, piece.start + piece.frames) as (decoder, _):
         if piece.start:
             decoder.skip(piece.start)
         # 16-bit samples of one channel at the rate wanted are what float32 and back would make of them.
@@ -289,7 +311,7 @@ def _check_scale(audio: NDArray[Any]) -> None:
         raise DeloresError(f"the audio holds NaN or infinity ({int((~np.isfinite(audio)).sum())} samples)")
     if peak > LARGEST_PEAK:
         raise DeloresError(
-            f"expected samples in [-1, 1], but the peak is {peak:g}: integers stored as floats? Divide them by full scale"
+            f"expected samples in [-1, 1], but the peak is {peak:g}: integers stored as floats? Divide by full scale"
         )
 
 

@@ -271,7 +271,9 @@ def _flac(head: bytes, size: int) -> Layout:
     bits = int.from_bytes(head[18:26], "big")  # rate 20, channels 3, sample size 5, samples 36
     check_rate(bits >> 44)
     if (bits & (1 << 36) - 1) > size * 6554:
-        raise DeloresError("cut short: the header states more samples than the file can hold; copy or download it again")
+        raise DeloresError(
+            "cut short: the header states more samples than the file can hold; copy or download it again"
+        )
     return AS_IT_IS
 
 

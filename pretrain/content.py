@@ -94,11 +94,12 @@ def _stamp(status: os.stat_result) -> str:
 def _hash(path: Path, stop: threading.Event | None) -> tuple[bytes | None, str | None]:
     """The content's hash, and the stamp under which it may be remembered, if any."""
     began = time.time_ns()
-    digest, buffer = hashlib.sha256(), bytearray(BLOCK)
-    view = memoryview(buffer)
+    digest = hashlib.sha256()
     try:
         with open(path, "rb", buffering=0) as stream:
             before = os.fstat(stream.fileno())
+            buffer = bytearray(min(BLOCK, before.st_size + 1))
+            view = memoryview(buffer)
             while count := stream.readinto(buffer):
                 digest.update(view[:count])
                 if stop is not None and stop.is_set():

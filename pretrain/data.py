@@ -98,7 +98,7 @@ class Corpus:
         config = config or DataConfig()
         notes: list[str] = []
         sources = find_sources(Path(path), config, sample_rate, notes)
-        name = Path(path).resolve().name
+        name = shown(Path(path).resolve().name)
         corpus = cls(sources, config, sample_rate=sample_rate, skip_bad=skip_bad, progress=progress, name=name)
         corpus.notes = notes
         return corpus

@@ -106,7 +106,10 @@ class Contents:
             saved = np.load(self._path, allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return np.zeros_like(self._digests)
-        same = isinstance(saved, np.ndarray) and (saved.shape, saved.dtype) == (self._digests.shape, self._digests.dtype)
+        same = isinstance(saved, np.ndarray) and (saved.shape, saved.dtype) == (
+            self._digests.shape,
+            self._digests.dtype,
+        )
         return saved if same else np.zeros_like(self._digests)
 
 

@@ -68,11 +68,14 @@ def find_frame(data: bytes, start: int = 0) -> int | None:
 
 def _alike(data: bytes, one: int, other: int) -> bool:
     """Whether there is a frame at ``other`` of the version and sample rate of that at ``one``."""
-    return frame_size(data, other) > 0 and (data[one + 1] ^ data[other + 1]) & 0x1E == (data[one + 2] ^ data[other + 2]) & 0xC == 0
+    return (
+        frame_size(data, other) > 0
+        and (data[one + 1] ^ data[other + 1]) & 0x1E == (data[one + 2] ^ data[other + 2]) & 0xC == 0
+    )
 
 
 def count_frames(data: bytes, first: int) -> FrameCount:
-    """The whole frames from that at ``first`` on; what lies between them, such as tags in the middle, is passed over."""
+    """The whole frames from that at ``first`` on; what lies between them, such as tags, is passed over."""
     place, frames = first, 0
     while place < len(data):
         size = frame_size(data, place)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hear_delores.errors import DeloresError
+from hear_delores.errors import DeloresError, shown
 from hear_delores.files import atomic_path, file_hash, remove_leftovers
 from hear_delores.frontend import LogMel
 from pretrain.audio import Piece
@@ -99,7 +99,7 @@ def _pack(
     corpus = Corpus.from_path(
         data, config.data, sample_rate=config.frontend.sample_rate, skip_bad=skip_bad, progress=progress
     )
-    source = str(Path(data).resolve())
+    source = shown(Path(data).resolve())
     if source not in info.data:
         info = info.model_copy(update={"data": [*info.data, source], "skipped": [*info.skipped, []]})
     number = info.data.index(source)

@@ -17,7 +17,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from hear_delores.errors import DeloresError
+from hear_delores.errors import DeloresError, shown
 from hear_delores.files import file_hash
 from pretrain.audio import Piece
 from pretrain.config import PretrainConfig, config_to_dict
@@ -208,7 +208,7 @@ class PackedCorpus(Corpus):
             sample_rate=config.frontend.sample_rate,
             skip_bad=skip_bad or bool(self._faults or headers),
             progress=progress,
-            name=folder.resolve().name,
+            name=shown(folder.resolve().name),
         )
         self._headers += headers
 

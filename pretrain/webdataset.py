@@ -14,7 +14,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from hear_delores.errors import DeloresError
+from hear_delores.errors import DeloresError, shown
 from pretrain.audio import Member
 from pretrain.bounded import TAR_FAULTS, BoundedReader, check_member
 
@@ -93,11 +93,11 @@ def read_members(path: Path) -> tuple[list[Member], str | None]:
             stream.seek(end)
             # tarfile takes a broken or missing header for the end, which is a block of zeros
             if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                fault = f"{path}: damaged or cut short after {len(members)} files"
+                fault = f"{shown(path)}: damaged or cut short after {len(members)} files"
     except TAR_FAULTS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault, not the archive's
         whole = f"cut short after {len(members)} files" if members else "not an uncompressed tar"
-        fault = f"{path}: {whole} ({error})"
+        fault = f"{shown(path)}: {whole} ({error})"
     size = path.stat().st_size
     return [member for member in members if member.offset + member.size <= size], fault

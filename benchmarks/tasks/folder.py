@@ -164,7 +164,9 @@ class TaskFolder:
         ]
         for (name, _), content in zip(audio, content_hashes([path for _, path in audio]), strict=True):
             # a clip that cannot be read is part of the task all the same: embedding names it, or leaves it out
-            digest.update(f"{name}\0{'unreadable' if content is None else content.hex()}\n".encode("utf-8", "surrogatepass"))
+            digest.update(
+                f"{name}\0{'unreadable' if content is None else content.hex()}\n".encode("utf-8", "surrogatepass")
+            )
         return digest.hexdigest()
 
     def _check_split(self, split: str) -> None:

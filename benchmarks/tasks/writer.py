@@ -242,7 +242,9 @@ class _Writer:
         start, length = (round(seconds * rate) for seconds in slice_s)
         part = samples[start : start + length]
         if len(part) == 0:
-            raise DeloresError(f"{shown(path)}: no samples from {slice_s[0]:g} s on, the file has {len(samples) / rate:g} s")
+            raise DeloresError(
+                f"{shown(path)}: no samples from {slice_s[0]:g} s on, the file has {len(samples) / rate:g} s"
+            )
         return resample(part, rate, self.sample_rate)
 
 

@@ -1,8 +1,9 @@
-"""Files that say of themselves what is not so: read whole, or refused in one line, alike by everything that reads audio."""
+"""Files that say of themselves what is not so: read whole, or refused in one line, by every reader alike."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import shutil
 import struct
@@ -47,7 +48,7 @@ def readings(path: Path) -> list[np.ndarray]:
     """The sound as scoring reads it and as pre-training does, in pieces, from a file and from a tar."""
     frames, rate = file_length(path)
     edges = [0, frames // 3, frames]
-    pieces = [read_piece(Piece(path, "x", a, b - a, rate), rate) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [read_piece(Piece(path, "x", a, b - a, rate), rate) for a, b in itertools.pairwise(edges)]
     tar = path.with_suffix(".tar")
     with tarfile.open(tar, "w") as archive:
         archive.add(path, f"x{path.suffix}")

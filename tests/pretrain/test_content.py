@@ -51,9 +51,7 @@ def test_it_is_the_sha256_of_each_file_in_order(tmp_path: Path, settled: Path) -
     assert calls == [(i, 4) for i in range(1, 5)] * 2
 
 
-def test_a_second_look_reads_nothing_until_a_file_changes(
-    tmp_path: Path, settled: Path, read_again: list[str]
-) -> None:
+def test_a_second_look_reads_nothing_until_a_file_changes(tmp_path: Path, settled: Path, read_again: list[str]) -> None:
     a, b = write(tmp_path / "a", b"one"), write(tmp_path / "b", b"two")
     content_hashes([a, b])
     assert read_again == ["a", "b"]

@@ -121,7 +121,9 @@ def test_a_streamed_wav_that_did_not_know_its_length_is_read(tmp_path: Path) -> 
 def test_embedding_skips_and_lists_what_is_no_file(
     make_module: Callable[..., str], scene_task: Path, tmp_path: Path
 ) -> None:
-    clips = {name: scene_task / "16000" / "train" / f"train{i}.wav" for i, name in enumerate(("dangling", "fifo", "cut"))}
+    clips = {
+        name: scene_task / "16000" / "train" / f"train{i}.wav" for i, name in enumerate(("dangling", "fifo", "cut"))
+    }
     content = clips["cut"].read_bytes()
     for path in clips.values():
         path.unlink()
@@ -129,7 +131,7 @@ def test_embedding_skips_and_lists_what_is_no_file(
     os.mkfifo(clips["fifo"])
     clips["cut"].write_bytes(content[: len(content) // 2])
     task = TaskFolder.open(scene_task)
-    with pytest.raises(DeloresError, match="a link to a file that does not exist|regular file|cut short"):
+    with pytest.raises(DeloresError, match=r"a link to a file that does not exist|regular file|cut short"):
         embed_task(load_model(make_module()), task, tmp_path / "e")
     summary = embed_task(load_model(make_module()), task, tmp_path / "e", skip_bad=True)
     assert [line.split(":")[0] for line in summary.skipped] == [f"train/train{i}.wav" for i in range(3)]
