@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hear_delores.decorrelation import Decorrelation, check_decorrelation
+from hear_delores.documents import parse_json
 from hear_delores.encoder import AudioNTT, EncoderConfig
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import atomic_path
@@ -221,12 +222,8 @@ def _parse_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
             f"Expected a hear_delores checkpoint at {path}, but its header has no {METADATA_KEY!r} entry: "
             "it was made by another program."
         )
-    try:
-        header = json.loads(metadata[METADATA_KEY])
-    except ValueError:
-        raise DeloresError(f"The header of {path} is no JSON: the file is damaged, copy it again.") from None
-    if not isinstance(header, dict):
-        raise DeloresError(f"The header of {path} is no JSON object: the file is damaged, copy it again.")
+    where = f"The header of {path}"
+    header: dict[str, Any] = parse_json(metadata[METADATA_KEY], where, nan=True, advice="copy the file again")
     version = header.get("format_version")
     if version != FORMAT_VERSION:
         raise DeloresError(

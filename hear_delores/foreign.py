@@ -7,7 +7,6 @@ they must be passed, or stand in a JSON file beside the checkpoint.
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections import Counter
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hear_delores.documents import read_json
 from hear_delores.encoder import LAYERS, POOL, EncoderConfig
 from hear_delores.errors import DeloresError
 from hear_delores.frontend import FrontendConfig
@@ -204,10 +204,7 @@ def _read_beside(path: Path) -> dict[str, Any]:
     beside = path.with_name(path.name + ".json")
     if not beside.exists():
         return {}
-    try:
-        values = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise DeloresError(f"Expected JSON with mean, std and perhaps frontend in {beside}: mend the file.") from None
-    if not isinstance(values, dict) or not values.keys() <= {"mean", "std", "frontend"}:
-        raise DeloresError(f"Expected an object with mean, std and perhaps frontend in {beside}: mend the file.")
+    values: dict[str, Any] = read_json(beside, advice="expected mean, std and perhaps frontend")
+    if not values.keys() <= {"mean", "std", "frontend"}:
+        raise DeloresError(f"Expected an object with mean, std and perhaps frontend in {beside}: correct the file.")
     return values

@@ -22,6 +22,7 @@ from benchmarks.scoring.audio import read_audio
 from benchmarks.scoring.embed_split import BatchBound, SplitJob, embed_split, row_order
 from benchmarks.scoring.models import LoadedModel
 from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE, TaskFolder
+from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, write_json
 
@@ -119,7 +120,7 @@ def _cached(target: Path, key: dict[str, Any], skip_bad: bool) -> EmbedSummary |
     if not (target / DONE_FILE).exists() or not info_file.exists():
         return None
     try:
-        info = json.loads(info_file.read_text(encoding="utf-8"))
+        info = read_json(info_file, nan=True)
         model, task = info["model"], info["task"]
         found = {
             "format_version": info["format_version"],
@@ -167,7 +168,7 @@ def _start_or_resume(work: Path, key: dict[str, Any]) -> None:
         left.unlink()
     key_file = work / PROGRESS_DIR / "key.json"
     try:
-        same = json.loads(key_file.read_text(encoding="utf-8")) == key
+        same = read_json(key_file, nan=True) == key
     except (OSError, ValueError):
         same = False
     if not same:
@@ -183,7 +184,7 @@ def _unusable_clips(work: Path, model: LoadedModel, task: TaskFolder) -> list[di
     """
     remembered = work / PROGRESS_DIR / "skipped.json"
     if remembered.exists():
-        return json.loads(remembered.read_text(encoding="utf-8"))
+        return read_json(remembered, list)
     rate = task.nearest_rate(model.sample_rate)
     skipped = []
     for split in task.splits:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import re
 import shutil
 import time
@@ -22,6 +21,7 @@ from typing import IO, Any
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.registry import TaskSpec
 from benchmarks.tasks.unpack import unpack_task
+from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError
 
 __all__ = [
@@ -110,7 +110,7 @@ def list_record(url: str, options: Fetch | None = None) -> list[RemoteFile]:
                 raise DeloresError(f"{url}: {error}; try again later") from None
             time.sleep(min(60.0, options.pause_s * 2**attempt))
     try:
-        files = [_remote_file(entry) for entry in json.loads(body)["files"]]
+        files = [_remote_file(entry) for entry in parse_json(body, url)["files"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeloresError(
             f"{url}: expected a record with files[].key, size, checksum md5:... and links.self; got {error!r}"

@@ -178,7 +178,7 @@ def test_embeddings_of_another_revision_or_that_run_code_are_not_drawn(
     with pytest.raises(DeloresError, match="labels for more"):
         embedding_maps(found, tmp_path / "emb")
     (folder / "train.embeddings.npy").write_bytes(b"short")
-    with pytest.raises(DeloresError, match="expected 40 x 6 float32"):
+    with pytest.raises(DeloresError, match="expected 960 bytes for 40 x 6 float32"):
         embedding_maps(found, tmp_path / "emb")
 
 

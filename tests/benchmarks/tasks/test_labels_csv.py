@@ -139,7 +139,7 @@ def test_a_table_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(DeloresError, match="no such file"):
         prepare(tmp_path, tmp_path / "out", "bark")
     (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00file")
-    with pytest.raises(DeloresError, match="UTF-16 .* save it as UTF-8"):
+    with pytest.raises(DeloresError, match=r"UTF-16 .* save it as UTF-8"):
         prepare(tmp_path, tmp_path / "out", "bark")
     with pytest.raises(DeloresError, match="task name 'a/b'"):
         prepare(tmp_path, tmp_path / "out", "a/b")
