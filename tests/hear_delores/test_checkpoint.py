@@ -316,7 +316,7 @@ class TestBadContent:
             (lambda h: {**h, "normalization": None}, "mean and std"),
             (lambda h: {**h, "scene": ["x"]}, "Unknown scene part"),
             (lambda h: {**h, "scene": [["x"]]}, "Unknown scene part"),
-            (lambda h: [h], "no JSON object"),
+            (lambda h: [h], "expected an object, got a list"),
         ],
     )
     def test_bad_header(self, path: Path, change: Callable[[Any], Any], message: str) -> None:
@@ -327,4 +327,4 @@ class TestBadContent:
 
     def test_header_that_is_no_json(self, path: Path) -> None:
         save_file(load_file(path), path, metadata={"hear_delores": "{"})
-        assert "no JSON" in error_of(lambda: load_checkpoint(path))
+        assert "not JSON" in error_of(lambda: load_checkpoint(path))
