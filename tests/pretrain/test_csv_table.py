@@ -47,7 +47,7 @@ def test_quoted_commas_quotes_and_line_breaks() -> None:
         ("\n \n", "no header|empty"),
         (
             "file,label\nx.wav,Bark, dog\n",
-            "line 2: expected 2 fields as in the header, got 3; quote a field with a comma",
+            "line 2: expected 2 fields .* got 3; quote a field with a comma",
         ),
         ("file,label\nx.wav,Bark\n\ny.wav\n", "line 4: expected 2 fields as in the header, got 1"),
         ("file,label\nx.wav,Bark,\n", "line 2: expected 2 fields as in the header, got 3"),
@@ -71,7 +71,8 @@ def test_quoted_commas_quotes_and_line_breaks() -> None:
 def test_what_is_wrong_is_said_in_one_line(text: str, message: str) -> None:
     with pytest.raises(DeloresError, match=f"it: ({message})") as error:
         parse_table(text, "it", REQUIRED, OPTIONAL, lookalikes=LOOKALIKES)
-    assert "\n" not in str(error.value) and len(str(error.value)) < 300
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
 
 
 @pytest.mark.parametrize(
@@ -116,5 +117,5 @@ def test_damaged_bytes_give_a_table_or_one_line(tmp_path: Path) -> None:
         try:
             table = read_table(path, REQUIRED, OPTIONAL, lookalikes=LOOKALIKES)
             assert all(set(row.cells) == set(table.columns) for row in table.rows)
-        except DeloresError as error:
-            assert "\n" not in str(error)
+        except DeloresError as error:  # (any other exception fails)
+            assert "\n" not in str(error)  # noqa: PT017

@@ -300,12 +300,12 @@ def test_faults_of_a_manifest(tmp_path: Path, text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", '{"splits": "train"}', '{"splits": [1]}', '{"splits": []}', '{"splits": ["a", "a"]}', "{}", "nope",
-                '{"splits": ["train"], "splits": ["test"]}', '{"splits": null}', "[" * 5000]
+    "content", ["[]", '{"splits": "train"}', '{"splits": [1]}', '{"splits": []}', '{"splits": ["a", "a"]}', "{}",
+                "nope", '{"splits": ["train"], "splits": ["test"]}', '{"splits": null}', "[" * 5000]
 )  # fmt: skip
 def test_task_metadata_that_is_none(tmp_path: Path, content: str) -> None:
     task_folder(tmp_path, ["train"])
     (tmp_path / "task_metadata.json").write_text(content)
-    with pytest.raises(DeloresError, match="task_metadata.json: ") as error:
+    with pytest.raises(DeloresError, match=r"task_metadata\.json: ") as error:
         Corpus.from_path(tmp_path)
     assert "\n" not in str(error.value)

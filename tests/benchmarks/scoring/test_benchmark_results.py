@@ -172,8 +172,10 @@ def test_records_are_valid_json_and_nan_and_infinity_come_back(tmp_path):
         json.loads(path.read_text(), parse_constant=refuse)
     found = load_record(file)
     for part in (found, found.folds[0]):
-        assert part.scores["d_prime"] == math.inf and math.isnan(part.scores["aucroc"])
-    assert math.isnan(found.folds[0].loss) and math.isnan(found.scores_std["d_prime"])
+        assert part.scores["d_prime"] == math.inf
+        assert math.isnan(part.scores["aucroc"])
+    assert math.isnan(found.folds[0].loss)
+    assert math.isnan(found.scores_std["d_prime"])
     old = file.read_text().replace("null", "NaN").replace('"Infinity"', "Infinity")
     assert "NaN" in old
     values = json.loads(old)
