@@ -7,19 +7,20 @@ A record's folder is ``<results>/<model label>-<hash8>/<task>/<protocol>[-varian
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Annotated, Any, Literal, overload
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError, field_validator
 
 from benchmarks.identity import Behaviour, Models, behaviour_change, option_suffix, with_options
 from benchmarks.record_checks import check_archive, check_arrays, check_record
+from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, check_name, write_json, writing
 from pretrain.schema import Schema
@@ -46,6 +47,10 @@ FORMAT_VERSION = 1
 RECORD_FILE = "record.json"
 PREDICTIONS_FILE = "predictions.npz"
 OFFICIAL_FILE = "test.predicted-scores.json"
+
+
+#: A number that may be NaN, which JSON writes as null (older records hold NaN itself).
+Figure = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 
 class _Part(Schema, BaseModel):
@@ -117,9 +122,9 @@ class FoldResult(_Part):
     """One fold, tested once. ``epoch`` counts from 0; ``scores`` hold each metric and its parts."""
 
     test_split: str
-    scores: dict[str, float]
-    loss: float
-    validation_score: float
+    scores: dict[str, Figure]
+    loss: Figure
+    validation_score: Figure
     epoch: int
     epochs_run: int
     hyperparameters: dict[str, Any]
@@ -133,11 +138,11 @@ class GridPoint(_Part):
     """One point of the grid, trained on the first fold; ``trace`` holds (epoch, validation score)."""
 
     hyperparameters: dict[str, Any]
-    validation_score: float
+    validation_score: Figure
     epoch: int
     epochs_run: int
     postprocessing: dict[str, Any] = {}
-    trace: list[tuple[int, float]] = []
+    trace: list[tuple[int, Figure]] = []
     seconds: float
 
 
@@ -155,8 +160,8 @@ class ResultRecord(_Part):
     task: TaskInfo
     protocol: ProtocolInfo
     seed: int
-    scores: dict[str, float]
-    scores_std: dict[str, float] = {}
+    scores: dict[str, Figure]
+    scores_std: dict[str, Figure] = {}
     folds: list[FoldResult]
     grid: list[GridPoint] = []
     seconds: dict[str, float] = {}
@@ -283,11 +288,9 @@ def load_record(path: str | Path) -> ResultRecord:
     file = file / RECORD_FILE if file.is_dir() else file
     if not file.exists():
         raise DeloresError(f"{file}: no such result record; make it with 'delores score'")
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DeloresError(f"{file}: damaged result record ({error}); delete it and score again") from None
-    found = values.get("format_version") if isinstance(values, dict) else None
+    # nan: records of older versions hold NaN, which is null today.
+    values = read_json(file, nan=True, advice="a damaged result record: delete it and score again")
+    found = values.get("format_version")
     if found != FORMAT_VERSION:
         raise DeloresError(f"{file}: expected a result record of format {FORMAT_VERSION}, got {found!r}; score again")
     try:

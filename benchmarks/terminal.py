@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+
+from hear_delores.documents import to_json
 
 __all__ = ["console", "model_spec", "print_json", "progress_bar", "set_up_process", "write_tables"]
 
@@ -21,7 +22,7 @@ def console(quiet: bool = False, stderr: bool = False) -> Console:
 
 def print_json(value: Any) -> None:
     """``value`` as JSON on standard output, without a console's line breaks."""
-    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+    sys.stdout.write(to_json(value, indent=1, default=str) + "\n")
 
 
 def model_spec(module: str, model: str | None = None) -> Any:

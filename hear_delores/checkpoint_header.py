@@ -6,12 +6,12 @@ lacks an entry, or holds null for it, is refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hear_delores import settings
+from hear_delores.documents import parse_json
 from hear_delores.encoder import EncoderConfig
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.frontend import FrontendConfig
@@ -43,12 +43,8 @@ def parse_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         DeloresError: naming ``path``: no JSON, another format version, or an entry missing, unknown or unfit.
     """
-    try:
-        header = json.loads(metadata[METADATA_KEY])
-    except (ValueError, RecursionError):
-        raise DeloresError(f"The header of {path} is no JSON: the file is damaged, copy it again.") from None
-    if not isinstance(header, dict):
-        raise DeloresError(f"The header of {path} is no JSON object: the file is damaged, copy it again.")
+    where = f"The header of {path}"
+    header: dict[str, Any] = parse_json(metadata[METADATA_KEY], where, nan=True, advice="copy the file again")
     version = header.get("format_version")
     if version != FORMAT_VERSION or isinstance(version, bool):
         raise DeloresError(

@@ -7,7 +7,6 @@ they must be passed, or stand in a JSON file beside the checkpoint.
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import warnings
@@ -21,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hear_delores.documents import read_json
 from hear_delores.encoder import LAYERS, POOL, EncoderConfig
 from hear_delores.errors import DeloresError
 from hear_delores.frontend import FrontendConfig
@@ -309,12 +309,9 @@ def _read_beside(path: Path) -> dict[str, Any]:
     beside = path.with_name(path.name + ".json")
     if not beside.exists():
         return {}
-    try:
-        values = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise DeloresError(f"Expected JSON with mean, std and perhaps frontend in {beside}: fix the file.") from None
-    if not isinstance(values, dict) or not values.keys() <= {"mean", "std", "frontend"}:
-        raise DeloresError(f"Expected an object with mean, std and perhaps frontend in {beside}: fix the file.")
+    values: dict[str, Any] = read_json(beside, advice="expected mean, std and perhaps frontend")
+    if not values.keys() <= {"mean", "std", "frontend"}:
+        raise DeloresError(f"Expected an object with mean, std and perhaps frontend in {beside}: correct the file.")
     return values
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
+from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = ["WEIGHTS", "find_weights", "shipped_weights"]
@@ -22,11 +22,11 @@ def shipped_weights(folder: Path = WEIGHTS) -> tuple[str, dict[str, Path]]:
         DeloresError: the index is absent or damaged.
     """
     index = folder / "index.json"
+    if not index.exists():
+        raise DeloresError(f"Expected shipped weights, but there is no {index}: pass a checkpoint's path.")
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = read_json(index)
         default, files = content["default"], {str(k): folder / str(v) for k, v in content["weights"].items()}
-    except FileNotFoundError:
-        raise DeloresError(f"Expected shipped weights, but there is no {index}: pass a checkpoint's path.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DeloresError(f"Expected an index of the shipped weights in {index}: install the package again.") from None
     if default not in files:

@@ -267,9 +267,7 @@ def _unskipped(message: str, others: int = 0) -> DeloresError:
     return DeloresError(f"{message}{more}. Mend or remove it, or run with --skip-bad")
 
 
-def find_sources(
-    path: Path, config: DataConfig, sample_rate: int, notes: list[str] | None = None
-) -> list[Source]:
+def find_sources(path: Path, config: DataConfig, sample_rate: int, notes: list[str] | None = None) -> list[Source]:
     """The files of a folder, manifest, task folder or tars, in an order that does not depend on the file system.
 
     A folder without audio files may hold tars. A pattern such as ``shards-{000..009}.tar`` stands for several.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from hear_delores.documents import parse_json
 from hear_delores.files import atomic_path
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for text in path.read_text("utf-8").splitlines():
         try:
-            lines.append(json.loads(text))
+            lines.append(parse_json(text, path, nan=True))
         except ValueError:
             continue
     return lines
@@ -69,7 +69,7 @@ def draw(
 
 
 def _curve(axes: Axes, steps: list[dict[str, Any]], key: str, label: str, colour: str) -> None:
-    points = [(line["step"], line[key]) for line in steps if key in line and math.isfinite(line[key])]
+    points = [(line["step"], line[key]) for line in steps if math.isfinite(_number(line.get(key)))]
     if not points:
         return
     x, y = [p[0] for p in points], [p[1] for p in points]
@@ -164,3 +164,8 @@ def _matrices(figure: Any, before: Mapping[str, Tensor], after: Mapping[str, Ten
     figure.suptitle(f"cross-correlation, {size} of its dimensions", fontsize=10)
     if image is not None:
         figure.colorbar(image, ax=grid, shrink=0.5, aspect=30, location="bottom")
+
+
+def _number(value: Any) -> float:
+    """A value of the log: null is one that was not finite."""
+    return float(value) if isinstance(value, (int, float)) else math.nan

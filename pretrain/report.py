@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from hear_delores.documents import parse_json, to_json
 from hear_delores.files import atomic_path, writing
 from pretrain.state import GO_ON
 
@@ -126,13 +126,13 @@ class RunLog:
         """Appends a line. Raises a DeloresError when the disk is full; resuming drops what was half written."""
         if self.path is None:
             return
-        line = json.dumps({**values, "seconds": round(self._clock(), 2)})
+        line = to_json({**values, "seconds": round(self._clock(), 2)})
         with writing(self.path, "the log ", GO_ON), self.path.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
 
 
 def _step_of(line: str) -> float:
     try:
-        return json.loads(line)["step"]
+        return float(parse_json(line, "log.jsonl", nan=True)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")  # the half-written last line of a killed run

@@ -105,13 +105,12 @@ class _Loader(yaml.SafeLoader):
             key.tag = "tag:yaml.org,2002:str"
         return super().construct_mapping(node, deep=deep)
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
-        try:
-            node.value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise _Fault("half a character in a text", node.start_mark) from None
-        except AttributeError:  # a list or mapping under the tag of a text: for PyYAML to say
-            pass
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        if isinstance(node, yaml.ScalarNode):  # (a list or mapping under the tag of a text is for PyYAML to refuse)
+            try:
+                node.value.encode("utf-8")
+            except UnicodeEncodeError:
+                raise _Fault("half a character in a text", node.start_mark) from None
         return super().construct_scalar(node)
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,10 +82,11 @@ def compare(
     """Compare two models clip by clip: difference, 95 % interval and p-value, per task and over tasks."""
     from benchmarks.reading.compare import compare_records
     from benchmarks.results import load_records
+    from benchmarks.terminal import print_json
 
     found = compare_records(load_records([result_a]), load_records([result_b]), protocol=protocol)
     if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), indent=1) + "\n")
+        print_json(found.to_json())
         return
     _print_comparison(found)
 
@@ -146,6 +146,7 @@ def standings(
     from benchmarks.reading.leaderboard import column_scores, select_records
     from benchmarks.reading.standings import compute_standings, write_standings
     from benchmarks.results import load_records
+    from benchmarks.terminal import print_json
 
     ours = None
     if results:
@@ -158,7 +159,7 @@ def standings(
     if as_json:
         rows = zip(found.models, found.score.tolist(), found.blanks.tolist(), strict=True)
         value = [{"rank": i, "model": m, "score": s, "imputed_tasks": b} for i, (m, s, b) in enumerate(rows, 1)]
-        sys.stdout.write(json.dumps(value, indent=1) + "\n")
+        print_json(value)
         return
     _print_standings(found)
 
@@ -176,14 +177,9 @@ def _load(results: list[Path], skip_damaged: bool) -> list[Any]:
 
 def _read(path: Path | None) -> str | None:
     """A CSV's text, its line ends as they are; None for None."""
-    from hear_delores.errors import DeloresError
+    from hear_delores.documents import read_text
 
-    if path is None:
-        return None
-    try:
-        return path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeloresError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    return None if path is None else read_text(path)
 
 
 def _print_comparison(found: Any) -> None:

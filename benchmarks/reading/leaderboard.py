@@ -9,8 +9,6 @@ Here it is the mean of the two folds, as heareval takes the mean over folds of k
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from benchmarks.results import ResultRecord, refuse_repeats
 from benchmarks.tasks.registry import TaskSpec, join_columns, list_columns
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
+from pretrain.csv_table import read_rows
 
 __all__ = [
     "BEEHIVE_RULE",
@@ -68,7 +67,7 @@ class Submission:
 
 def leaderboard_header(text: str, name: str = "the leaderboard CSV") -> tuple[str, ...]:
     """The columns of a leaderboard CSV. Raises DeloresError when they are not the ones that are known here."""
-    header = tuple(next(csv.reader(io.StringIO(text)), []))
+    header = tuple(next(read_rows(text.removeprefix("\ufeff"), name), (1, []))[1])
     expected = {*FIRST_COLUMNS, *list_columns()}
     if header[:3] != FIRST_COLUMNS or set(header) != expected or len(header) != len(expected):
         odd = sorted(set(header) ^ expected) or ["their order"]
@@ -213,7 +212,7 @@ def prepare_submission(
         calendar_date.fromisoformat(facts.date)
     except ValueError:
         raise DeloresError(f"expected a date as 2026-01-31, got {facts.date!r}") from None
-    taken = {row[0].casefold() for row in csv.reader(io.StringIO(text)) if row}
+    taken = {row[0].casefold() for _, row in read_rows(text, "the leaderboard CSV")}
     if facts.name.casefold() in taken:
         raise DeloresError(f"the leaderboard has a model called {facts.name!r} already; choose another name")
     chosen = select_records(records, model=model, seed=seed)

@@ -7,15 +7,15 @@ file of the same columns replaces or adds rows, e.g. the DeLoRes-M figures, whic
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
+from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError, did_you_mean
+from pretrain.csv_table import parse_table
 
 __all__ = [
     "COLUMNS",
@@ -75,11 +75,7 @@ def published_figures(paper: str, overlay: str | Path | None = None) -> list[Pub
         found.setdefault((figure.model, figure.task, figure.protocol), figure)
     if overlay is not None:
         path = Path(overlay)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DeloresError(f"{path}: cannot be read: {error}") from None
-        for figure in read_figures(text, str(path)):
+        for figure in read_figures(read_text(path), str(path)):
             found[figure.model, figure.task, figure.protocol] = figure
     return list(found.values())
 
@@ -95,16 +91,10 @@ def published_table_six() -> list[PublishedFigure]:
 
 def read_figures(text: str, name: str) -> list[PublishedFigure]:
     """The figures of a CSV's text; ``name`` is what errors call it. Raises DeloresError naming the line."""
-    reader = csv.DictReader(io.StringIO(text))
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
-    if missing:
-        raise DeloresError(f"{name}: expected the columns {', '.join(COLUMNS)}; {missing[0]!r} is missing")
     figures = []
-    for row in reader:
-        where = f"{name}, line {reader.line_num}"
-        if None in row or any(row[column] is None for column in COLUMNS):
-            raise DeloresError(f"{where}: expected one cell for each of its {len(reader.fieldnames or [])} columns")
-        cells = {column: row[column].strip() for column in COLUMNS}
+    for line, row in parse_table(text, name, COLUMNS).rows:
+        where = f"{name}, line {line}"
+        cells = {column: row[column] for column in COLUMNS}
         for needed in ("model", "task", "protocol", "source"):
             if not cells[needed]:
                 raise DeloresError(f"{where}: the column {needed!r} is empty; every figure needs it")
@@ -129,7 +119,7 @@ def _leaderboard_figures() -> list[PublishedFigure]:
     from benchmarks.tasks.registry import list_columns
 
     metrics = {column: specs[0].evaluation[0] for column, specs in list_columns().items()}
-    rows = csv.DictReader(io.StringIO(published_text("leaderboard.csv")))
+    rows = parse_table(published_text("leaderboard.csv"), "leaderboard.csv", ("Model", *metrics)).rows
     return [
         PublishedFigure(
             model=row["Model"],
@@ -140,6 +130,6 @@ def _leaderboard_figures() -> list[PublishedFigure]:
             split="official",
             source=f"HEAR leaderboard, {row['Submission Date']}, {row['URL']}",
         )
-        for row in rows
+        for _, row in rows
         for column in metrics
     ]

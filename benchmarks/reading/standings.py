@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from benchmarks.reading.leaderboard import leaderboard_header
 from benchmarks.reading.published import published_text
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
+from pretrain.csv_table import read_rows
 
 __all__ = ["Standings", "compute_standings", "read_leaderboard", "write_standings"]
 
@@ -67,13 +69,15 @@ def read_leaderboard(text: str, name: str = "the leaderboard CSV") -> tuple[list
     """
     header = leaderboard_header(text, name)
     models, rows = [], []
-    for number, row in enumerate(list(csv.reader(io.StringIO(text)))[1:], start=2):
+    for number, row in itertools.islice(read_rows(text, name), 1, None):
         if len(row) != len(header):
             raise DeloresError(f"{name}, line {number}: expected {len(header)} cells, got {len(row)}; a comma in one?")
         try:
             values = [float(cell) if cell.strip() else math.nan for cell in row[3:]]
         except ValueError as error:
             raise DeloresError(f"{name}, line {number}: {error}; expected a number or a blank") from None
+        if odd := [cell for cell, value in zip(row[3:], values, strict=True) if cell.strip() and not 0 <= value <= 1]:
+            raise DeloresError(f"{name}, line {number}: expected scores from 0 to 1, got {odd[0]}")
         models.append(row[0])
         rows.append(values)
     if len(rows) < 2:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
 import shutil
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from benchmarks.scoring.models import LoadedModel
 from benchmarks.scoring.spec import plain_options
 from benchmarks.scoring.stored import DONE_FILE, INFO_FILE, PROGRESS_DIR, Stored, stored_embeddings
 from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE, TaskFolder
+from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, shown
 from hear_delores.files import (
     atomic_path,
@@ -154,7 +154,7 @@ def _start_or_resume(target: Path, key: dict[str, Any], model: LoadedModel) -> P
         remove_leftovers(folder)
     key_file = work / PROGRESS_DIR / "key.json"
     try:
-        begun = json.loads(key_file.read_text(encoding="utf-8"))
+        begun = read_json(key_file, nan=True)
         behaviour = read_behaviour(begun.pop("behaviour", None))
         same = begun == key and behaviour is not None and behaviours_agree(behaviour, model.behaviour)
     except (OSError, ValueError, AttributeError):
@@ -172,7 +172,7 @@ def _unusable_clips(work: Path, model: LoadedModel, task: TaskFolder) -> list[di
     """
     remembered = work / PROGRESS_DIR / "skipped.json"
     if remembered.exists():
-        return json.loads(remembered.read_text(encoding="utf-8"))
+        return read_json(remembered, list)
     rate = task.nearest_rate(model.sample_rate)
     skipped = []
     for split in task.splits:

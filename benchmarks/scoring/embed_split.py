@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.scoring.audio import read_audio
 from benchmarks.scoring.models import LoadedModel, NotFinite, OutOfMemory
 from benchmarks.tasks.folder import TaskFolder
+from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, write_json
 
@@ -155,7 +156,7 @@ class _Journal:
         for line in self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []:
             if not line.endswith(b"\n"):
                 break  # the line that was being written
-            entry = json.loads(line)
+            entry = parse_json(line, self.path, advice="remove this file")
             self.clips += [EmbeddedClip(*clip) for clip in entry["clips"]]
             self.seconds += entry["seconds"]
             kept += len(line)

@@ -56,6 +56,7 @@ from benchmarks.scoring.training import (
     peak_memory_bytes,
 )
 from benchmarks.tasks.folder import TaskFolder
+from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import remove_leftovers, write_json
 from pretrain.distributed import ALONE, World, world_size
@@ -180,7 +181,7 @@ def _work_folder(path: Path | None, draft: ResultRecord, model: LoadedModel) -> 
         return WorkFolder(None, draft.fingerprint)
     file = path / "behaviour.json"
     try:
-        begun = read_behaviour(json.loads(file.read_text(encoding="utf-8")))
+        begun = read_behaviour(read_json(file))
     except (OSError, ValueError):
         begun = None
     if path.exists() and (begun is None or not behaviours_agree(begun, model.behaviour)):

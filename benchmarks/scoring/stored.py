@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.identity import behaviour_change, read_behaviour
 from benchmarks.scoring.models import LoadedModel
+from hear_delores.documents import read_json
 
 __all__ = ["DONE_FILE", "INFO_FILE", "PROGRESS_DIR", "Stored", "stored_embeddings"]
 
@@ -64,7 +64,7 @@ def stored_embeddings(
     if force:
         return Stored(notes=[*notes, "embedded again: asked for"])
     try:
-        info = json.loads(info_file.read_text(encoding="utf-8"))
+        info = read_json(info_file, nan=True)
         described, task = info["model"], info["task"]
         found = {
             "format_version": info["format_version"],

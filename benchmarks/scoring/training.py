@@ -20,6 +20,7 @@ from benchmarks.scoring.embeddings import EmbeddingsTask
 from benchmarks.scoring.evaluation import EventEvaluator, SceneEvaluator, make_evaluator
 from benchmarks.scoring.events import EventTable
 from benchmarks.scoring.rows import Rows
+from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, remove_leftovers, writing
 
@@ -233,7 +234,7 @@ class WorkFolder:
             return None
         try:
             with safe_open(self.path / f"{key}.safetensors", framework="pt") as stream:
-                kept = json.loads(stream.metadata()["head"])
+                kept = parse_json(stream.metadata()["head"], self.path / f"{key}.safetensors", nan=True)
                 state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise DeloresError(f"{self.path / key}.safetensors: damaged ({error}); delete {self.path}") from None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import re
 import shutil
 import time
@@ -21,6 +20,7 @@ from typing import IO, Any
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.registry import TaskSpec
 from benchmarks.tasks.unpack import unpack_task
+from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError
 from hear_delores.files import check_name, writing
 from hear_delores.settings import require_integer, require_number
@@ -109,7 +109,7 @@ def list_record(url: str, options: Fetch | None = None) -> list[RemoteFile]:
     """
     body = _record(url, options or Fetch())
     try:
-        files = [_remote_file(entry) for entry in json.loads(body)["files"]]
+        files = [_remote_file(entry) for entry in parse_json(body, url)["files"]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DeloresError(
             f"{url}: expected a record with files[].key, size, checksum md5:... and links.self; got {_one_line(error)}"

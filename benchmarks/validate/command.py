@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -127,10 +126,11 @@ def _show(shown: Any, outcome: Outcome) -> None:
 
 def _write(module: str, outcomes: list[Outcome], json_file: Path | None, junit: Path | None) -> None:
     from benchmarks.validate.report import to_json, to_junit
+    from hear_delores import documents
     from hear_delores.files import atomic_path, write_json
 
     if json_file is not None and str(json_file) == "-":
-        sys.stdout.write(json.dumps(to_json(module, outcomes), indent=1) + "\n")
+        sys.stdout.write(documents.to_json(to_json(module, outcomes), indent=1) + "\n")
     elif json_file is not None:
         write_json(json_file, to_json(module, outcomes))
     if junit is not None:

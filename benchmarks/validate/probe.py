@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError
 
 __all__ = ["import_changes", "long_call", "run_probe"]
@@ -91,7 +92,7 @@ def run_probe(name: str, *arguments: Any, timeout: float | None = None) -> Any:
             raise DeloresError("the system killed the process, as it does when memory runs out")
         if not answer.exists():
             raise DeloresError((ran.stderr.strip().splitlines() or [f"it ended with code {ran.returncode}"])[-1])
-        return json.loads(answer.read_text())
+        return read_json(answer, None, nan=True)
 
 
 def main() -> None:

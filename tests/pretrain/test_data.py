@@ -266,3 +266,54 @@ def test_scanning_and_decoding_report_progress(clips: Path) -> None:
     assert calls[:13] == [("scanning", i, 13) for i in range(1, 14)]
     assert calls[13:] == [("decoding", i, 13) for i in range(1, 14)]
     assert file_length(corpus.pieces[0].path) == (corpus.pieces[0].frames, 16000)
+
+
+@pytest.mark.parametrize(
+    "header", ["file, start, duration", "File,Start,Duration", "\ufeffFILE ,START, Duration", "duration,start,file"]
+)
+def test_columns_of_a_manifest_in_any_case_and_with_blanks(tmp_path: Path, header: str) -> None:
+    soundfile.write(tmp_path / "0.wav", tone(3.0), 16000)
+    row = "1.0,0.5,0.wav" if header.startswith("duration") else "0.wav, 0.5, 1.0"
+    (tmp_path / "list.csv").write_text(f"{header}\n{row}\n")
+    corpus = Corpus.from_path(tmp_path / "list.csv")
+    assert [(piece.start, piece.frames) for piece in corpus.pieces] == [(8000, 16000)]
+    assert corpus.notes == []
+
+
+def test_a_manifest_names_columns_that_it_does_not_use_and_clips_listed_twice(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    soundfile.write(tmp_path / "0.wav", tone(1.0), 16000)
+    (tmp_path / "link.wav").symlink_to("0.wav")
+    (tmp_path / "list.csv").write_text("file,offset\n0.wav,0.5\na/../0.wav,0.5\nlink.wav,0.1\n")
+    offset, twice = Corpus.from_path(tmp_path / "list.csv").notes
+    assert offset.endswith("list.csv: the column 'offset' is not used; if it is the start, call it 'start'")
+    assert twice.endswith("2 clip(s) are listed twice, such as 0.wav and a/../0.wav; they count twice")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,start\na.wav,1,2\n", "line 2: expected 2 fields as in the header, got 3"),
+        ("file,start\na.wav\n", "line 2: expected 2 fields as in the header, got 1"),
+        ("file;start\na.wav;1\n", "separated by semicolons, expected commas"),
+        ("File,file\na,b\n", "two columns are called 'file'"),
+        ("file,start\na.wav,1e300\n", "expected start in seconds, got '1e300'"),
+        ("file,duration\na.wav,inf\n", "expected duration in seconds, got 'inf'"),
+    ],
+)
+def test_faults_of_a_manifest(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(DeloresError, match=message):
+        Corpus.from_path(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", '{"splits": "train"}', '{"splits": [1]}', '{"splits": []}', '{"splits": ["a", "a"]}', "{}",
+                "nope", '{"splits": ["train"], "splits": ["test"]}', '{"splits": null}', "[" * 5000]
+)  # fmt: skip
+def test_task_metadata_that_is_none(tmp_path: Path, content: str) -> None:
+    task_folder(tmp_path, ["train"])
+    (tmp_path / "task_metadata.json").write_text(content)
+    with pytest.raises(DeloresError, match=r"task_metadata\.json: ") as error:
+        Corpus.from_path(tmp_path)
+    assert "\n" not in str(error.value)

@@ -224,3 +224,22 @@ def test_training_and_packing_from_shards(tmp_path: Path, tiny_s: PretrainConfig
     assert losses[0] == losses[1]
     config = load_config("demo-s", [])
     assert open_corpus(tmp_path / "pack", config).fingerprint() == open_corpus(pattern, config).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["{0..99999999999}", "{99999999999..0}", "{0..9}" * 40, "{0..999}{0..999}", "{0.." + "9" * 5000 + "}",
+     "{" + "," * 200_000 + "}", "{1.." + "0" * 4000 + "1}"],
+)  # fmt: skip
+def test_a_range_of_too_many_names_is_one_line(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(DeloresError, match="stands for more than 100,000 names") as error:
+        expand_braces(pattern)
+    assert len(str(error.value)) < 300
+    with pytest.raises(DeloresError):
+        Corpus.from_path(tmp_path / f"s-{pattern}.tar")
+
+
+@pytest.mark.parametrize("pattern", ["{a,{0..2}}", "{" * 3000 + "0..9" + "}" * 3000, "{a{0..3}b}", "{0..2}}"])
+def test_braces_within_braces_are_refused(pattern: str) -> None:
+    with pytest.raises(DeloresError, match="expected no braces within braces"):
+        expand_braces(pattern)

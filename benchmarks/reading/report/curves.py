@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from benchmarks.reading.report.svg import Axis, axis_of, element, fixed, tick_texts
+from hear_delores.documents import parse_json, read_text
 from hear_delores.errors import DeloresError
 
 __all__ = ["Curve", "PretrainRun", "curves_of", "draw_curve", "read_run"]
@@ -68,10 +68,7 @@ def read_run(path: str | Path) -> PretrainRun:
     file = folder / "log.jsonl" if folder.is_dir() else folder
     if not file.is_file():
         raise DeloresError(f"{file}: no such log; --pretrain takes the folder of a 'delores pretrain' run")
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeloresError(f"{file}: cannot be read: {error}") from None
+    text = read_text(file)
     rows, unfinished = _lines(file, text)
     head: dict[str, Any] = next((row for row in rows if row.get("event") == "start"), {})
     events: dict[str, int] = {}
@@ -102,13 +99,11 @@ def _lines(file: Path, text: str) -> tuple[list[dict[str, Any]], bool]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-            if not isinstance(value, dict):
-                raise ValueError("not an object")
-        except ValueError as error:
+            value = parse_json(line, f"{file}, line {number}", nan=True, advice="correct or remove this log line")
+        except DeloresError:
             if number == len(parts):  # nothing ends it: the run was killed, or is writing it now
                 return rows, True
-            raise DeloresError(f"{file}, line {number}: damaged log line ({error}); mend or remove it") from None
+            raise
         rows.append(value)
     return rows, False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from benchmarks.tasks.corpora.drawing import VALID_OF_PUBLISHED, draw
 from benchmarks.tasks.corpora.hear_draw import at_most
 from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, find_folder
 from benchmarks.tasks.registry import TaskSpec
+from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError
 
 __all__ = ["read"]
@@ -89,12 +89,5 @@ def _read_part(corpus: Path, part: str, split: str, reading: Reading) -> None:
 
 
 def _examples(path: Path) -> dict[str, Any]:
-    try:
-        examples = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DeloresError(f"{path}: no such file; unpack the whole of {path.parent.name}.jsonwav.tar.gz") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DeloresError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(examples, dict):
-        raise DeloresError(f"{path}: expected an object of notes, got {type(examples).__name__}")
+    examples: dict[str, Any] = read_json(path, advice=f"unpack the whole of {path.parent.name}.jsonwav.tar.gz")
     return examples

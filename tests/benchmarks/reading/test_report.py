@@ -256,7 +256,7 @@ def test_a_damaged_record_is_refused_or_left_out_and_named(records: list[ResultR
     run_command(tmp_path, out, skip_damaged=True)
     assert "1 damaged record left out" in out.read_text()
     (folder / "record.json").write_text("{")
-    with pytest.raises(DeloresError, match=r"record\.json: damaged"):
+    with pytest.raises(DeloresError, match=r"record\.json: not JSON .* a damaged result record"):
         run_command(tmp_path, out)
     run_command(tmp_path, out, skip_damaged=True)
     text = out.read_text()
@@ -302,7 +302,8 @@ def write_embeddings(folder: Path, record: ResultRecord, labels: list[str]) -> P
     folder.mkdir(parents=True)
     generator = np.random.default_rng(3)
     metadata = {"task_name": record.task.name, "version": record.task.version, "mode": record.task.mode,
-                "splits": ["train", "test"], "embedding_type": "scene", "prediction_type": "multiclass"}  # fmt: skip
+                "splits": ["train", "valid", "test"], "split_mode": "trainvaltest", "evaluation": ["top1_acc"],
+                "embedding_type": "scene", "prediction_type": "multiclass"}  # fmt: skip
     (folder / "task_metadata.json").write_text(json.dumps(metadata))
     info = {"model": {"label": record.model.label, "weights_hash": record.model.weights_hash},
             "task": {"name": record.task.folder_name, "revision": record.task.revision}}  # fmt: skip

@@ -125,7 +125,7 @@ def test_records_are_found_recursively_each_once_and_damaged_ones_named(tmp_path
     assert len(load_records(tmp_path / "r")) == 3
     spoilt = folders[1] / "record.json"
     spoilt.write_text(spoilt.read_text()[:100])
-    with pytest.raises(DeloresError, match=r"two-a=1-01234567.*record\.json: damaged result record"):
+    with pytest.raises(DeloresError, match=r"two-a=1-01234567.*record\.json: .*damaged result record"):
         load_records([tmp_path / "r"])
     records, damaged = load_records([tmp_path / "r"], skip_damaged=True)
     assert [record.model.label for record in records] == ["one", "three"]
@@ -174,3 +174,31 @@ def test_a_record_of_a_task_that_is_called_like_a_path_is_refused(key, tmp_path)
     file.write_text(json.dumps(values))
     with pytest.raises(DeloresError, match=rf"task.{key}: .*expected a plain name"):
         load_record(file)
+
+
+def test_records_are_valid_json_and_nan_and_infinity_come_back(tmp_path):
+    record = record_of()
+    scores = {**record.scores, "d_prime": math.inf, "aucroc": math.nan}
+    fold = record.folds[0].model_copy(update={"scores": scores, "loss": math.nan, "validation_score": math.nan})
+    record = record.model_copy(update={"scores": scores, "scores_std": {"d_prime": math.nan}, "folds": [fold]})
+    file = save_record(record, tmp_path, official={"a": math.nan}) / "record.json"
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    for path in (file, file.parent / "test.predicted-scores.json"):
+        json.loads(path.read_text(), parse_constant=refuse)
+    found = load_record(file)
+    for part in (found, found.folds[0]):
+        assert part.scores["d_prime"] == math.inf
+        assert math.isnan(part.scores["aucroc"])
+    assert math.isnan(found.folds[0].loss)
+    assert math.isnan(found.scores_std["d_prime"])
+    old = file.read_text().replace("null", "NaN").replace('"Infinity"', "Infinity")
+    assert "NaN" in old
+    values = json.loads(old)
+    values |= {"task": {**values["task"], "subset": None}, "peak_memory_bytes": None}
+    values["model"] = {key: value for key, value in values["model"].items() if value == value}
+    file.write_text(json.dumps(values))  # as older versions wrote it
+    assert "NaN" in file.read_text()
+    assert load_record(file).scores["d_prime"] == math.inf

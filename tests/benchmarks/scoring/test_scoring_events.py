@@ -225,3 +225,51 @@ def test_a_label_outside_the_vocabulary():
 def test_the_round_trip_of_events_keeps_empty_files():
     events = {"a": [], "b": [{"label": "dog", "start": 1.5, "end": 2.25}]}
     assert table(events).to_events() == events
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ({"label": "a", "start": 0, "end": float("inf")}, "milliseconds, got inf"),
+        ({"label": "a", "start": float("nan"), "end": 1}, "milliseconds, got nan"),
+        ({"label": "a", "start": 0, "end": 1e15}, "later than a day"),
+        ({"label": "a", "start": 0, "end": 1e9}, "later than a day"),
+        ({"label": "a", "start": 5, "end": 1}, "ends .1 ms. before it starts"),
+        ({"label": "a", "start": -5, "end": 1}, "starts before the clip"),
+        ({"label": "a", "start": "0", "end": 1}, "milliseconds, got '0'"),
+        ({"label": "a", "start": 0, "end": True}, "milliseconds, got True"),
+        ({"label": "a", "start": 0}, "expected events with label, start and end"),
+    ],
+)
+def test_what_is_no_event_is_not_scored(event, message):
+    with pytest.raises(DeloresError, match=f"x.wav: .*{message}"):
+        EventTable.from_events({"x.wav": [event]}, ["a"])
+
+
+def test_segments_are_scored_in_parts_of_the_files_with_the_same_result(monkeypatch):
+    rng = np.random.default_rng(3)
+
+    def some(n):
+        starts = np.sort(rng.uniform(0, 30_000, n))
+        return [{"label": "ab"[i % 2], "start": s, "end": s + rng.uniform(1, 9000)} for i, s in enumerate(starts)]
+
+    target = EventTable.from_events({f"{i}.wav": some(i % 5) for i in range(23)}, ["a", "b"])
+    found = EventTable.from_events({f"{i}.wav": some(4) for i in range(1, 25)}, ["a", "b"])
+    whole = module.segment_based_scores(found, target)
+    for limit in (1, 100, 500):
+        monkeypatch.setattr(module, "SEGMENTS_AT_ONCE", limit)
+        assert module.segment_based_scores(found, target) == whole
+
+
+@pytest.mark.parametrize("width", [2, 3, 9, 10, 11, 19, 20, 21, 39, 41, 100, 1001, 10**12])
+def test_a_filter_wider_than_the_clip_counts_the_mirrored_clip(width):
+    active = np.random.default_rng(width % 97).random((10, 4)) < 0.5
+    before = width // 2
+    if width < 10_000:
+        padded = np.pad(active, ((before, width - before - 1), (0, 0)), mode="symmetric")
+        want = np.stack([padded[i : i + width].sum(axis=0) >= width - before for i in range(10)])
+        np.testing.assert_array_equal(module._median_active(active, width), want)
+    else:
+        share = active.mean(axis=0)
+        for column in np.flatnonzero(share != 0.5):
+            assert (module._median_active(active, width)[:, column] == (share[column] > 0.5)).all()

@@ -113,3 +113,45 @@ def test_the_postprocessing_grid():
 def test_bad_parameters(call, message):
     with pytest.raises(DeloresError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"median_filter_ms": [-1]}, "median_filter_ms to be a number from 0 to .*, got -1"),
+        ({"min_duration": [-0.5]}, "min_duration to be a number from 0"),
+        ({"min_duration": [float("nan")]}, "min_duration to be a number from 0 to .*, got nan"),
+        ({"median_filter_ms": [float("inf")]}, "got inf"),
+        ({"median_filter_ms": [10**30]}, "median_filter_ms to be a number"),
+        ({"threshold": [1.5]}, "threshold to be a number from 0 to 1, got 1.5"),
+        ({"threshold": [True]}, "threshold to be a number from 0 to 1, got True"),
+        ({"threshold": ["0.5"]}, "got '0.5'"),
+        ({"threshold": 0.5}, "expected a list of values of threshold, got 0.5"),
+        ({"threshold": []}, "expected a list of values of threshold"),
+        ([1], "expected an object of parameters"),
+        ({"threshold": [0.5] * 40, "min_duration": [1] * 40}, "at most 1,000 combinations"),
+    ],
+)
+def test_bad_postprocessing(grid, message):
+    with pytest.raises(DeloresError, match=message):
+        postprocessing_configs({"evaluation_params": {"event_postprocessing_grid": grid}})
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ([1], "expected an object of lists"),
+        ({"lr": 0.1}, "expected a list of lr, got 0.1"),
+        ({"lr": []}, "expected a list of lr"),
+        ({"lr": ["x"]}, "head parameter lr: expected a number from .*, got 'x'"),
+        ({"lr": [float("nan")]}, "head parameter lr: expected a number"),
+        ({"hidden_layers": [10**9]}, "hidden_layers: expected a whole number from 0 to 64"),
+        ({"hidden_dim": [True]}, "hidden_dim: expected a whole number from 1 to 65,536, got True"),
+        ({"patience": [None]}, "patience: expected a whole number"),
+        ({"initialization": [["x"]]}, "initialization: expected xavier_uniform_ or"),
+        ({"lr": [1] * 1000, "dropout": [0] * 1000}, "at most 100,000 combinations"),
+    ],
+)
+def test_a_bad_grid_of_the_task(own, message):
+    with pytest.raises(DeloresError, match=message):
+        grid_configs({"evaluation_params": {"task_specific_param_grid": own}})

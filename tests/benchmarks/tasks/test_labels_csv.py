@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -139,7 +142,7 @@ def test_a_table_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(DeloresError, match="no such file"):
         prepare(tmp_path, tmp_path / "out", "bark")
     (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00file")
-    with pytest.raises(DeloresError, match="UTF-16 .* save it as UTF-8"):
+    with pytest.raises(DeloresError, match=r"UTF-16 .* save it as UTF-8"):
         prepare(tmp_path, tmp_path / "out", "bark")
     with pytest.raises(DeloresError, match="task name 'a/b'"):
         prepare(tmp_path, tmp_path / "out", "a/b")
@@ -254,3 +257,68 @@ def test_clips_may_be_cut_to_their_mean_length(tmp_path: Path) -> None:
         (source / name).write_bytes(b"no audio")
     with pytest.raises(DeloresError, match="none of the 4 listed files can be read"):
         prepare(source, tmp_path / "out2", "bark", sample_duration_s="mean")
+
+
+@pytest.mark.parametrize("way", ["a/../a.wav", "./a.wav", "symlink", "hard link"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_one_file_by_two_names_is_refused(tmp_path: Path, way: str, split: str) -> None:
+    source = make(tmp_path / "source", ROWS)
+    (source / "a").mkdir()
+    name = "other.wav" if "link" in way else way
+    if way == "symlink":
+        (source / name).symlink_to("a.wav")
+    elif way == "hard link":
+        os.link(source / "a.wav", source / name)
+    with open(source / "labels.csv", "a") as stream:
+        stream.write(f"{name},x,{split}\n")
+    with pytest.raises(DeloresError, match=f"line 6: {name} is the same file as a.wav in line 2; remove one"):
+        prepare(source, tmp_path / "out", "bark")
+    assert_nothing_left(tmp_path / "out")
+
+
+def test_one_sound_in_two_splits_is_noted(tmp_path: Path) -> None:
+    source = make(tmp_path / "source", ROWS)
+    assert not any("same audio" in line for line in prepare(source, tmp_path / "out", "bark").warnings)
+    (source / "d.wav").write_bytes((source / "a.wav").read_bytes())
+    warnings = prepare(source, tmp_path / "out2", "bark").warnings
+    wanted = "1 clip(s) have the same audio as a clip of another split, such as d.wav (test) and a.wav (train)"
+    assert [line for line in warnings if "same audio" in line] == [wanted]
+
+
+def test_a_column_that_looks_like_the_group_is_named(tmp_path: Path) -> None:
+    source = make(tmp_path / "source", [(*row, f"s{i}") for i, row in enumerate(ROWS)], "file,label,split,speaker")
+    warnings = prepare(source, tmp_path / "out", "bark").warnings
+    assert [line.split("labels.csv: ")[1] for line in warnings if "not used" in line] == [
+        "the column 'speaker' is not used; if it is the group, call it 'group'"
+    ]
+
+
+def test_columns_in_any_case_and_with_blanks(tmp_path: Path) -> None:
+    source = make(tmp_path / "source", ROWS)
+    text = (source / "labels.csv").read_text().replace("file,label,split", "\ufeffFile, Label ,SPLIT")
+    (source / "labels.csv").write_text(text, encoding="utf-8")
+    assert [row.labels for row in read_labels(source / "labels.csv")] == [("x",), ("y",), ("x",), ("y",)]
+
+
+def test_a_label_with_a_comma_is_named_with_its_line(tmp_path: Path) -> None:
+    source = make(tmp_path / "source", ROWS)
+    (source / "labels.csv").write_text("file,split,label\na.wav,train,Bark, dog\nb.wav,train,Bark, fox\n")
+    with pytest.raises(DeloresError, match="line 2: expected 3 fields as in the header, got 4; quote a field"):
+        prepare(source, tmp_path / "out", "bark")
+
+
+def test_labels_of_one_number_have_one_order(tmp_path: Path) -> None:
+    rows = [(f"{split}{i}.wav", label, split) for i, label in enumerate(("01", "1", "001", "2"))
+            for split in ("train", "valid", "test")]  # fmt: skip
+    make(tmp_path / "source", rows)
+    program = "import sys; from benchmarks.tasks.corpora.labels_csv import prepare\n"
+    program += "print(prepare(sys.argv[1], sys.argv[2], 'bark').task.vocabulary)"
+    orders = set()
+    for seed in ("1", "2", "3"):
+        out = tmp_path / f"out{seed}"
+        ran = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / "source"), str(out)],
+            env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        orders.add(ran.stdout.strip())
+    assert orders == {"['1', '01', '001', '2']"}

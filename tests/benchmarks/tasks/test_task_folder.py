@@ -101,7 +101,7 @@ def write(name: str, text: str) -> Callable[[Path], None]:
 
 
 SCENE_FAULTS = {
-    "no metadata": (lambda folder: (folder / "task_metadata.json").unlink(), "task_metadata.json: no such file; is this a HEAR task folder"),
+    "no metadata": (lambda folder: (folder / "task_metadata.json").unlink(), "no such file; is this a HEAR task"),
     "metadata no JSON": (write("task_metadata.json", "{"), "task_metadata.json: not JSON"),
     "metadata no object": (write("task_metadata.json", "[]"), "expected an object"),
     "metadata key": (
@@ -161,7 +161,13 @@ def test_faults_are_named_in_one_line(make_task: Callable[..., Path], scene_labe
         ([{"label": "NA", "start": -1, "end": 50}], "before the clip"),
         ([{"label": "NA", "start": 0}], "label, start and end"),
         ([{"label": "NA", "start": 0, "end": "1"}], "milliseconds, got '1'"),
-        ([{"label": "NA", "start": 0, "end": float("nan")}], "NaN is not JSON"),
+        ([{"label": "NA", "start": 0, "end": True}], "milliseconds, got True"),
+        ([{"label": "NA", "start": 0, "end": "5"}], "milliseconds, got '5'"),
+        ([{"label": "NA", "start": 0, "end": None}], "milliseconds, got None"),
+        ([{"label": None, "start": 0, "end": 5}], "expected a label as a string or number, got None"),
+        ([{"label": "NA", "start": 0, "end": 1e9}], "ends at 1e.09 ms, later than a day"),
+        ([{"label": "NA", "start": 0, "end": 1e15}], "later than a day"),
+        ([{"label": "NA", "start": 0, "end": 60_000}], "lasts from 0 to 60000 ms, but its clip ends at"),
         ([{"label": "dog", "start": 0, "end": 1}], "'dog' is not in"),
         (["NA"], "expected events"),
     ],

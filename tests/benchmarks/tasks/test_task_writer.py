@@ -223,4 +223,40 @@ def test_a_split_that_is_called_like_a_path_or_another_file_is_refused(split: st
     clips = {name: [Clip("x.wav", ["a"], tone(9))] for name in ("a", "b", "c", split)}
     with pytest.raises(DeloresError, match=r"splits: .*(expected a plain name|cannot be a split's name)"):
         write_task_folder(tmp_path, metadata, clips)
+
+
+def test_numbers_of_any_length_have_one_order() -> None:
+    labels = ["9" * 6000, "01", "1", "001", "0", "00", "1" + "0" * 5999, "10"]
+    wanted = ["0", "00", "1", "01", "001", "10", "1" + "0" * 5999, "9" * 6000]
+    assert sorted_labels(labels) == sorted_labels(reversed(labels)) == wanted
+
+
+def test_events_are_cut_where_the_audio_is_cut(tmp_path: Path) -> None:
+    about = {**METADATA, "embedding_type": "event", "prediction_type": "multilabel", "sample_duration": 0.5,
+             "evaluation": ["segment_1s_er"]}  # fmt: skip
+    events = [{"label": "a", "start": 100, "end": 9000}, {"label": "b", "start": 700, "end": 800}]
+    clips = {name: [Clip(f"{name}.wav", events, tone(16000))] for name in ("train", "valid", "test")}
+    task = write_task_folder(tmp_path, about, clips)
+    assert task.labels("test") == {"test.wav": [{"label": "a", "start": 100, "end": 500.0}]}
+    assert task.vocabulary == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (
+            {"label": "a", "start": 0, "end": float("inf")},
+            "train.wav: an event's start and end .* got inf",
+        ),
+        ({"label": "a", "start": 9, "end": 3}, "train.wav: the event 'a' ends"),
+        ({"label": "a", "start": 0, "end": 1e15}, "later than a day"),
+        ({"label": "a", "start": 0, "end": 5000}, "lasts from 0 to 5000 ms, but its clip ends at 1000 ms"),
+        ({"label": ["a"], "start": 0, "end": 1}, "expected a label as a string or number"),
+    ],
+)
+def test_events_that_are_none_are_not_written(tmp_path: Path, event: dict[str, Any], message: str) -> None:
+    about = {**METADATA, "embedding_type": "event", "prediction_type": "multilabel", "evaluation": ["segment_1s_er"]}
+    clips = {name: [Clip(f"{name}.wav", [event], tone(16000))] for name in ("train", "valid", "test")}
+    with pytest.raises(DeloresError, match=message):
+        write_task_folder(tmp_path, about, clips)
     assert list(tmp_path.iterdir()) == []
