@@ -37,7 +37,7 @@ def test_one_file_by_two_ways_is_one_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pair", [("x=m", "x=n"), ("x=m?a=1", "x=m?a=2"), ("x=m@a.pt", "x=m@b.pt"), ("m", "m=n")])
 def test_a_label_of_two_models_is_refused_in_one_line(pair: tuple[str, str]) -> None:
-    with pytest.raises(DeloresError, match="two models are called .*; give each a label of its own") as caught:
+    with pytest.raises(DeloresError, match=r"two models are called .*; give each a label of its own") as caught:
         labels(*pair)
     assert "\n" not in str(caught.value)
 
