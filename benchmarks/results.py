@@ -324,8 +324,7 @@ def load_records(
 
     With ``skip_damaged`` the result is (records, one line for each damaged record).
 
-    Raises DeloresError for a folder that does not exist, for two records of one model, task, protocol and seed and,
-    unless ``skip_damaged``, for a damaged record.
+    Raises DeloresError for a folder that does not exist and, unless ``skip_damaged``, for a damaged record.
     """
     files: dict[Path, None] = {}
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
@@ -342,12 +341,11 @@ def load_records(
             if not skip_damaged:
                 raise
             damaged.append(str(error))
-    refuse_repeats(records)
     return (records, damaged) if skip_damaged else records
 
 
 def refuse_repeats(records: Iterable[ResultRecord]) -> Models:
-    """The models of some records, where no two records are of one model, task, protocol and seed.
+    """The models of some records, where no two records are of one model, task, protocol and seed. For every reader.
 
     Raises DeloresError naming the two otherwise: they are not two seeds, and which of them counts is not known here.
     """

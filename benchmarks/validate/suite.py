@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from benchmarks.scoring.foreign_code import ForeignExit
 from benchmarks.validate.state import kept
 from benchmarks.validate.subject import Subject
 from hear_delores.errors import DeloresError, did_you_mean
@@ -181,7 +182,7 @@ def _judge(item: Check, subject: Subject) -> Outcome:
             findings = list(item.run(subject))
         except KeyboardInterrupt:
             raise
-        except DeloresError as error:  # ours or a model's, made to be read as it is
+        except (DeloresError, ForeignExit) as error:  # ours or a model's, made to be read as it is
             findings = [fail(" ".join(str(error).split()))]
         # SystemExit, and BaseException subclasses as hear-validator's own ModelError, come from models too.
         except BaseException as error:

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks.identity import Behaviour
 from benchmarks.results import (
     FoldPredictions,
     FoldResult,
@@ -15,6 +16,7 @@ from benchmarks.results import (
     ProtocolInfo,
     ResultRecord,
     TaskInfo,
+    existing_record,
     load_predictions,
     load_record,
     load_records,
@@ -202,3 +204,27 @@ def test_records_are_valid_json_and_nan_and_infinity_come_back(tmp_path):
     file.write_text(json.dumps(values))  # as older versions wrote it
     assert "NaN" in file.read_text()
     assert load_record(file).scores["d_prime"] == math.inf
+
+
+def test_a_record_from_before_options_named_folders_is_found_moved_and_completed(tmp_path):
+    behaviour = Behaviour(version=1, deterministic=True, scene=[[1.0, 1.0]], timestamps=[None])
+    old = record_of(label="m")
+    info = old.model.model_copy(update={"label": "m-a=1", "behaviour": behaviour})
+    draft = old.model_copy(update={"model": info, "scores": {}})
+    folder = save_record(old, tmp_path)
+    earlier = tmp_path / "m-01234567" / "toy-v1-full" / "hear-fast-seed7"
+    earlier.parent.mkdir(parents=True)
+    folder.rename(earlier)
+
+    other = draft.model_copy(update={"fingerprint": "0" * 64})
+    assert existing_record(tmp_path, other) is None
+    assert (earlier / "record.json").exists()
+    mean = draft.model_copy(update={"model": info.model_copy(update={"label": "m-a=2", "options": {"a": 2}})})
+    assert existing_record(tmp_path, mean) is None
+
+    found = existing_record(tmp_path, draft)
+    assert found.folder == record_folder(tmp_path, draft) == tmp_path / "m-a=1-01234567/toy-v1-full/hear-fast-seed7"
+    assert not earlier.exists()
+    assert (found.model.label, found.model.behaviour, found.created) == ("m-a=1", behaviour, old.created)
+    assert load_record(found.folder).model == found.model
+    assert found.scores["top1_acc"] == old.scores["top1_acc"]
