@@ -144,5 +144,3 @@ def forget() -> None:
     """Lets go of the model and the tasks of the last run."""
     _model.cache_clear()
     _task.cache_clear()
-
-

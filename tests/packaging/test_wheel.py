@@ -27,13 +27,9 @@ print(hear_delores.__file__, tuple(hear_delores.get_scene_embeddings(torch.zeros
 
 
 def of_the_packages() -> set[str]:
-    """Modules of regular packages, and every other file in them (benchmarks/perf is for developers)."""
+    """Every file of the three packages in the checkout."""
     files = [path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()]
-    return {
-        path.relative_to(ROOT).as_posix()
-        for path in files
-        if path.suffix != ".pyc" and (path.suffix != ".py" or (path.parent / "__init__.py").exists())
-    }
+    return {path.relative_to(ROOT).as_posix() for path in files if path.suffix != ".pyc"}
 
 
 def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else() -> None:
