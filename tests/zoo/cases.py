@@ -74,6 +74,7 @@ class Case:
 
     Attributes:
         words: another command line than the route's.
+        first: a command line that is run before the change: what it left must not stand in for what is new.
         mention: what the output must name where the exit code is 0: a note that something is taken so and so.
         agree: cases of one such name must all be taken or all be refused: one format, several readers.
     """
@@ -84,6 +85,7 @@ class Case:
     expect: Expectation
     change: Change | None = None
     words: tuple[str, ...] | None = field(default=None)
+    first: tuple[str, ...] | None = None
     mention: str = ""
     agree: str = ""
 

@@ -33,12 +33,13 @@ class Verdict:
         return self.word in PASSES
 
 
-def judge(end: End, untouched: str | None) -> tuple[Verdict, str | None]:
-    """The verdict, and the digest of the result where there is one.
+def judge(end: End, right: Result | None) -> tuple[Verdict, Result | None]:
+    """The verdict, and the result where there is one.
 
-    ``untouched`` is the digest of the route's untouched run; None while that one is judged.
+    ``right`` is the result of the route's untouched run, or of the same change in a fresh folder; None while that one
+    is judged.
     """
-    digest: str | None = None
+    result: Result | None = None
     if end.stopped:
         return Verdict(end.stopped, f"stopped after {end.seconds:.0f} s at {end.peak_bytes >> 20} MiB"), None
     if end.code < 0:
@@ -54,31 +55,33 @@ def judge(end: End, untouched: str | None) -> tuple[Verdict, str | None]:
             result = READERS[end.case.route.result](end.folder / "work" / "out", end.out)
         except Exception as error:  # whatever a reader of a format meets: the output is not of that format
             return Verdict("invalid", f"the output cannot be read: {type(error).__name__}: {error}"), None
-        digest = result.digest
-        fault = _of_result(end, result, untouched)
+        fault = _of_result(end, result, right)
         if fault is not None:
-            return fault, digest
+            return fault, result
     elif fault := _of_refusal(end):
         return fault, None
     if end.code not in end.case.expect.codes:
         return Verdict(
             _wrong_code(end), f"expected {end.case.expect.name}; got {_last_line(end.err or end.out)}"
-        ), digest
-    return Verdict(("right", "line", "usage")[end.code]), digest
+        ), result
+    return Verdict(("right", "line", "usage")[end.code]), result
 
 
 def _wrong_code(end: End) -> str:
     return {0: "silent", 1: "refused" if 0 in end.case.expect.codes else "code", 2: "code"}[end.code]
 
 
-def _of_result(end: End, result: Result, untouched: str | None) -> Verdict | None:
+def _of_result(end: End, result: Result, right: Result | None) -> Verdict | None:
     if 0 not in end.case.expect.codes:
         return None  # silent, whatever it wrote
     if result.faults:
         return Verdict("invalid", "; ".join(result.faults[:3]))
     if end.case.mention and end.case.mention not in end.out + end.err:
         return Verdict("silent", f"{end.case.mention!r} is not named")
-    if end.case.expect.same and untouched is not None and result.digest != untouched:
+    if end.case.first is not None and right is not None:
+        if not right.parts <= result.parts or (not right.parts and right.digest != result.digest):
+            return Verdict("silent", "exit code 0 with another result than a fresh folder gives")
+    elif end.case.expect.same and right is not None and result.digest != right.digest:
         return Verdict("silent", "exit code 0 with another result than the untouched inputs give")
     return None
 
