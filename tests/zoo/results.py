@@ -160,7 +160,11 @@ def read_pack(out: Path, stdout: str) -> Result:
     final = []
     for path in sorted(out.rglob("*")):
         if path.is_file() and not path.name.startswith("."):
-            parts += [path.name, path.read_bytes()] if path.suffix != ".json" else [path.name, _json(path, faults)]
+            value: Any = path.read_bytes()
+            if path.suffix == ".json":
+                value = _json(path, faults)
+                value.pop("data", None)  # the place that was packed
+            parts += [path.name, value]
             final.append(str(path.relative_to(out)))
     return Result(_hash(*parts), faults, final)
 
