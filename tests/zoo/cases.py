@@ -52,7 +52,6 @@ class Route:
         result: how what was written is read (a name in :mod:`tests.zoo.results`).
         seconds: that one run may take.
         whole: the untouched inputs give a result.
-        listing: several lines may precede the one of the error ("failed: ..."), one for each job.
     """
 
     name: str
@@ -60,7 +59,6 @@ class Route:
     inputs: tuple[str, ...]
     result: str
     seconds: float = 60.0
-    listing: bool = False
     whole: bool = True
 
     def to(self, name: str, *more: str) -> Route:

@@ -17,6 +17,8 @@ _ERROR = re.compile(r"error: \S")
 _LEFT = re.compile(r"\.tmp$|\.tmp/|\.old(/|$)|\.part$")
 #: A command that goes on where it was stopped keeps its hidden work; others leave nothing.
 _RESUMES = ("embed", "pretrain", "pack", "download", "run", "ablate", "finetune", "demo")
+#: Several lines may precede the one of the error ("failed: ..."), one for each job; what others wrote is kept.
+_LISTING = ("run", "ablate")
 _WORK = re.compile(r"/\.[^/]*\.partial(/|$)")
 
 
@@ -89,20 +91,24 @@ def _of_result(end: End, result: Result, right: Result | None) -> Verdict | None
 def _of_refusal(end: End) -> Verdict | None:
     lines = [line for line in end.err.splitlines() if line.strip()]
     if end.code == 1:
-        if end.case.route.listing:
+        if end.case.command[0] in _LISTING:
             lines = [line for line in lines if not line.startswith("failed: ")]
         if len(lines) != 1 or not _ERROR.match(lines[0]):
             return Verdict("lines", f"expected one line 'error: ...', got {len(lines)}: {' | '.join(lines)[:300]}")
         if len(lines[0]) > 10000:
             return Verdict("lines", f"a line of {len(lines[0])} characters")
-    elif not lines:
+    elif not lines and not end.out.strip():
         return Verdict("lines", "exit code 2 without a word")
     try:
         final = READERS[end.case.route.result](end.folder / "work" / "out", "").final
     except Exception as error:
         return Verdict("leftovers", f"what was left cannot be read: {type(error).__name__}: {error}")
     new = [name for name in final if f"work/out/{name}" not in end.before and name != "."]
-    if new and end.case.route.result in ("tasks", "record", "checkpoint", "text") and not end.case.route.listing:
+    if (
+        new
+        and end.case.route.result in ("tasks", "record", "checkpoint", "text")
+        and end.case.command[0] not in _LISTING
+    ):
         return Verdict("leftovers", f"refused, but left {new[0]}")
     return None
 

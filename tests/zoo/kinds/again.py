@@ -183,6 +183,5 @@ def _with_module(route: Route) -> Route:
         (*route.inputs, "own_zoo.py:own_zoo.py"),
         route.result,
         route.seconds,
-        route.listing,
         whole=False,
     )
