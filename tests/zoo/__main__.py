@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import tempfile
 import time
@@ -45,7 +46,9 @@ def main() -> int:
                 print(f"{verdict.word}: {end.case.kind}: {end.case.name}: {verdict.why}", flush=True)
     tally.disagreements()
     seconds = time.monotonic() - began
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(tally.table(seconds))
+    print(f"{sum(item.ru_utime + item.ru_stime for item in used):.0f} s of processor time")
     if options.failures:
         Path(options.failures).write_text(tally.failures_text())
     if options.json:

@@ -52,7 +52,6 @@ class Route:
         result: how what was written is read (a name in :mod:`tests.zoo.results`).
         seconds: that one run may take.
         whole: the untouched inputs give a result.
-        listing: several lines may precede the one of the error ("failed: ..."), one for each job.
     """
 
     name: str
@@ -60,7 +59,6 @@ class Route:
     inputs: tuple[str, ...]
     result: str
     seconds: float = 60.0
-    listing: bool = False
     whole: bool = True
 
     def to(self, name: str, *more: str) -> Route:
@@ -74,6 +72,7 @@ class Case:
 
     Attributes:
         words: another command line than the route's.
+        first: a command line that is run before the change: what it left must not stand in for what is new.
         mention: what the output must name where the exit code is 0: a note that something is taken so and so.
         agree: cases of one such name must all be taken or all be refused: one format, several readers.
     """
@@ -84,6 +83,7 @@ class Case:
     expect: Expectation
     change: Change | None = None
     words: tuple[str, ...] | None = field(default=None)
+    first: tuple[str, ...] | None = None
     mention: str = ""
     agree: str = ""
 

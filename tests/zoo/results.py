@@ -18,11 +18,15 @@ __all__ = ["READERS", "Result"]
 
 
 class Result(NamedTuple):
-    """``digest`` is equal for equal results; ``faults`` are what no right result has; ``final`` what may only be whole."""
+    """``digest`` is equal for equal results; ``faults`` are what no right result has; ``final`` what may only be whole.
+
+    ``parts`` are the digests of single folders of embeddings or records: an older one may lie beside a newer one.
+    """
 
     digest: str
     faults: list[str]
     final: list[str]
+    parts: frozenset[str] = frozenset()
 
 
 def _hash(*parts: Any) -> str:
@@ -73,9 +77,10 @@ def read_tasks(out: Path, stdout: str) -> Result:
 def read_embeddings(out: Path, stdout: str) -> Result:
     """Embeddings folders: rows, labels and timestamps, without what says when and how long."""
     faults: list[str] = []
-    parts: list[Any] = []
+    digests: list[str] = []
     done = sorted(path.parent for path in out.rglob("embedding-info.json"))
     for folder in done:
+        parts: list[Any] = []
         _json(folder / "embedding-info.json", faults)
         for path in sorted(folder.iterdir()):
             if path.name.endswith(".embeddings.npy"):
@@ -85,7 +90,8 @@ def read_embeddings(out: Path, stdout: str) -> Result:
                 parts += [path.name, rows.tobytes()]
             elif path.name.endswith((".pkl", "-timestamps.json", "-dimensions.json")):
                 parts += [path.name, path.read_bytes()]
-    return Result(_hash(*parts), faults, [str(path.relative_to(out)) for path in done])
+        digests.append(_hash(*parts))
+    return Result(_hash(*digests), faults, [str(path.relative_to(out)) for path in done], frozenset(digests))
 
 
 _UNIT = ("top1_acc", "mAP", "aucroc", "pitch_acc", "chroma_acc")
@@ -94,23 +100,26 @@ _UNIT = ("top1_acc", "mAP", "aucroc", "pitch_acc", "chroma_acc")
 def read_record(out: Path, stdout: str) -> Result:
     """Result records: scores by fold to the last bit, and the predictions."""
     faults: list[str] = []
-    parts: list[Any] = []
+    digests: list[str] = []
     files = sorted(out.rglob("record.json"))
     for file in files:
+        parts: list[Any] = []
         record = _json(file, faults)
         for scores in (record.get("scores", {}), *(fold["scores"] for fold in record.get("folds", []))):
             for name, value in scores.items():
-                if not math.isfinite(value) or (name in _UNIT and not 0 <= value <= 1):
+                # JSON has no infinity: how a d' of perfect ranks is written is the record's own affair.
+                if isinstance(value, float) and (not math.isfinite(value) or (name in _UNIT and not 0 <= value <= 1)):
                     faults.append(f"{name} is {value}")
         parts += [record.get("scores"), [fold["scores"] for fold in record.get("folds", [])]]
         with np.load(file.with_name("predictions.npz")) as arrays:
             parts += [(name, arrays[name].tobytes()) for name in sorted(arrays.files)]
+        digests.append(_hash(*parts))
     if stdout.lstrip().startswith(("[", "{")):
         try:
             strict_json(stdout)
         except ValueError as error:
             faults.append(f"--json: {error}")
-    return Result(_hash(*parts), faults, [str(path.relative_to(out)) for path in files])
+    return Result(_hash(*digests), faults, [str(path.relative_to(out)) for path in files], frozenset(digests))
 
 
 def read_checkpoint(out: Path, stdout: str) -> Result:
@@ -151,7 +160,11 @@ def read_pack(out: Path, stdout: str) -> Result:
     final = []
     for path in sorted(out.rglob("*")):
         if path.is_file() and not path.name.startswith("."):
-            parts += [path.name, path.read_bytes()] if path.suffix != ".json" else [path.name, _json(path, faults)]
+            value: Any = path.read_bytes()
+            if path.suffix == ".json":
+                value = _json(path, faults)
+                value.pop("data", None)  # the place that was packed
+            parts += [path.name, value]
             final.append(str(path.relative_to(out)))
     return Result(_hash(*parts), faults, final)
 

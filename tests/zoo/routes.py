@@ -143,7 +143,6 @@ ABLATE = Route(
     ("corpus", "task", "tiny.yaml"),
     "nothing",
     seconds=120,
-    listing=True,
     whole=False,
 )  # fmt: skip
 RUN = Route(
@@ -154,7 +153,6 @@ RUN = Route(
     ),
     ("task", "model.safetensors"),
     "record",
-    listing=True,
 )  # fmt: skip
 FINETUNE = Route(
     "finetune",

@@ -74,6 +74,7 @@ def load_everything() -> None:
     import torch
 
     torch.set_num_threads(1)
+    sys.dont_write_bytecode = True  # a module that is changed within a second would be taken from its old bytecode
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:
         raise RuntimeError("the zoo forks: expected one thread in the parent, got more")
 
@@ -134,6 +135,8 @@ class Runner:
                 shutil.copytree(source, target, symlinks=True)
             else:
                 shutil.copy(source, target)
+        if case.first is not None:
+            self._first(case.first, folder)
         rng = random.Random(zlib.crc32(f"{self.seed} {case.kind} {case.name}".encode()))
         if case.change is not None:
             case = replace(case, expect=case.change(work, rng) or case.expect)
@@ -143,6 +146,17 @@ class Runner:
         if pid == 0:
             be_the_command(words, folder)
         return _Child(case, pid, folder, before, time.monotonic())
+
+    def _first(self, words: Sequence[str], folder: Path) -> None:
+        """Runs a command to its end, which must be right."""
+        pid = os.fork()
+        if pid == 0:
+            be_the_command(words, folder)
+        _, status = os.waitpid(pid, 0)
+        if status:
+            raise RuntimeError(f"{words[0]}, run first, failed: {(folder / 'stderr').read_text('utf-8', 'replace')}")
+        for name in ("stdout", "stderr"):
+            (folder / name).unlink()
 
     def _look(self, child: _Child) -> End | None:
         """The end of a child that has ended, or is stopped here; None while it runs."""

@@ -22,6 +22,8 @@ KINDS = (
     "config",
     "archive",
     "arguments",
+    "again",
+    "fresh",
     "readers",
 )
 LEAST = 600

