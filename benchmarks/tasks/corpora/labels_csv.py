@@ -307,7 +307,9 @@ def _clips(rows: list[LabelRow], split: str, names: dict[str, str], folders: lis
 
 def _place(row: LabelRow, folders: list[Path]) -> Path:
     places = [folder / row.file for folder in folders]
-    return next((path for path in places if os.path.isfile(path)), places[0])
+    files = (path for path in places if os.path.isfile(path))
+    others = (path for path in places if os.path.lexists(path))  # for whoever reads the audio to say what it is
+    return next(files, None) or next(others, places[0])
 
 
 def _check_files(table: Path, rows: list[LabelRow], folders: list[Path]) -> None:

@@ -72,11 +72,11 @@ def test_deep_folders_are_flattened_into_short_names(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs FIFOs and links")
 def test_preparing_leaves_out_and_lists_what_is_no_file(tmp_path: Path) -> None:
     source = tmp_path / "source"
-    source.mkdir()
+    (source / "audio").mkdir(parents=True)
     files = [f"{i}.wav" for i in range(6)] + ["fifo.wav", "dangling.wav", "folder.wav", "cut.wav", "loud.wav", "ok.wav"]
     for i in range(6):
         soundfile.write(source / f"{i}.wav", TONE, 16000)
-    os.mkfifo(source / "fifo.wav")
+    os.mkfifo(source / "audio" / "fifo.wav")
     (source / "dangling.wav").symlink_to("nowhere.wav")
     (source / "folder.wav").mkdir()
     (source / "cut.wav").write_bytes((source / "0.wav").read_bytes()[:999])
@@ -85,3 +85,4 @@ def test_preparing_leaves_out_and_lists_what_is_no_file(tmp_path: Path) -> None:
     report = prepare(listing(source, files), tmp_path / "out", "bark", skip_bad=True)
     assert report.clips == 7
     assert sorted(line.split(":")[0] for line in report.skipped) == sorted(files[6:11])
+    assert next(line for line in report.skipped if "fifo" in line).startswith("fifo.wav: expected a regular file")
