@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from hear_delores.memory import available_bytes
 from hear_delores.settings import LARGEST, shown
 
 if TYPE_CHECKING:
-    from benchmarks.results import FoldPredictions, FoldResult, ResultRecord
+    from benchmarks.results import FoldPredictions, FoldResult, GridPoint, ResultRecord
 
 __all__ = ["check_archive", "check_arrays", "check_fold_predictions", "check_record"]
 
@@ -66,7 +66,8 @@ def _check_numbers(record: ResultRecord) -> None:
     counts |= {"model.sample_rate": model.sample_rate, "model.n_parameters": model.n_parameters}
     counts |= {f"model.sizes.{name}": size for name, size in model.sizes.items()}
     seconds = {f"seconds.{name}": value for name, value in record.seconds.items()}
-    for part, items in (("folds", record.folds), ("grid", record.grid)):
+    parts: tuple[tuple[str, Sequence[FoldResult | GridPoint]], ...] = (("folds", record.folds), ("grid", record.grid))
+    for part, items in parts:
         for number, item in enumerate(items):
             where = f"{part}.{number}"
             counts |= {f"{where}.epoch": item.epoch, f"{where}.epochs_run": item.epochs_run}

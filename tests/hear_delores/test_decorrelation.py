@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from hear_delores import load_model
 from hear_delores.checkpoint import load_checkpoint, read_header, save_checkpoint, weights_hash
-from hear_delores.decorrelation import Decorrelation, fit_decorrelation
+from hear_delores.decorrelation import Decorrelation, _principal, fit_decorrelation
 from hear_delores.encoder import AudioNTT, EncoderConfig
 from hear_delores.errors import DeloresError
 from hear_delores.frontend import FrontendConfig
@@ -129,6 +129,50 @@ def test_a_unit_that_hardly_ever_fires_is_not_blown_up() -> None:
     found = fit_decorrelation(first, second, 1.0)
     assert float(found.matrix.abs().max()) < 1000
     assert bool(torch.isfinite(found.matrix.half()).all())
+
+
+@pytest.mark.parametrize("share", [0.002, 0.03, 0.3])
+def test_the_floor_of_a_deviation_is_a_hundredth_of_the_parts(share: float) -> None:
+    """One dimension varies by ``share`` of what the others do: below 0.01 it is taken for 0.01."""
+    first, second = pairs()
+    scale = torch.cat([first, second]).mean()
+    logs = [torch.log1p(values / scale) for values in (first, second)]
+    usual = float(torch.cat(logs).std(0).square().mean().sqrt())
+    middle = torch.cat(logs)[:, 3].mean()
+    factor = share * usual / float(torch.cat(logs)[:, 3].std())
+    for values, log in zip((first, second), logs, strict=True):
+        values[:, 3] = scale * torch.expm1(middle + factor * (log[:, 3] - middle))
+    found = fit_decorrelation(first, second, 0.5)
+
+    a, b = (np.log1p(values.numpy() / float(torch.cat([first, second]).mean())) for values in (first, second))
+    both = np.concatenate([a, b])
+    deviation = both.std(0)
+    floored = np.maximum(deviation, 0.01 * np.sqrt((deviation**2).mean()))
+    assert (floored[3] > deviation[3]) == (share < 0.01)
+    a, b = ((x - both.mean(0)) / floored for x in (a, b))
+    within = (a - b).T @ (a - b) / (2 * len(a))
+    values, vectors = np.linalg.eigh(within + 0.5 * np.trace(within) / 12 * np.eye(12))
+    matrix = vectors @ np.diag(values**-0.5) @ vectors.T
+    outputs = np.concatenate([a, b]) @ matrix
+    expected = matrix / floored[:, None] / np.sqrt(outputs.var(0).mean())
+    np.testing.assert_allclose(found.matrix.numpy(), expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_principal_directions_sign_is_that_of_its_largest_component(seed: int) -> None:
+    """LAPACK's own differs between machines, and with it every embedding would."""
+    values = torch.from_numpy(np.random.default_rng(seed).standard_normal((200, 9)) * np.arange(1, 10)).double()
+    values -= values.mean(0)
+    found = _principal(values, 7)
+    expected = scipy.linalg.svd(values.numpy(), full_matrices=False)[2][:7].T
+    np.testing.assert_allclose(np.abs(found.numpy()), np.abs(expected), atol=1e-9)
+    largest = found.gather(0, found.abs().argmax(0, keepdim=True))
+    assert bool((largest > 0).all())
+    raw = torch.linalg.eigh(values.T @ values)[1][:, -7:].flip(1)
+    negative = raw.gather(0, raw.abs().argmax(0, keepdim=True))[0] < 0
+    assert torch.equal(found[:, negative], -raw[:, negative])
+    whitened = fit_decorrelation(*pairs(), 0.5, 5).matrix
+    assert whitened.shape == (12, 5)
 
 
 @pytest.mark.parametrize(

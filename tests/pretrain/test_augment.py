@@ -160,6 +160,24 @@ def test_crop_is_interpolation_clip_by_clip() -> None:
     check_crop(apply_resize_crop)
 
 
+@pytest.mark.parametrize("canvas", [(1.0, 1.0), (1.125, 1.0), (1.0, 1.25), (1.375, 1.25), (1.875, 1.75), (2.0, 1.4)])
+def test_the_input_lies_in_the_centre_of_the_canvas_an_odd_rest_below_and_after_it(
+    canvas: tuple[float, float],
+) -> None:
+    """Canvases of 8 to 16 bands and 12 to 21 frames around 8 x 12; int() of canvas * size as in BYOL-A."""
+    config = AugmentConfig(canvas_freq=canvas[0], canvas_time=canvas[1])
+    height, width = int(canvas[0] * 8), int(canvas[1] * 12)
+    x = torch.randn(1, 8, 12, generator=seeded(3))
+    zeros = torch.zeros(1, height, width)
+    top, left = math.floor((height - 8) / 2), math.floor((width - 12) / 2)
+    zeros[:, top : top + 8, left : left + 12] = x
+    for first in range(height - 8 + 1):
+        for column in range(width - 12 + 1):
+            p = CropParameters(*(torch.tensor([v]) for v in (first, column, 8, 12)))
+            expected = zeros[:, first : first + 8, column : column + 12]
+            torch.testing.assert_close(apply_resize_crop(x, p, config), expected, rtol=0, atol=1e-6)
+
+
 def from_zero(x: Tensor, p: CropParameters, config: AugmentConfig) -> Tensor:
     return apply_resize_crop(x, p._replace(top=torch.zeros_like(p.top), left=torch.zeros_like(p.left)), config)
 

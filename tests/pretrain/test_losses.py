@@ -163,3 +163,21 @@ def test_info_nce_sends_no_gradient_into_keys_and_measures_accuracy() -> None:
     assert k.grad is None
     assert float(terms.accuracy) == 1.0
     assert float(info_nce(q, -k, unit_rows(9, 6, seed=2), 0.1).accuracy) == 0.0
+
+
+def brute_accuracy(q: Tensor, k: Tensor, queue: Tensor) -> float:
+    """The share of queries whose own key lies nearer than every key of the queue."""
+    right = [all(float(a @ b) > float(a @ c) for c in queue) for a, b in zip(q, k, strict=True)]
+    return sum(right) / len(right)
+
+
+def test_accuracy_counts_a_query_only_when_its_own_key_is_above_all_others() -> None:
+    q, k, queue = unit_rows(40, 3, seed=0), unit_rows(40, 3, seed=1), unit_rows(3, 3, seed=2)
+    found = float(info_nce(q, k, queue, 0.1).accuracy)
+    assert found == pytest.approx(brute_accuracy(q, k, queue))
+    assert 0.1 < found < 0.9
+    axes = torch.eye(4)  # exact products: a key that is in the queue as well is not told from it
+    assert float(info_nce(axes, axes, axes[1:2], 0.1).accuracy) == 0.75
+    assert float(info_nce(axes, axes, axes, 0.1).accuracy) == 0.0
+    collapsed = axes[:1].expand(4, 4)
+    assert float(info_nce(collapsed, collapsed, collapsed, 0.1).accuracy) == 0.0

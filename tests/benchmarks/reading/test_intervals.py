@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap, ttest_1samp
+from scipy.special import ndtr, ndtri
+from scipy.stats import bootstrap, norm, ttest_1samp
+from scipy.stats import t as student
 
 from benchmarks.perf.interval_coverage import (
     MULTILABEL,
@@ -19,7 +21,7 @@ from benchmarks.perf.interval_coverage import (
     fold_coverage,
     made_data,
 )
-from benchmarks.reading.intervals import bootstrap_weights, clip_interval, fold_interval, record_interval
+from benchmarks.reading.intervals import bca_ends, bootstrap_weights, clip_interval, fold_interval, record_interval
 from benchmarks.reading.weighted import statistic
 from benchmarks.results import FoldPredictions
 
@@ -75,6 +77,51 @@ def test_a_clip_interval_is_scipys_bca_interval() -> None:
     assert interval.over == "400 clips"
 
 
+@pytest.mark.parametrize("seed", [0, 2, 3])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_ends_of_skewed_values_are_scipys_bca_interval_to_a_draw(seed: int, sign: float) -> None:
+    """The acceleration moves an end of these by many draws. Without our own widening, of the very same draws."""
+    values = sign * np.random.default_rng(seed).lognormal(sigma=1.5, size=15)
+    found = bootstrap((values,), np.mean, method="BCa", n_resamples=20_000, rng=seed)
+    drawn, expected = np.sort(found.bootstrap_distribution), found.confidence_interval
+    ends = bca_ends(float(values.mean()), drawn, values - values.mean(), freedom=1e9, widening=1.0)
+    assert ends is not None
+    for ours, theirs in zip(ends, (expected.low, expected.high), strict=True):
+        assert abs(np.searchsorted(drawn, ours) - np.searchsorted(drawn, theirs)) <= 2
+    cubes, squares = ((values - values.mean()) ** 3).sum(), ((values - values.mean()) ** 2).sum()
+    unskewed = np.quantile(drawn, ndtr(2 * ndtri((drawn < values.mean()).mean()) + np.array([-1, 1]) * norm.ppf(0.975)))
+    assert abs(cubes / (6 * squares**1.5)) > 0.04  # skewed enough to tell
+    assert max(abs(np.searchsorted(drawn, ends) - np.searchsorted(drawn, unskewed))) > 50
+
+
+@pytest.mark.parametrize("n", [4, 12, 100])
+def test_the_ends_are_widened_as_students_and_by_the_bootstraps_shortfall(n: int) -> None:
+    """Draws that are normal, of a score without bias or skewness: the ends are multiples of their deviation."""
+    drawn = norm.ppf((np.arange(200_000) + 0.5) / 200_000)
+    influence = np.tile([1.0, -1.0], n // 2)
+    expected = student.ppf(0.975, n - 1) * math.sqrt(n / (n - 1))
+    found = bca_ends(0.0, drawn, influence)
+    assert found is not None
+    reach = min(expected, -drawn[0])
+    assert found == (pytest.approx(-reach, rel=2e-2), pytest.approx(reach, rel=2e-2))
+    if n > 4:
+        assert found[1] == pytest.approx(expected, rel=1e-3)
+    given = bca_ends(0.0, drawn, influence, freedom=20, widening=1.25)
+    assert given is not None
+    assert given[1] == pytest.approx(1.25 * student.ppf(0.975, 20), rel=1e-3)
+    ninety = bca_ends(0.0, drawn, influence, 0.9, freedom=20, widening=1.0)
+    assert ninety is not None
+    assert ninety[1] == pytest.approx(student.ppf(0.95, 20), rel=1e-3)
+
+
+def test_draws_equal_to_the_score_count_half() -> None:
+    """Else the bias of a coarse score, most of whose draws are the score itself, would be beyond all draws."""
+    drawn = np.repeat([0.2, 0.4, 0.5, 0.6, 0.8], [10, 90, 800, 90, 10]).astype(float)
+    influence = np.tile([1.0, -1.0], 10)
+    found = bca_ends(0.5, drawn, influence, 0.9, freedom=1e9, widening=1.0)
+    assert found == (0.4, 0.6)
+
+
 def test_a_fold_interval_is_students_and_stays_in_the_metrics_range() -> None:
     scores = [0.5, 0.6, 0.55, 0.7]
     expected = ttest_1samp(scores, 0).confidence_interval(0.95)
@@ -93,6 +140,9 @@ def test_all_clips_right_gives_the_exact_bound() -> None:
     found = clip_interval([statistic("top1_acc", FoldPredictions(target, target, np.arange(20).astype(str)))])
     assert found is not None
     assert (found.low, found.high) == (pytest.approx(0.025 ** (1 / 20)), 1.0)
+    wrong = clip_interval([statistic("top1_acc", FoldPredictions(target, 1 - target, np.arange(20).astype(str)))])
+    assert wrong is not None
+    assert (wrong.low, wrong.high) == (0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
 
 
 def test_draws_are_the_same_for_all_models_and_sum_to_the_clips() -> None:

@@ -9,7 +9,14 @@ import pytest
 from scipy.stats import binomtest, permutation_test, rankdata
 
 from benchmarks.perf.interval_coverage import draw_two, false_positives
-from benchmarks.reading.permutation import comparable_ranks, holm, sign_flip_p, swap_differences, swap_test
+from benchmarks.reading.permutation import (
+    comparable_ranks,
+    holm,
+    share_as_large,
+    sign_flip_p,
+    swap_differences,
+    swap_test,
+)
 from benchmarks.reading.weighted import RankStatistic, RatioStatistic, Statistic
 
 METRICS = ("top1_acc", "mAP", "aucroc", "d_prime", "event_onset_200ms_fms", "segment_1s_er")
@@ -57,6 +64,27 @@ def test_few_clips_go_through_every_swap_and_many_agree_with_scipy() -> None:
         (x, y), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=20_000, rng=0
     ).pvalue
     assert sign_flip_p(x - y, 20_000) == pytest.approx(expected, abs=0.012)
+
+
+@pytest.mark.parametrize("draws", [1, 19, 999])
+def test_the_observed_difference_is_one_of_the_draws(draws: int) -> None:
+    """Without it a p-value could be 0, and a level of 5 % would not hold with 19 draws."""
+    generator = np.random.default_rng(draws)
+    assert share_as_large(generator.uniform(-1, 1, draws), 2.0) == 1 / (draws + 1)
+    assert share_as_large(generator.uniform(-1, 1, draws), 0.0) == 1.0
+    drawn = np.arange(1, draws + 1) * np.where(np.arange(draws) % 2, -1.0, 1.0)
+    assert share_as_large(drawn, float(draws)) == 2 / (draws + 1)  # equal is as large
+    assert share_as_large(drawn, -float(draws)) == 2 / (draws + 1)  # and both sides count
+    assert share_as_large(np.full(draws, np.nan), 2.0) == 1.0
+
+
+def test_many_clips_that_all_say_the_same_have_the_smallest_p_value() -> None:
+    values = np.full(40, 1.0)
+    expected = permutation_test(
+        (values, 0 * values), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=199, rng=0
+    ).pvalue
+    assert expected == pytest.approx(2 / 200)  # scipy doubles the smaller side
+    assert sign_flip_p(values, 199) == 1 / 200
 
 
 def test_for_an_accuracy_it_is_mcnemars_test() -> None:

@@ -306,7 +306,7 @@ def test_the_report_looks_at_every_fold(record: ResultRecord, single: ResultReco
         arrays["fold02/prediction"] = arrays["fold02/target"].astype(np.float32)
 
     rewrite(record, other_fold)
-    with pytest.raises(DeloresError, match="the predictions of fold02 give top1_acc 1.000000"):
+    with pytest.raises(DeloresError, match=r"the predictions of fold02 give top1_acc 1\.000000"):
         gather([record, single])
     found = gather([record, single], skip_damaged=True)
     assert [kept.task.name for kept in found.records] == ["single"]

@@ -133,6 +133,25 @@ def test_bias_of_average_precision_is_what_many_samples_show() -> None:
     assert np.mean(values) - np.mean(biases) == pytest.approx(truth, abs=3 * spread)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 5, 30])
+def test_the_bias_of_average_precision_is_what_clips_count_of_themselves(n: int, ties: bool) -> None:
+    """Clip by clip: its precision, less the precision among the others that are predicted as high."""
+    fold = scene(9, n=n, labels=3, ties=ties)
+    fold.target[0] = 1  # no class without a positive clip
+    total = 0.0
+    for label in range(3):
+        score, positive = fold.prediction[:, label], fold.target[:, label] > 0
+        gains = []
+        for clip in np.flatnonzero(positive):
+            above = score >= score[clip]
+            others = above & (np.arange(n) != clip)
+            among_others = positive[others].mean() if others.any() else 1.0
+            gains.append(positive[above].mean() - among_others)
+        total += np.mean(gains)
+    assert statistic("mAP", fold).bias() == pytest.approx(total / 3, abs=1e-12)
+
+
 def test_a_class_that_a_draw_lacks_is_left_out_of_it_and_one_that_the_split_lacks_counts_as_in_the_scorer() -> None:
     fold = scene(4, n=30, labels=3)
     fold.target[:, 0] = 0

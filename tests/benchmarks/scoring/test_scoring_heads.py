@@ -352,6 +352,24 @@ def test_the_grid_is_searched_on_the_first_fold_and_the_best_point_retrained_on_
     assert [fold.split_names["test"] for fold in run.folds] == [[f"fold{i:02d}"] for i in range(4)]
 
 
+@pytest.mark.parametrize("use_score", [True, False])
+def test_of_equal_grid_points_the_earlier_wins(tmp_path, use_score):
+    """heareval takes the first of the largest; with losses, of the smallest."""
+    folder = write_scene(tmp_path / "m" / "t", folds=3, use_scoring_for_early_stopping=use_score)
+    best = 0.75 if use_score else 0.25
+    scores = [0.5, best, 0.5, best, best, 0.5, best, 0.5]
+
+    def level(jobs, n_jobs):
+        for head in heads.train_sequentially(jobs, n_jobs):
+            point = int(head.key.rpartition("-")[2]) if head.key.startswith("grid") else 0
+            yield dataclasses.replace(head, validation_score=scores[point])
+
+    run = run_hear(EmbeddingsTask.open(folder), HearOptions(grid="faster"), WorkFolder(None, ""), trainer=level)
+    assert [head.validation_score for head in run.grid] == scores
+    assert run.folds[0].head is run.grid[1]
+    assert {fold.head.hyperparameters["lr"] for fold in run.folds} == {run.grid[1].hyperparameters["lr"]}
+
+
 def test_train_rows_of_a_fold_are_its_training_splits_in_order(tmp_path):
     task = EmbeddingsTask.open(write_scene(tmp_path / "m" / "t", folds=4, sizes=10))
     fold = Fold.of(task, 3, "cpu", True)
