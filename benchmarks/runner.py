@@ -77,8 +77,8 @@ def run(
     pairs = [(spec, task) for spec in dict.fromkeys(models) for task in named_once]
     plan = [
         Job(
-            name, spec, task.path, Path(out), tuple(protocols), tuple(seeds), options or {}, device, batch_seconds, skip_bad,
-            expected_bytes(task, batch_seconds),
+            name, spec, task.path, Path(out), tuple(protocols), tuple(seeds), options or {}, device, batch_seconds,
+            skip_bad, expected_bytes(task, batch_seconds),
         )
         for spec, task in pairs
     ]  # fmt: skip
