@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -394,6 +395,30 @@ def test_models_of_others(task, tmp_path, monkeypatch):
     with pytest.raises(DeloresError, match="load_model gives other weights each time"):
         finetune_task(other, task, results_dir=tmp_path / "o", **QUICK)
     assert not (tmp_path / "o").exists()
+
+
+def test_an_edited_model_is_trained_again_and_one_that_answers_alike_is_not(task, tmp_path, monkeypatch):
+    said = []
+
+    def tuned(**changes):
+        sys.modules.pop("edited", None)
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        model = foreign(tmp_path, monkeypatch, "edited", **changes)
+        return finetune_task(model, task, results_dir=tmp_path / "r", say=said.append, **QUICK)
+
+    first = tuned()
+    assert tuned().created == first.created
+    assert said == []
+    tuned(guard="if 1:")
+    assert said == ["the source of edited has changed, but it answers the probe sounds as before"]
+    tuned(guard="if True:\n        audio = audio * 2\n    if True:")
+    assert said[1].startswith("trained again: the model answers the probe sounds differently than before (get_scene")
+    file = first.folder / "record.json"
+    values = json.loads(file.read_text())
+    del values["model"]["behaviour"]
+    file.write_text(json.dumps(values))
+    tuned(guard="if True:\n        audio = audio * 2\n    if True:")
+    assert said[2:] == ["trained again: the record was made before the behaviour of models was recorded"]
 
 
 def test_one_object_handed_out_again_and_again_is_not_trained(task, tmp_path, monkeypatch):
