@@ -15,6 +15,7 @@ from hear_delores import get_scene_embeddings, get_timestamp_embeddings
 from hear_delores.encoder import AudioNTT, EncoderConfig
 from hear_delores.model import HearModel
 from hear_delores.pooling import plain_part
+from hear_delores.settings import require_integer
 
 __all__ = ["get_scene_embeddings", "get_timestamp_embeddings", "load_model"]
 
@@ -35,13 +36,17 @@ def load_model(
         seed: which random initialisation; torch's global random state is left as it was.
         embedding_size: another width than the checkpoint's.
         scene, timestamp: other parts of the embeddings than the checkpoint's, as in ``hear_delores.load_model``.
+
+    Raises:
+        DeloresError: a seed or a size out of range, or what ``hear_delores.load_model`` refuses.
     """
+    require_integer("random_encoder", "seed", seed, 0)
     like = hear_delores.load_model(model_file_path, scene, timestamp)
     config = like.encoder.config
     if embedding_size is not None:
-        config = EncoderConfig(**{**config.to_dict(), "embedding_size": int(embedding_size)})
+        config = EncoderConfig(**{**config.to_dict(), "embedding_size": embedding_size})
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
+        torch.manual_seed(seed)
         encoder = AudioNTT(config)
     return HearModel(
         encoder,
@@ -49,6 +54,6 @@ def load_model(
         mean=like.mean,
         std=like.std,
         scene=[plain_part(part) for part in like.scene],
-        info={"method": "random initialisation", "config": {"seed": int(seed)}},
+        info={"method": "random initialisation", "config": {"seed": seed}},
         timestamp=like.timestamp,
     )

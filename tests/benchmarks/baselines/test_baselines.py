@@ -12,6 +12,7 @@ import torch
 from benchmarks.baselines import logmel, random_encoder
 from hear_delores import AudioNTT, EncoderConfig, FrontendConfig, HearModel, save_checkpoint, weights_hash
 from hear_delores.decorrelation import Decorrelation
+from hear_delores.errors import DeloresError
 
 
 @pytest.fixture
@@ -98,3 +99,21 @@ def test_random_encoder_takes_the_plain_part_of_a_decorrelated_one(checkpoint: P
     random = random_encoder.load_model(str(tmp_path / "learnt.safetensors"))
     assert random.scene == ("pooled", "layer3_std")
     assert not len(random.decorrelation)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 10**23}, "`seed` to be at most"),
+        ({"seed": -1}, "`seed` to be an integer >= 0"),
+        ({"seed": "x"}, "`seed` to be an integer"),
+        ({"embedding_size": 0}, "`embedding_size` to be an integer >= 1"),
+        ({"embedding_size": 10**9}, "`embedding_size` to be at most"),
+        ({"embedding_size": 100_000}, "at most 1,000,000,000 parameters"),
+        ({"embedding_size": "many"}, "`embedding_size` to be an integer"),
+    ],
+)
+def test_a_random_encoder_of_no_sense_is_one_line(options: dict[str, object], message: str) -> None:
+    with pytest.raises(DeloresError, match=message) as caught:
+        random_encoder.load_model(**options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
