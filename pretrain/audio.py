@@ -135,14 +135,20 @@ class _Decoder(soundfile.SoundFile):
     def take(self, frames: int | None, dtype: Literal["int16", "float32"]) -> NDArray[Any]:
         """The next ``frames`` frames (n, channels), or all that are left; fewer at the end of the file."""
         block = BLOCK // self.channels
+        if frames is None:
+            block //= 64  # libsndfile fills all of it
         parts: list[NDArray[Any]] = []
         while True:
             wanted = block if frames is None else min(block, frames)
-            parts.append(self.read(wanted, dtype=dtype, always_2d=True))
+            part = self.read(wanted, dtype=dtype, always_2d=True)
             if frames is not None:
                 frames -= wanted
-            if len(parts[-1]) < wanted or frames == 0:
-                return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            if len(part) == wanted and frames != 0:
+                parts.append(part)
+            elif parts:
+                return np.concatenate([*parts, part])
+            else:
+                return part if len(part) == wanted else part.copy()  # without the room behind it
 
     @property
     def is_lossy(self) -> bool:
@@ -173,8 +179,10 @@ def _layout(path: Path, offset: int, size: int, is_mp3: bool) -> Layout:
     stream = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
     def read(place: int, count: int) -> bytes:
+        if place >= size:  # a header may point anywhere
+            return b""
         os.lseek(stream, offset + place, os.SEEK_SET)
-        return os.read(stream, max(0, min(count, size - place)))
+        return os.read(stream, min(count, size - place))
 
     try:
         return examine(read, size, is_mp3)
@@ -318,4 +326,6 @@ def _check_scale(audio: NDArray[Any]) -> None:
 def _short(error: Exception) -> str:
     """The decoder's own words without the path, which the message names already, in one line."""
     text = " ".join(str(getattr(error, "error_string", "") or getattr(error, "strerror", "") or "").split()).rstrip(".")
+    if "regular file" in text:  # it is one: libsndfile's answer to an MP3 without a sound frame
+        text = "no audio found in it"
     return text.removeprefix("Error : ") or "libsndfile does not say why"

@@ -285,17 +285,19 @@ def _mp3(read: Read, size: int, head: bytes, is_mp3: bool) -> Layout:
         head = read(start, _HEAD)
     if not is_mp3 and head[:1] != b"\xff":
         return AS_IT_IS  # tags before something else, such as FLAC
-    if find_frame(head) != 0:  # no frame where the tags end: looked for in all of the file
+    is_clean = find_frame(head) == 0
+    if not is_clean:  # no frame where the tags end: looked for in all of the file
         start, head = 0, read(0, size)
     first = find_frame(head)
     if first is None:
-        if head[:1] == b"\xff":
-            return AS_IT_IS  # of another layer
+        if re.match(rb"\xff[\xf4-\xf7\xfc-\xff]", head):
+            return AS_IT_IS  # of layer I or II
         raise DeloresError("cannot be read as audio: no frame of an MP3 in it")
     tag = read_tag(head, first)
     present = size - start - first
+    as_it_is = AS_IT_IS if is_clean else Layout(replaced=start + first)
     if tag is not None and tag.frames and tag.size and abs(present - tag.size) <= 256 + tag.size // 100:
-        return AS_IT_IS
+        return as_it_is
     data = read(start, size - start)
     found = count_frames(data, first)
     if tag is None or not tag.frames:
@@ -306,6 +308,6 @@ def _mp3(read: Read, size: int, head: bytes, is_mp3: bool) -> Layout:
             f"{max(0, found.frames - 1):,}; copy or download it again"
         )
     if found.frames - 1 <= tag.frames + 1:
-        return AS_IT_IS
+        return as_it_is
     # several files in a row, of which the tag counts the first one
     return Layout(informed(data[first : first + 4], found.frames - 1), start + first + frame_size(data, first))

@@ -292,3 +292,38 @@ def test_names_that_are_no_utf_8_are_read_and_written_escaped(tmp_path: Path) ->
     with pytest.raises(DeloresError, match=r"caf\\xe9\.wav: the file is empty") as caught:
         read_audio(tmp_path / name)
     str(caught.value).encode()
+
+
+def test_junk_and_false_tags_before_an_mp3_are_passed_over(tmp_path: Path) -> None:
+    data = bytes(encoded("MP3", None, UNEVEN))
+    for number, junk in enumerate(
+        (bytes(5000), b"ID3\4\0\0\x7f\x7f\x7f\x7f", b"ID3\4\0\0\0\0\x0f\x0f" + b"\xff" * 2000)
+    ):
+        (tmp_path / f"{number}.mp3").write_bytes(junk + data)
+        assert len(read_audio(tmp_path / f"{number}.mp3")[0]) == len(UNEVEN)
+    for number, junk in enumerate((b"", b"\xff\xfb" * 5000, b"ID3\4\0\0\0\0\0\0" * 999)):
+        (tmp_path / f"no_{number}.mp3").write_bytes(b"x" + junk)
+        with pytest.raises(DeloresError, match="no frame of an MP3 in it"):
+            read_audio(tmp_path / f"no_{number}.mp3")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_headers_end_in_a_sound_or_one_line(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    said: list[str] = []
+    named: list[str] = []
+    for number, (name, (kind, subtype)) in enumerate(list(WHOLE.items()) * 4):
+        data = encoded(kind, subtype)
+        for place in rng.integers(0, min(len(data), 120), rng.integers(1, 6)):
+            data[place] = rng.integers(0, 256)
+        path = tmp_path / f"{number}_{name}"
+        path.write_bytes(data)
+        try:
+            frames, rate = file_length(path)
+            assert len(read_audio(path)[0]) <= frames
+            assert len(read_piece(Piece(path, "x", 0, frames, rate), rate)) <= frames
+        except DeloresError as error:
+            said.append(str(error))
+            named.append(f"{path}: ")
+    assert said
+    assert all(line.startswith(start) and "\n" not in line for line, start in zip(said, named, strict=True))
