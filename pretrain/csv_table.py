@@ -41,12 +41,24 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its columns (known ones under their known names), rows, and what the user may want to know."""
+    """A table: its columns (known ones under their known names) and rows.
+
+    ``unused``: (column, known column that is not there and that it may be meant for).
+    """
 
     where: str
     columns: tuple[str, ...]
     rows: list[Row]
-    notes: list[str]
+    unused: list[tuple[str, str]]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user may want to know, one line each."""
+        return [self.note(column, like) for column, like in self.unused]
+
+    def note(self, column: str, like: str) -> str:
+        """A line on one of the unused columns."""
+        return f"{self.where}: the column {_short(column)!r} is not used; if it is the {like}, call it {like!r}"
 
 
 def read_table(
@@ -89,7 +101,7 @@ def parse_table(
         required: columns that must be there.
         optional: columns that may be there.
         lookalikes: other names for a known column, such as :data:`LOOKALIKES`. They are not read as that column, but
-            named in ``notes``, or in the error where a required one is missing; so are misspelt ones.
+            named in :attr:`Table.notes`, or in the error where a required one is missing; so are misspelt ones.
         strip: remove blanks around cells.
 
     Raises:
@@ -128,7 +140,7 @@ def parse_table(
                     f"{where}: line {line}: the {name} holds a line break or control character; is a quote not closed?"
                 )
         rows.append(Row(line, row))
-    return Table(where, tuple(columns), rows, _notes(where, columns, known, lookalikes or {}))
+    return Table(where, tuple(columns), rows, _unused(columns, known, lookalikes or {}))
 
 
 def read_rows(text: str, where: str, *, delimiter: str = ",", strip: bool = False) -> Iterator[tuple[int, list[str]]]:
@@ -183,15 +195,12 @@ def _check_header(
     raise DeloresError(f"{where}: the column {missing[0]!r} is missing{hint}")
 
 
-def _notes(
-    where: str, columns: Iterable[str], known: Sequence[str], lookalikes: Mapping[str, Sequence[str]]
-) -> list[str]:
+def _unused(
+    columns: Iterable[str], known: Sequence[str], lookalikes: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str]]:
     absent = [name for name in known if name not in columns]
-    notes = []
-    for name in columns:
-        if name and name not in known and lookalikes and (like := _likeness(name, absent, lookalikes)):
-            notes.append(f"{where}: the column {_short(name)!r} is not used; if it is the {like}, call it {like!r}")
-    return notes
+    found = [(name, _likeness(name, absent, lookalikes)) for name in columns if name and name not in known]
+    return [(name, like) for name, like in found if lookalikes and like]
 
 
 def _likeness(name: str, wanted: Sequence[str], lookalikes: Mapping[str, Sequence[str]]) -> str | None:

@@ -189,15 +189,21 @@ def _read(path: Path, multilabel: bool, shared_groups: bool) -> tuple[list[Label
         lookalikes=LOOKALIKES,
         advice="expected a CSV with the columns file,label[,group],split",
     )
-    column = _split_column(path, table.columns)
-    if not table.rows:
-        raise DeloresError(f"{path}: no clip is listed")
-    kinds = _split_values(path, [(line, row[column]) for line, row in table.rows])
-    rows = [_row(path, line, row, kinds[row[column]], multilabel) for line, row in table.rows]
-    _check_unique(path, rows)
-    if not shared_groups:
-        _check_groups(path, rows)
-    return rows, [note for note in table.notes if not note.endswith(("'split'", "'fold'"))]
+    try:
+        column = _split_column(path, table.columns)
+        if not table.rows:
+            raise DeloresError(f"{path}: no clip is listed")
+        kinds = _split_values(path, [(line, row[column]) for line, row in table.rows])
+        rows = [_row(path, line, row, kinds[row[column]], multilabel) for line, row in table.rows]
+        _check_unique(path, rows)
+        if not shared_groups:
+            _check_groups(path, rows)
+    except DeloresError as error:
+        if not table.notes:
+            raise
+        raise DeloresError(f"{error}. Note: {table.notes[0]}") from None
+    # Of split and fold, the one that is missing need not be there.
+    return rows, [table.note(name, like) for name, like in table.unused if like not in ("split", "fold")]
 
 
 def _split_column(table: Path, columns: tuple[str, ...]) -> str:

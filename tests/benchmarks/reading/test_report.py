@@ -260,7 +260,7 @@ def test_a_damaged_record_is_refused_or_left_out_and_named(records: list[ResultR
         run_command(tmp_path, out)
     run_command(tmp_path, out, skip_damaged=True)
     text = out.read_text()
-    assert "record.json: damaged result record" in text
+    assert "a damaged result record" in text
     assert "3 results" in text
 
 

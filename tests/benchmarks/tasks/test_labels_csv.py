@@ -322,3 +322,19 @@ def test_labels_of_one_number_have_one_order(tmp_path: Path) -> None:
         )  # fmt: skip
         orders.add(ran.stdout.strip())
     assert orders == {"['1', '01', '001', '2']"}
+
+
+def test_an_error_names_the_column_that_looks_like_a_known_one(tmp_path: Path) -> None:
+    source = make(tmp_path / "source", [("a.wav", "x", "s1", "train"), ("b.wav", "y", "s1", "test")])
+    for header, message in {
+        "file,label,speaker,split": "no clip is in the split 'valid'.*Note: .*'speaker' is not used",
+        "file,label,group,subset": "expected a column 'split' or 'fold'.*Note: .*'subset' is not used",
+    }.items():
+        (source / "labels.csv").write_text(f"{header}\na.wav,x,s1,train\nb.wav,y,s2,test\n")
+        with pytest.raises(DeloresError, match=message):
+            prepare(source, tmp_path / "out", "bark")
+
+
+def test_another_column_of_splits_beside_the_one_that_is_used_is_no_note(tmp_path: Path) -> None:
+    source = make(tmp_path / "source", [(*row, str(i)) for i, row in enumerate(ROWS)], "file,label,split,folds")
+    assert not any("not used" in line for line in prepare(source, tmp_path / "out", "bark").warnings)
