@@ -1,4 +1,4 @@
-"""The code blocks of README.md and docs/*.md, and what the comment before one tells the test to do with it.
+"""The code blocks of README.md, CONTRIBUTING.md and docs/*.md, and what the comment before one tells the test to do with it.
 
 A block of sh, bash or python is run, in the order of its page, unless an HTML comment stands before it:
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 RUNNABLE = ("sh", "bash", "console", "python")
 
 _BLOCK = re.compile(
