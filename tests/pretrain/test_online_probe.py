@@ -132,8 +132,8 @@ def test_embeddings_that_are_not_finite_are_no_score(folds: Path, tiny_s: Pretra
         ({}, {"train": 2, "test": 2}, "expected the splits train and valid, or three folds"),
         ({}, {"fold00": 2, "fold01": 2}, "expected the splits train and valid, or three folds"),
         ({}, {"train": 1, "valid": 2}, "training clips of two labels"),
-        ({"splits": "train"}, {"train": 2}, "expected JSON with a list of splits"),
-        ({"splits": ["train", "valid"]}, {"train": 2}, r"cannot read .*valid.json"),
+        ({"splits": "train"}, {"train": 2}, "expected .splits. to be a list of different names"),
+        ({"splits": ["train", "valid"]}, {"train": 2}, r"valid\.json: no such file"),
         ({"splits": ["train", "../valid"]}, {"train": 2}, r"splits: expected a plain name, got '../valid'"),
     ],
 )

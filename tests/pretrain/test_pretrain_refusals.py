@@ -31,7 +31,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
         ("loss: {layer: [1]}\n", "unknown configuration key 'loss.layer'. Did you mean 'layers'"),
         ("base: demo\n", "there is no preset 'demo'. Did you mean"),
         ("- 1\n", "expected keys and values"),
-        ("a: [\n", "is not YAML"),
+        ("a: [\n", "not YAML"),
     ],
 )
 def test_a_preset_that_does_not_fit(
