@@ -10,7 +10,19 @@ from typing import Any
 
 __all__ = ["differences"]
 
-MEASURED = frozenset({"seconds", "created", "peak_memory_bytes", "date", "embedding_path", "time_in_min", "versions"})
+MEASURED = frozenset(
+    {
+        "seconds",
+        "created",
+        "peak_memory_bytes",
+        "date",
+        "embedding_path",
+        "time_in_min",
+        "time_in_min_mean",
+        "time_in_min_std",
+        "versions",
+    }
+)
 """Keys whose values no two runs share: times, memory, dates, and the folder of a trial."""
 _SECONDS = re.compile(r"\d{4}-\d\d-\d\d[T ]?[\d:.+Z]*|\b\d+(\.\d+)?(?= (s|MiB|MB|GB)\b)")
 

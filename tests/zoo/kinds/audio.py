@@ -20,11 +20,12 @@ from tests.zoo.routes import EMBED, PACK, PREPARE, PRETRAIN
 
 __all__ = ["cases"]
 
+#: The clip that is changed, which holds tone(4).
 CLIP = {
     PREPARE: "in/corpus/c04.wav",
     PRETRAIN: "in/corpus/c04.wav",
     PACK: "in/corpus/c04.wav",
-    EMBED: "in/task/toy-1-full/16000/train/train1.wav",
+    EMBED: "in/task/toy-1-full/16000/valid/valid1.wav",
 }
 RATE = 16000
 Bytes = Callable[[random.Random], bytes]

@@ -118,7 +118,7 @@ def _info(value: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _with_info(model: dict[str, Any] | None = None, **top: Any) -> Change:
+def _with_info(model: dict[str, Any] | None = None, /, **top: Any) -> Change:
     def change(work: Path, rng: random.Random) -> None:
         (work / SCENES / "embedding-info.json").write_text(json.dumps({**_info(model or {}), **top}))
 

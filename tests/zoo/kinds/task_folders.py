@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.zoo.cases import HARMFUL, HARMLESS, OPEN, Case, Change, Expectation
 from tests.zoo.kinds.common import byte_cases, json_cases, place_cases, value_cases
-from tests.zoo.mutations import VALUES
+from tests.zoo.mutations import IN_PLACE, VALUES
 from tests.zoo.routes import EMBED, EMBED_EVENTS, FINETUNE, PRETRAIN_TASK, RUN
 
 __all__ = ["EVENT_FAULTS", "METADATA", "NAMES", "cases"]
@@ -30,13 +30,14 @@ METADATA: list[tuple[tuple[Any, ...], Any, Expectation]] = [
     *((("mode",), value, HARMFUL) for value in (..., None, [], "", "../../../precious")),
     *((("embedding_type",), value, HARMFUL) for value in (..., *_WRONG_TYPES, "scenes", "Scene", "event")),
     *((("prediction_type",), value, HARMFUL) for value in (..., None, "regression", [], 3)),
-    *((("split_mode",), value, HARMFUL) for value in (..., None, "kfold", "presplit_kfold", {})),
+    *((("split_mode",), value, HARMFUL) for value in (..., None, "kfold", {})),
     *((("evaluation",), value, HARMFUL)
       for value in (..., None, [], "top1_acc", ["nonsense"], [None], [["mAP"]], {"mAP": 1}, ["segment_1s_er"])),
     *((("splits",), value, HARMFUL)
       for value in (..., None, [], "train", ["train"], ["train", "valid"], ["train", "valid", "test", "extra"],
                     ["train", "valid", "test", "test"], ["train", "valid", ["test"]], ["train", "valid", None],
                     ["train", "valid", "../test"], ["train", "valid", "/etc/passwd"], {"train": 1})),
+    (("split_mode",), "presplit_kfold", OPEN),
     *((("evaluation",), value, OPEN) for value in (["top1_acc", "top1_acc"], ["mAP"])),
     *((("sample_duration",), value, HARMFUL) for value in (0, -1, "x", [], float("nan"), float("inf"))),
     *((("sample_duration",), value, OPEN) for value in (None, 1e300, 10**400, True, "0.5")),
@@ -171,7 +172,10 @@ def cases() -> list[Case]:
     found.append(Case("task", "embed: labels that are numbers", EMBED, OPEN, _numbers))
     for route in (EMBED, PRETRAIN_TASK):
         found += byte_cases("task", route, metadata)
-        found += place_cases("task", route, metadata)
+        # Without its metadata a task folder is a folder of audio like any other.
+        found += place_cases(
+            "task", route, metadata, [what for what in IN_PLACE if route is EMBED or what != "missing"]
+        )
     found += byte_cases("task", EMBED, f"{SCENES}/valid.json") + place_cases("task", EMBED, f"{SCENES}/valid.json")
     found += value_cases("task", EMBED, metadata, 30) + value_cases("task", EMBED_EVENTS, f"{EVENTS}/valid.json", 20)
     found += value_cases("task", PRETRAIN_TASK, metadata, 10)
