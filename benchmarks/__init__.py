@@ -15,11 +15,11 @@ from typing import Any
 __all__ = ["ModelSpec", "RunSummary", "TaskFolder", "load_records", "run", "write_demo_tasks"]
 
 _HOMES = {
-    "ModelSpec": "benchmarks.scoring.models",
-    "RunSummary": "benchmarks.runner",
+    "ModelSpec": "benchmarks.embedding.model",
+    "RunSummary": "benchmarks.running.run",
     "TaskFolder": "benchmarks.tasks.folder",
-    "load_records": "benchmarks.results",
-    "run": "benchmarks.runner",
+    "load_records": "benchmarks.results.record",
+    "run": "benchmarks.running.run",
     "write_demo_tasks": "benchmarks.tasks.demo.suite",
 }
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from benchmarks.terminal import console, model_spec, print_json, progress_bar, set_up_process, write_tables
-from pretrain.options import SECONDS_OF_A_DAY, finite, whole
+from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
 # Each command imports what it needs itself: torch alone takes seconds, and `delores --help` needs nothing of it.
 
@@ -148,8 +148,8 @@ def embed(
     quiet: Quiet = False,
 ) -> None:
     """Embeddings of tasks on disk, in heareval's own layout."""
-    from benchmarks.scoring.embed import embed_task
-    from benchmarks.scoring.models import load_model
+    from benchmarks.embedding.embed import embed_task
+    from benchmarks.embedding.model import load_model
     from benchmarks.tasks.find import find_task_folders
 
     shown = console(quiet)
@@ -258,8 +258,8 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Embed, score and tabulate many models on many tasks; skips what is done."""
-    from benchmarks.runner import expand_lists
-    from benchmarks.runner import run as run_all
+    from benchmarks.running.run import expand_lists
+    from benchmarks.running.run import run as run_all
     from benchmarks.tasks.find import find_task_folders
 
     shown = console(quiet)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pretrain.options import finite, whole
+from pretrain.inputs.options import finite, whole
 
 __all__ = ["ablate", "convert"]
 
@@ -85,8 +85,8 @@ def ablate(
     quiet: Quiet = False,
 ) -> None:
     """Pre-train a grid of settings, score each beside random on validation splits, and write one table."""
-    from benchmarks.ablate import Ablation, read_settings
-    from benchmarks.reading.ablation import to_rich
+    from benchmarks.reading.tables.ablation import to_rich
+    from benchmarks.running.ablation import Ablation, read_settings
     from benchmarks.tasks.find import find_task_folders
     from benchmarks.terminal import console, set_up_process
     from hear_delores.errors import DeloresError

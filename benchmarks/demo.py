@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import validate
+from benchmarks.embedding.model import ModelSpec
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.report.page import Sources, render_report
-from benchmarks.runner import run
-from benchmarks.scoring.models import ModelSpec
+from benchmarks.running.run import run
 from benchmarks.tasks.demo import write_demo_pool, write_demo_tasks
 from benchmarks.tasks.find import find_task_folders
 from benchmarks.tasks.registry import list_tasks
@@ -19,7 +19,7 @@ from benchmarks.terminal import write_tables
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 from pretrain.config import load_config
-from pretrain.loop import Watching, pretrain
+from pretrain.training.start import Watching, pretrain
 
 __all__ = ["run_demo"]
 

@@ -74,7 +74,7 @@ def _audio() -> Iterator[Diagnosis]:
     import soundfile
 
     from hear_delores.errors import DeloresError
-    from pretrain.audio import read_channels
+    from pretrain.data.audio import read_channels
 
     for form, subtype in (
         ("WAV", "PCM_16"),

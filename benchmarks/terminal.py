@@ -27,7 +27,7 @@ def print_json(value: Any) -> None:
 
 def model_spec(module: str, model: str | None = None) -> Any:
     """The model that a command was given, with --model's weights if there are any."""
-    from benchmarks.scoring.models import ModelSpec
+    from benchmarks.embedding.model import ModelSpec
 
     set_up_process()
     return ModelSpec.parse(module if model is None else f"{module}@{model}")
@@ -56,8 +56,8 @@ def progress_bar(quiet: bool, title: str) -> Iterator[Any]:
 
 def write_tables(records: list[Any], out: Path, shown: Console) -> None:
     """Writes ``tables.md`` and ``results.csv`` into ``out`` and prints the tables."""
-    from benchmarks.reading.plain import to_csv, to_markdown, to_rich
-    from benchmarks.reading.tables import comparison_tables
+    from benchmarks.reading.tables.plain import to_csv, to_markdown, to_rich
+    from benchmarks.reading.tables.table import comparison_tables
     from hear_delores.files import atomic_path
 
     tables = comparison_tables(records)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.config import AugmentConfig
-from pretrain.distributed import ALONE, World
+from pretrain.distributed.world import ALONE, World
 
 __all__ = [
     "Augmenter",

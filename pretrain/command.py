@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from pretrain.options import whole
+from pretrain.inputs.options import whole
 
 __all__ = ["command", "flushed", "pack"]
 
@@ -84,8 +84,8 @@ def command(
     """
     from hear_delores.errors import DeloresError
     from pretrain.config import load_config  # torch loads when it is needed, not for --help
-    from pretrain.distributed import ReportedElsewhere
-    from pretrain.loop import Watching, pretrain
+    from pretrain.distributed.world import ReportedElsewhere
+    from pretrain.training.start import Watching, pretrain
 
     watching = Watching(picture=picture, tensorboard=tensorboard, probe=probe, probe_every=probe_every)
     leads = os.environ.get("RANK", "0") == "0"
@@ -122,9 +122,9 @@ def pack(
     if data is None and not verify:
         raise DeloresError("delores pack: expected --data to pack, or --verify")
     from pretrain.config import load_config
-    from pretrain.pack import pack as pack_data
-    from pretrain.packed import verify as verify_pack
-    from pretrain.report import Display
+    from pretrain.data.pack import pack as pack_data
+    from pretrain.data.packed import verify as verify_pack
+    from pretrain.watching.progress import Display
 
     with Display(shown=not quiet) as display:
         if data is not None:

@@ -21,8 +21,8 @@ from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.frontend import FrontendConfig
 from hear_delores.pooling import DECORRELATED, check_scene, check_timestamp
 from hear_delores.settings import LARGEST, shown
-from pretrain.schema import Schema
-from pretrain.yaml_file import parse_yaml, read_yaml
+from pretrain.inputs.schema import Schema
+from pretrain.inputs.yaml_file import parse_yaml, read_yaml
 
 __all__ = [
     "AugmentConfig",

@@ -12,8 +12,8 @@ from hear_delores.model import HearModel
 from hear_delores.pooling import DECORRELATED, plain_part
 from pretrain.augment import Augmenter
 from pretrain.config import PretrainConfig
-from pretrain.data import Corpus
-from pretrain.sampling import DECORRELATION, Sampler, batches, crop_length
+from pretrain.data.batches import DECORRELATION, Sampler, batches, crop_length
+from pretrain.data.corpus import Corpus
 
 __all__ = ["learn_decorrelation"]
 

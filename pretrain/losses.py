@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.distributed import ALONE, World
+from pretrain.distributed.world import ALONE, World
 
 __all__ = [
     "BarlowTwinsLoss",

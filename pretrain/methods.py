@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hear_delores.encoder import AudioNTT
 from pretrain.config import PretrainConfig
-from pretrain.distributed import ALONE, World
+from pretrain.distributed.world import ALONE, World
 from pretrain.losses import BarlowTwinsLoss, BarlowTwinsTerms, at_least_float32, info_nce
 
 __all__ = ["DeLoResM", "DeLoResS", "Method", "Observed", "build_method", "projector"]

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.scoring.events import EventTable
-from benchmarks.scoring.metrics import METRICS
+from benchmarks.metrics.events import EventTable
+from benchmarks.metrics.scene import METRICS
 
 COLLARS = {
     "event_onset_200ms_fms": {"evaluate_onset": True, "evaluate_offset": False, "t_collar": 0.2},

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from benchmarks.reading.intervals import bca_ends, bootstrap_weights, clip_interval, fold_interval
-from benchmarks.reading.permutation import swap_test
-from benchmarks.reading.weighted import RankStatistic, RatioStatistic, Statistic, statistic
-from benchmarks.results import FoldPredictions
+from benchmarks.reading.statistics.intervals import bca_ends, bootstrap_weights, clip_interval, fold_interval
+from benchmarks.reading.statistics.permutation import swap_test
+from benchmarks.reading.statistics.weighted import RankStatistic, RatioStatistic, Statistic, statistic
+from benchmarks.results.record import FoldPredictions
 
 ACCURACY = 0.8
 RESAMPLES = 1000

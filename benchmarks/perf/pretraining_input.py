@@ -38,13 +38,13 @@ from hear_delores.frontend import LogMel
 from hear_delores.memory import keep_freed_memory
 from pretrain.augment import Augmenter
 from pretrain.config import PretrainConfig, load_config
-from pretrain.data import Corpus
-from pretrain.device import resolved
-from pretrain.loop import pretrain
+from pretrain.data.batches import Sampler, batches, crop_length, to_log_mel
+from pretrain.data.corpus import Corpus
+from pretrain.data.pack import pack
+from pretrain.data.packed import open_corpus
 from pretrain.methods import build_method
-from pretrain.pack import pack
-from pretrain.packed import open_corpus
-from pretrain.sampling import Sampler, batches, crop_length, to_log_mel
+from pretrain.training.device import resolved
+from pretrain.training.start import pretrain
 
 Times = dict[str, list[float]]
 

@@ -90,8 +90,8 @@ def step_here(step: str, corpus: Path, folder: Path) -> None:
 
         labels_csv.prepare(corpus, folder / "tasks", "scale")
     elif step == "embed":
-        from benchmarks.scoring.embed import embed_task
-        from benchmarks.scoring.models import load_model
+        from benchmarks.embedding.embed import embed_task
+        from benchmarks.embedding.model import load_model
         from benchmarks.tasks.folder import TaskFolder
 
         [task] = (folder / "tasks").iterdir()

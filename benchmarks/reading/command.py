@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pretrain.options import whole
+from pretrain.inputs.options import whole
 
 __all__ = ["compare", "standings", "submit", "tables"]
 
@@ -42,10 +42,10 @@ def tables(
     ] = False,
 ) -> None:
     """Comparison tables of result records, measured beside published."""
-    from benchmarks.reading.plain import to_csv, to_markdown
     from benchmarks.reading.published import published_figures
-    from benchmarks.reading.tables import comparison_tables
-    from benchmarks.reading.typeset import to_html, to_latex
+    from benchmarks.reading.tables.plain import to_csv, to_markdown
+    from benchmarks.reading.tables.table import comparison_tables
+    from benchmarks.reading.tables.typeset import to_html, to_latex
     from hear_delores.errors import DeloresError
     from hear_delores.files import atomic_path
 
@@ -80,8 +80,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare two models clip by clip: difference, 95 % interval and p-value, per task and over tasks."""
-    from benchmarks.reading.compare import compare_records
-    from benchmarks.results import load_records
+    from benchmarks.reading.statistics.compare import compare_records
+    from benchmarks.results.record import load_records
     from benchmarks.terminal import print_json
 
     found = compare_records(load_records([result_a]), load_records([result_b]), protocol=protocol)
@@ -112,8 +112,8 @@ def submit(
     """The leaderboard row, the CSV with the row appended, and the filled pull-request text."""
     from datetime import datetime, timezone
 
-    from benchmarks.reading.leaderboard import SubmissionFacts, prepare_submission, write_submission
-    from benchmarks.results import load_records
+    from benchmarks.reading.leaderboard.submission import SubmissionFacts, prepare_submission, write_submission
+    from benchmarks.results.record import load_records
 
     text = _read(leaderboard)
     facts = SubmissionFacts(
@@ -143,9 +143,9 @@ def standings(
     as_json: AsJson = False,
 ) -> None:
     """The benchmark's normalised scores of all leaderboard models, with yours among them."""
-    from benchmarks.reading.leaderboard import column_scores, select_records
-    from benchmarks.reading.standings import compute_standings, write_standings
-    from benchmarks.results import load_records
+    from benchmarks.reading.leaderboard.standings import compute_standings, write_standings
+    from benchmarks.reading.leaderboard.submission import column_scores, select_records
+    from benchmarks.results.record import load_records
     from benchmarks.terminal import print_json
 
     ours = None
@@ -165,7 +165,7 @@ def standings(
 
 
 def _load(results: list[Path], skip_damaged: bool) -> list[Any]:
-    from benchmarks.results import load_records
+    from benchmarks.results.record import load_records
 
     if not skip_damaged:
         return load_records(results)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError, did_you_mean
-from pretrain.csv_table import parse_table
+from pretrain.inputs.csv_table import parse_table
 
 __all__ = [
     "COLUMNS",

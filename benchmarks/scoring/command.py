@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pretrain.options import SECONDS_OF_A_DAY, finite, whole
+from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
 __all__ = ["finetune"]
 
@@ -57,11 +57,11 @@ def finetune(
     """
     import torch
 
-    from benchmarks.scoring.finetune import finetune_task
-    from benchmarks.scoring.models import load_model
+    from benchmarks.embedding.model import load_model
+    from benchmarks.scoring.finetune.protocol import finetune_task
     from benchmarks.tasks.find import find_task_folders
     from benchmarks.terminal import console, model_spec, print_json, progress_bar
-    from pretrain.distributed import ReportedElsewhere, join
+    from pretrain.distributed.world import ReportedElsewhere, join
 
     options: dict[str, Any] = {
         "lr": lr, "batch_size": batch_size, "max_epochs": epochs, "patience": patience,
@@ -101,7 +101,7 @@ def _own_device(device: str, processes: int) -> str:
 
     from benchmarks.scoring.training import as_device
     from hear_delores.errors import DeloresError
-    from pretrain.distributed import local_rank
+    from pretrain.distributed.world import local_rank
 
     found = as_device(device)
     if processes == 1:

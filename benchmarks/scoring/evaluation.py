@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.scoring.embeddings import EmbeddingsTask, Split
-from benchmarks.scoring.events import EventTable, FrameIndex
-from benchmarks.scoring.grid import postprocessing_configs
-from benchmarks.scoring.metrics import Metric, find_metrics
+from benchmarks.embedding.folder import EmbeddingsTask, Split
+from benchmarks.metrics.events import EventTable, FrameIndex
+from benchmarks.metrics.scene import Metric, find_metrics
+from benchmarks.scoring.hear.grid import postprocessing_configs
 
 __all__ = ["Evaluator", "EventEvaluator", "SceneEvaluator", "aggregate", "make_evaluator"]
 

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from benchmarks.scoring.embeddings import EmbeddingsTask
-from benchmarks.scoring.linear import standardisation
-from benchmarks.scoring.metrics import find_metrics
+from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.metrics.scene import find_metrics
+from benchmarks.scoring.choice import best_point, tried_points
+from benchmarks.scoring.few_shot import check_shots, few_shot_fold, shortfall, shortfall_note
+from benchmarks.scoring.linear.protocol import standardisation
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.sampling import check_shots, few_shot_fold, shortfall, shortfall_note
-from benchmarks.scoring.search import best_point, tried_points
 from benchmarks.scoring.training import Fold, Progress, ProtocolRun, TestedFold, TrainedHead, WorkFolder
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.settings import require_integer

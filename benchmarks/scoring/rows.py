@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from benchmarks.scoring.embeddings import EmbeddingsTask
+from benchmarks.embedding.folder import EmbeddingsTask
 
 __all__ = ["Rows"]
 

@@ -15,8 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.identity import read_behaviour
-from benchmarks.results import (
+from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.metrics.events import EventTable
+from benchmarks.metrics.scene import find_metrics
+from benchmarks.results.identity import read_behaviour
+from benchmarks.results.record import (
     FORMAT_VERSION,
     FoldPredictions,
     FoldResult,
@@ -29,15 +32,12 @@ from benchmarks.results import (
     record_folder,
     save_record,
 )
-from benchmarks.scoring.embeddings import EmbeddingsTask
 from benchmarks.scoring.evaluation import aggregate
-from benchmarks.scoring.events import EventTable
-from benchmarks.scoring.grid import grid_configs, postprocessing_configs
-from benchmarks.scoring.hear import HearOptions, run_hear
+from benchmarks.scoring.few_shot import check_shots
+from benchmarks.scoring.hear.grid import grid_configs, postprocessing_configs
+from benchmarks.scoring.hear.protocol import HearOptions, run_hear
 from benchmarks.scoring.knn import KnnOptions, run_knn
-from benchmarks.scoring.linear import LinearOptions, run_linear
-from benchmarks.scoring.metrics import find_metrics
-from benchmarks.scoring.sampling import check_shots
+from benchmarks.scoring.linear.protocol import LinearOptions, run_linear
 from benchmarks.scoring.training import (
     Progress,
     ProtocolRun,
@@ -84,9 +84,9 @@ def score_embeddings(
         progress: called as progress(done, total, text) after each head.
         overwrite: score again although an identical record exists.
         on_wait: called when another process is making this record, before waiting for it.
-        options: those of :class:`~benchmarks.scoring.hear.HearOptions` (``grid``, ``grid_points``, ...)
-            or of :class:`~benchmarks.scoring.linear.LinearOptions` or :class:`~benchmarks.scoring.knn.KnnOptions`
-            (``shots``, ...); None leaves the default.
+        options: those of :class:`~benchmarks.scoring.hear.protocol.HearOptions` (``grid``, ``grid_points``, ...)
+            or of :class:`~benchmarks.scoring.linear.protocol.LinearOptions` or
+            :class:`~benchmarks.scoring.knn.KnnOptions` (``shots``, ...); None leaves the default.
 
     Raises:
         DeloresError: for a folder that cannot be scored, or an unknown protocol or option.

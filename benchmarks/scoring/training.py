@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from benchmarks.scoring.embeddings import EmbeddingsTask
+from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.metrics.events import EventTable
 from benchmarks.scoring.evaluation import EventEvaluator, SceneEvaluator, make_evaluator
-from benchmarks.scoring.events import EventTable
 from benchmarks.scoring.rows import Rows
 from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchmarks.terminal import console, print_json, progress_bar
-from pretrain.options import SECONDS_OF_A_DAY, finite, whole
+from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
 if TYPE_CHECKING:
     from benchmarks.tasks.download import Fetch, Plan

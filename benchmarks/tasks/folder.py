@@ -22,8 +22,8 @@ from benchmarks.tasks.split_file import check_files_once, read_split
 from benchmarks.tasks.vocabulary import VOCABULARY_FILE, read_vocabulary
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import file_hash
-from pretrain.audio import file_length
-from pretrain.content import content_hashes
+from pretrain.data.audio import file_length
+from pretrain.data.content import content_hashes
 
 __all__ = [
     "METADATA_FILE",
@@ -151,7 +151,7 @@ class TaskFolder:
     def revision(self) -> str:
         """SHA-256 over metadata, vocabulary, labels and audio (names and content), as 64 hexadecimal digits.
 
-        What the audio files hold is remembered (:mod:`pretrain.content`): a second look reads none of them.
+        What the audio files hold is remembered (:mod:`pretrain.data.content`): a second look reads none of them.
         """
         digest = hashlib.sha256()
         for name in (METADATA_FILE, VOCABULARY_FILE, *(f"{split}.json" for split in self.splits)):

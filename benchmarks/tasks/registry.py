@@ -22,7 +22,7 @@ from benchmarks.tasks.metadata import (
     split_names,
 )
 from hear_delores.errors import DeloresError, did_you_mean
-from pretrain.yaml_file import read_yaml
+from pretrain.inputs.yaml_file import read_yaml
 
 __all__ = [
     "Archive",

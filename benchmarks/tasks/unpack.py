@@ -17,7 +17,7 @@ from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
 from hear_delores.files import WriteError, explain_fault, remove_tree, replace_folder, writing
 from hear_delores.temporary import beside
-from pretrain.bounded import TAR_FAULTS, BoundedReader, TooLarge, check_member
+from pretrain.data.bounded import TAR_FAULTS, BoundedReader, TooLarge, check_member
 
 __all__ = ["unpack_task"]
 

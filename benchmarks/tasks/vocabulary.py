@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from hear_delores.errors import DeloresError
-from pretrain.csv_table import read_table
+from pretrain.inputs.csv_table import read_table
 
 __all__ = ["VOCABULARY_FILE", "read_vocabulary"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from pydantic import ValidationError
 
-from benchmarks.scoring.audio import read_audio, resample
+from benchmarks.tasks.audio import read_audio, resample
 from benchmarks.tasks.events import check_event, trim_events
 from benchmarks.tasks.folder import (
     METADATA_FILE,

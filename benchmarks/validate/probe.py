@@ -53,7 +53,7 @@ def long_call(module: str, model_path: str, device: str | None, seconds: float) 
     """Embeds ``seconds`` of noise; returns its findings as [level, message] and the peak memory in bytes."""
     import torch
 
-    from benchmarks.validate.sounds import judge_sound
+    from benchmarks.validate.checks.sounds import judge_sound
     from benchmarks.validate.subject import Subject
 
     subject = Subject(module, model_path, device)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.scoring.foreign_code import contained
+from benchmarks.embedding.foreign_code import contained
 from benchmarks.validate.state import random_states, settings
 
 __all__ = ["Embeddings", "Subject"]

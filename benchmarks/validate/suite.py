@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from benchmarks.scoring.foreign_code import ForeignExit
+from benchmarks.embedding.foreign_code import ForeignExit
 from benchmarks.validate.state import kept
 from benchmarks.validate.subject import Subject
 from hear_delores.errors import DeloresError, did_you_mean

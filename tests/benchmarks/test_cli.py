@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.results import load_records
+from benchmarks.results.record import load_records
 
 Delores = Callable[..., "object"]
 LOGMEL = "log-mel=benchmarks.baselines.logmel"

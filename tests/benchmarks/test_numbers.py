@@ -12,15 +12,15 @@ from typer.models import OptionInfo
 from typer.testing import CliRunner
 
 from benchmarks.cli import app
-from benchmarks.scoring.finetune_train import FinetuneOptions
-from benchmarks.scoring.grid import HeadConfig, grid_configs
-from benchmarks.scoring.hear import HearOptions
+from benchmarks.scoring.finetune.train import FinetuneOptions
+from benchmarks.scoring.hear.grid import HeadConfig, grid_configs
+from benchmarks.scoring.hear.protocol import HearOptions
 from benchmarks.scoring.knn import KnnOptions
-from benchmarks.scoring.linear import LinearOptions
+from benchmarks.scoring.linear.protocol import LinearOptions
 from benchmarks.tasks.download import Fetch
 from hear_delores import settings
 from hear_delores.errors import DeloresError
-from pretrain import options
+from pretrain.inputs import options
 
 WHOLE = ["-1", "100000000000000000000000", "nan", "inf", "1.5", "", "9" * 5000]
 FLOATS = ["nan", "inf", "-inf", "-1", "0", "1e-300", "1e300", "", "1e9999", "0x10"]

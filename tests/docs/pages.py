@@ -1,4 +1,4 @@
-"""The code blocks of README.md, CONTRIBUTING.md and docs/*.md, and what the comment before one tells the test to do with it.
+"""The code blocks of README.md, CONTRIBUTING.md and docs/*.md, and what the comment before one tells the test to do.
 
 A block of sh, bash or python is run, in the order of its page, unless an HTML comment stands before it:
 

@@ -11,8 +11,8 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.scoring.events import EventTable, events_from_frames
-from benchmarks.scoring.metrics import METRICS
+from benchmarks.metrics.events import EventTable, events_from_frames
+from benchmarks.metrics.scene import METRICS
 
 pytest.importorskip("heareval", reason="heareval is installed by `tox -e heareval`")
 pytestmark = [pytest.mark.official, pytest.mark.filterwarnings("ignore")]

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.results import ResultRecord, load_records
-from benchmarks.scoring.grid import grid_configs
+from benchmarks.results.record import ResultRecord, load_records
+from benchmarks.scoring.hear.grid import grid_configs
 from benchmarks.tasks.demo import write_demo_tasks
 
 pytest.importorskip("heareval", reason="heareval is installed by `tox -e heareval`")

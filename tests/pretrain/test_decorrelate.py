@@ -14,8 +14,8 @@ from hear_delores.errors import DeloresError
 from pretrain import decorrelate, run
 from pretrain.augment import Augmenter
 from pretrain.config import PretrainConfig, load_config
-from pretrain.loop import pretrain
-from pretrain.state import load_state
+from pretrain.training.start import pretrain
+from pretrain.training.state import load_state
 
 SCENE = ["layer3_std_decorrelated", "pooled", "layer2_thirds_decorrelated"]
 TINY = ["steps=3", "batch_size=4", "encoder.channels=4", "encoder.embedding_size=16", "projector.widths=[8,8]"]

@@ -15,9 +15,9 @@ import pytest
 import pretrain as package
 from hear_delores.errors import DeloresError
 from pretrain.config import PretrainConfig, config_to_yaml
+from pretrain.data.pack import pack
 from pretrain.locks import LOCK_FILE, folder_lock, release_all
-from pretrain.loop import pretrain
-from pretrain.pack import pack
+from pretrain.training.start import pretrain
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(package.__path__[0]).parent), "OMP_NUM_THREADS": "1"}
 HOLDS = """

@@ -14,12 +14,12 @@ from hear_delores.errors import DeloresError
 from hear_delores.frontend import LogMel
 from pretrain.augment import Augmenter
 from pretrain.config import AugmentConfig, config_to_dict, differences, load_config
-from pretrain.data import Corpus
-from pretrain.loop import pretrain
+from pretrain.data.batches import measure_statistics
+from pretrain.data.corpus import Corpus
 from pretrain.methods import build_method
-from pretrain.run import Run
-from pretrain.sampling import measure_statistics
-from pretrain.state import load_state
+from pretrain.training.loop import Run
+from pretrain.training.start import pretrain
+from pretrain.training.state import load_state
 
 TINY = ["encoder.channels=8", "encoder.embedding_size=16", "projector.widths=[24,24]", "projector.dropout=0"]
 TINY += ["encoder.dropout=0", "augment.mixup_memory=20", "moco.queue=20", "moco.dim=8", "segment_s=0.3"]

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from benchmarks.reading.report.gather import Gathered
 from benchmarks.reading.report.svg import Axis, element, fixed, tick_texts
-from benchmarks.reading.tables import ComparisonTable, metric_scale
+from benchmarks.reading.tables.table import ComparisonTable, metric_scale
 
 __all__ = ["BarGroup", "BarRow", "TaskBars", "task_bars"]
 

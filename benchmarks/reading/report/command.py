@@ -38,7 +38,7 @@ def report(
     """One self-contained HTML page: tables, heatmap, bars, confusions, maps, learning curves, seconds and memory."""
     from benchmarks.reading.report.gather import gather
     from benchmarks.reading.report.page import Sources, render_report
-    from benchmarks.results import load_records
+    from benchmarks.results.record import load_records
     from hear_delores.errors import DeloresError
     from hear_delores.files import atomic_path
 

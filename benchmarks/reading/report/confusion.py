@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.reading.report.gather import Gathered
-from benchmarks.record_checks import check_fold_predictions
-from benchmarks.results import ResultRecord, load_predictions
+from benchmarks.results.checks import check_fold_predictions
+from benchmarks.results.record import ResultRecord, load_predictions
 from hear_delores.errors import DeloresError
 
 __all__ = ["Confusion", "Pair", "confusion_counts", "confusions", "worst_pairs"]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.embeddings_folder import AGAIN, open_rows, read_info, read_row_labels
-from benchmarks.identity import read_behaviour
-from benchmarks.results import ModelInfo
+from benchmarks.embedding.layout import AGAIN, open_rows, read_info, read_row_labels
+from benchmarks.results.identity import read_behaviour
+from benchmarks.results.record import ModelInfo
 from benchmarks.tasks.metadata import METADATA_FILE, read_metadata
 from hear_delores.errors import DeloresError
 

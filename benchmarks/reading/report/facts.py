@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from benchmarks.reading.report.gather import Gathered
 from benchmarks.reading.report.svg import element, fixed
-from benchmarks.results import ResultRecord
+from benchmarks.results.record import ResultRecord
 
 __all__ = ["Cost", "Facts", "costs", "duration_text", "facts_of", "memory_text"]
 

@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.identity import Models
-from benchmarks.reading.intervals import record_interval, statistics_of
-from benchmarks.reading.plain import lines
 from benchmarks.reading.published import PAPERS, PublishedFigure, published_figures
-from benchmarks.reading.tables import (
+from benchmarks.reading.statistics.intervals import record_interval, statistics_of
+from benchmarks.reading.statistics.weighted import METRIC_NAMES
+from benchmarks.reading.tables.plain import lines
+from benchmarks.reading.tables.table import (
     ComparisonTable,
     PublishedRow,
     comparison_tables,
     paper_columns,
     task_columns,
 )
-from benchmarks.reading.weighted import METRIC_NAMES
-from benchmarks.results import PREDICTIONS_FILE, ResultRecord, load_predictions, refuse_repeats
+from benchmarks.results.identity import Models
+from benchmarks.results.record import PREDICTIONS_FILE, ResultRecord, load_predictions, refuse_repeats
 from hear_delores.errors import DeloresError
 
 __all__ = ["Gathered", "gather"]

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.reading.plain import SUBSET, Line, lines, notes
 from benchmarks.reading.report.gather import Gathered
-from benchmarks.reading.tables import Cell, ComparisonTable, PublishedRow
+from benchmarks.reading.tables.plain import SUBSET, Line, lines, notes
+from benchmarks.reading.tables.table import Cell, ComparisonTable, PublishedRow
 
 __all__ = ["Column", "Entry", "Grid", "Row", "grid_of"]
 

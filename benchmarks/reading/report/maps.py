@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from benchmarks.embeddings_folder import AGAIN
+from benchmarks.embedding.layout import AGAIN
 from benchmarks.reading.report.embedding_map import (
     MAX_LABELS,
     EmbeddingsFolder,

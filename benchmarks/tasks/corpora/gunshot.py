@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.scoring.audio import read_audio
+from benchmarks.tasks.audio import read_audio
 from benchmarks.tasks.corpora.hear_draw import new_folds
 from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, find_folder
 from benchmarks.tasks.registry import TaskSpec

@@ -23,8 +23,8 @@ from benchmarks.tasks.names import clip_name
 from benchmarks.tasks.writer import KEPT, Clip, Progress, write_task_folder
 from hear_delores.errors import DeloresError, shown
 from hear_delores.files import file_hash
-from pretrain.audio import file_length
-from pretrain.csv_table import LOOKALIKES, read_table
+from pretrain.data.audio import file_length
+from pretrain.inputs.csv_table import LOOKALIKES, read_table
 
 __all__ = ["LabelRow", "PrepareReport", "prepare", "read_labels"]
 

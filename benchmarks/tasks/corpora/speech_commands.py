@@ -22,7 +22,7 @@ from benchmarks.tasks.corpora.recordings import (
 )
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
-from pretrain.audio import file_length
+from pretrain.data.audio import file_length
 
 __all__ = ["read"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hear_delores.errors import DeloresError
-from pretrain import csv_table
+from pretrain.inputs import csv_table
 
 __all__ = ["read_table", "unique_rows"]
 

@@ -11,13 +11,13 @@ from statistics import fmean, stdev
 import pytest
 import torch
 
-from benchmarks.ablate import Ablation, read_settings
-from benchmarks.reading.ablation import AblationRow, ablation_tables, on_validation, to_markdown, to_rich
-from benchmarks.results import ResultRecord, load_records
+from benchmarks.reading.tables.ablation import AblationRow, ablation_tables, on_validation, to_markdown, to_rich
+from benchmarks.results.record import ResultRecord, load_records
+from benchmarks.running.ablation import Ablation, read_settings
 from benchmarks.tasks.find import find_task_folders
 from hear_delores.errors import DeloresError
 from pretrain.config import load_config
-from pretrain.loop import pretrain
+from pretrain.training.start import pretrain
 
 Delores = Callable[..., "object"]
 TINY = ["encoder.channels=8", "encoder.embedding_size=16", "projector.widths=[16,16]", "augment.mixup_memory=20"]
@@ -122,7 +122,7 @@ def test_a_setting_that_fails_does_not_stop_the_others(ablate: Callable[..., obj
 def test_a_stopped_grid_goes_on_where_it_was(
     ablate: Callable[..., object], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pretrain.run import Run
+    from pretrain.training.loop import Run
 
     steps, optimize = 0, Run._optimize
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.scoring.models import LoadedModel, load_model
+from benchmarks.embedding.model import LoadedModel, load_model
 
 COUNTER = itertools.count()
 

@@ -13,9 +13,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.scoring.audio import read_audio, resample
-from benchmarks.scoring.embed import embed_task
-from benchmarks.scoring.models import load_model
+from benchmarks.embedding.embed import embed_task
+from benchmarks.embedding.model import load_model
+from benchmarks.tasks.audio import read_audio, resample
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.identity import Behaviour, behaviour_change, behaviours_agree
-from benchmarks.scoring.embed import INFO_FILE, EmbedSummary, embed_task
-from benchmarks.scoring.models import LoadedModel, load_model
-from benchmarks.scoring.sketch import LENGTHS_S, probe_sounds, sketch
+from benchmarks.embedding.embed import INFO_FILE, EmbedSummary, embed_task
+from benchmarks.embedding.model import LoadedModel, load_model
+from benchmarks.embedding.sketch import LENGTHS_S, probe_sounds, sketch
+from benchmarks.results.identity import Behaviour, behaviour_change, behaviours_agree
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
 

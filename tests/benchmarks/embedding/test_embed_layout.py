@@ -16,10 +16,10 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.scoring.audio import read_audio
-from benchmarks.scoring.embed import INFO_FILE, embed_task
-from benchmarks.scoring.embed_split import labels_at_timestamps
-from benchmarks.scoring.models import LoadedModel, load_model
+from benchmarks.embedding.embed import INFO_FILE, embed_task
+from benchmarks.embedding.model import LoadedModel, load_model
+from benchmarks.embedding.split import labels_at_timestamps
+from benchmarks.tasks.audio import read_audio
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
 

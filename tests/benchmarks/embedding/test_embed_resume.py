@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.scoring import embed as embed_module
-from benchmarks.scoring.embed import INFO_FILE, embed_task
-from benchmarks.scoring.models import load_model
+from benchmarks.embedding import embed as embed_module
+from benchmarks.embedding.embed import INFO_FILE, embed_task
+from benchmarks.embedding.model import load_model
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
 from pretrain.locks import folder_lock
@@ -45,8 +45,8 @@ def test_killed_and_run_again_equals_uninterrupted(
     module = make_module()
     script = (
         "import sys\n"
-        "from benchmarks.scoring.embed import embed_task\n"
-        "from benchmarks.scoring.models import load_model\n"
+        "from benchmarks.embedding.embed import embed_task\n"
+        "from benchmarks.embedding.model import load_model\n"
         "from benchmarks.tasks.folder import TaskFolder\n"
         f"model, task = load_model('x={module}'), TaskFolder.open(sys.argv[1])\n"
         f"embed_task(model, task, sys.argv[2], batch_seconds={BATCH})\n"

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.scoring.models import LoadedModel, ModelSpec, load_model, slug, timestamp_fault
+from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model, slug, timestamp_fault
 from hear_delores.errors import DeloresError
 
 AUDIO = np.random.default_rng(0).uniform(-1, 1, (3, 16000)).astype(np.float32)

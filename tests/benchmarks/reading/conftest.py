@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.results import (
+from benchmarks.metrics.scene import METRICS
+from benchmarks.results.record import (
     FoldPredictions,
     FoldResult,
     ModelInfo,
@@ -19,7 +20,6 @@ from benchmarks.results import (
     load_record,
     save_record,
 )
-from benchmarks.scoring.metrics import METRICS
 
 
 def scene_fold(n: int, skill: float, seed: int, *, labels: int = 4, truth_seed: int = 99) -> FoldPredictions:

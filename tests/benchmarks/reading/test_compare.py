@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.reading.command import compare
-from benchmarks.reading.compare import compare_records
+from benchmarks.reading.statistics.compare import compare_records
 
 
 @pytest.fixture

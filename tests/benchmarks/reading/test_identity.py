@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.identity import TOLERANCE, Behaviour, Models
-from benchmarks.reading.compare import compare_records
-from benchmarks.reading.leaderboard import select_records
-from benchmarks.reading.plain import to_csv
+from benchmarks.reading.leaderboard.submission import select_records
 from benchmarks.reading.report.gather import gather
-from benchmarks.reading.tables import comparison_tables
-from benchmarks.results import ModelInfo, ResultRecord, load_records, refuse_repeats
+from benchmarks.reading.statistics.compare import compare_records
+from benchmarks.reading.tables.plain import to_csv
+from benchmarks.reading.tables.table import comparison_tables
+from benchmarks.results.identity import TOLERANCE, Behaviour, Models
+from benchmarks.results.record import ModelInfo, ResultRecord, load_records, refuse_repeats
 from hear_delores.errors import DeloresError
 
 

@@ -21,9 +21,15 @@ from benchmarks.perf.interval_coverage import (
     fold_coverage,
     made_data,
 )
-from benchmarks.reading.intervals import bca_ends, bootstrap_weights, clip_interval, fold_interval, record_interval
-from benchmarks.reading.weighted import statistic
-from benchmarks.results import FoldPredictions
+from benchmarks.reading.statistics.intervals import (
+    bca_ends,
+    bootstrap_weights,
+    clip_interval,
+    fold_interval,
+    record_interval,
+)
+from benchmarks.reading.statistics.weighted import statistic
+from benchmarks.results.record import FoldPredictions
 
 MADE = made_data()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.reading.command import submit
-from benchmarks.reading.leaderboard import (
+from benchmarks.reading.leaderboard.submission import (
     SubmissionFacts,
     append_row,
     leaderboard_header,
@@ -19,7 +19,7 @@ from benchmarks.reading.leaderboard import (
     write_submission,
 )
 from benchmarks.reading.published import published_text
-from benchmarks.results import ResultRecord
+from benchmarks.results.record import ResultRecord
 from benchmarks.tasks.registry import list_columns
 
 FACTS = SubmissionFacts("DeLoRes-S small", "https://example.org/model", "2026-01-31", team="A team")
@@ -151,7 +151,7 @@ def test_another_csv_is_refused() -> None:
 def test_the_command_writes_both_files(
     hear: list[ResultRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from benchmarks.results import save_record
+    from benchmarks.results.record import save_record
 
     for record in hear[:6]:
         save_record(record, tmp_path / "results")

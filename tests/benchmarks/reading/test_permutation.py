@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest, permutation_test, rankdata
 
 from benchmarks.perf.interval_coverage import draw_two, false_positives
-from benchmarks.reading.permutation import (
+from benchmarks.reading.statistics.permutation import (
     comparable_ranks,
     holm,
     share_as_large,
@@ -17,7 +17,7 @@ from benchmarks.reading.permutation import (
     swap_differences,
     swap_test,
 )
-from benchmarks.reading.weighted import RankStatistic, RatioStatistic, Statistic
+from benchmarks.reading.statistics.weighted import RankStatistic, RatioStatistic, Statistic
 
 METRICS = ("top1_acc", "mAP", "aucroc", "d_prime", "event_onset_200ms_fms", "segment_1s_er")
 

@@ -12,12 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.metric_facts import METRIC_FACTS, metric_bounds
-from benchmarks.reading.compare import compare_records
-from benchmarks.reading.intervals import record_interval, statistics_of
+from benchmarks.metrics.facts import METRIC_FACTS, metric_bounds
+from benchmarks.metrics.scene import METRICS
 from benchmarks.reading.report.gather import gather
-from benchmarks.results import FoldPredictions, ResultRecord, load_predictions, load_record, load_records, save_record
-from benchmarks.scoring.metrics import METRICS
+from benchmarks.reading.statistics.compare import compare_records
+from benchmarks.reading.statistics.intervals import record_interval, statistics_of
+from benchmarks.results.record import (
+    FoldPredictions,
+    ResultRecord,
+    load_predictions,
+    load_record,
+    load_records,
+    save_record,
+)
 from hear_delores.errors import DeloresError
 
 Change = Callable[[dict[str, Any]], Any]
@@ -263,7 +270,7 @@ def test_an_archive_that_claims_more_than_it_holds_or_memory_takes(single: Resul
 
 def test_what_unpacks_to_more_than_is_free(single: ResultRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     assert single.folder is not None
-    monkeypatch.setattr("benchmarks.record_checks.available_bytes", lambda: 100)
+    monkeypatch.setattr("benchmarks.results.checks.available_bytes", lambda: 100)
     with pytest.raises(DeloresError, match=r"it unpacks to [\d.]+ GB, and 0.00 GB are free"):
         load_predictions(single.folder)
 

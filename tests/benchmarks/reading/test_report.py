@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.reading.intervals import record_interval
 from benchmarks.reading.published import published_figures
 from benchmarks.reading.report.command import report
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.report.page import Sources, render_report
-from benchmarks.results import FoldPredictions, ResultRecord
+from benchmarks.reading.statistics.intervals import record_interval
+from benchmarks.results.record import FoldPredictions, ResultRecord
 from hear_delores.errors import DeloresError
 
 EVIL = '<script>alert("x")</script> & "q" \'s\' </style>'

@@ -22,7 +22,7 @@ from benchmarks.reading.report.facts import costs
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.report.maps import draw_map, embedding_maps
 from benchmarks.reading.report.svg import axis_of, tick_texts, ticks
-from benchmarks.results import FoldPredictions, ResultRecord
+from benchmarks.results.record import FoldPredictions, ResultRecord
 from hear_delores.errors import DeloresError
 
 # --- confusions

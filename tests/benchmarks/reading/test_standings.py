@@ -15,8 +15,8 @@ from sklearn.impute import IterativeImputer
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.reading.command import standings
+from benchmarks.reading.leaderboard.standings import compute_standings, read_leaderboard, write_standings
 from benchmarks.reading.published import published_text
-from benchmarks.reading.standings import compute_standings, read_leaderboard, write_standings
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

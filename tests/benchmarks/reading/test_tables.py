@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmarks.reading.plain import to_csv, to_markdown, to_rich
-from benchmarks.reading.tables import comparison_tables
-from benchmarks.results import FoldResult, ModelInfo, ProtocolInfo, ResultRecord, TaskInfo
+from benchmarks.reading.tables.plain import to_csv, to_markdown, to_rich
+from benchmarks.reading.tables.table import comparison_tables
+from benchmarks.results.record import FoldResult, ModelInfo, ProtocolInfo, ResultRecord, TaskInfo
 
 
 def record(

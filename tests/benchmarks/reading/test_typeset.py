@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.reading.command import tables as tables_command
-from benchmarks.reading.plain import to_csv, to_markdown, to_rich
-from benchmarks.reading.tables import ComparisonTable, comparison_tables
-from benchmarks.reading.typeset import escape_latex, to_html, to_latex
+from benchmarks.reading.tables.plain import to_csv, to_markdown, to_rich
+from benchmarks.reading.tables.table import ComparisonTable, comparison_tables
+from benchmarks.reading.tables.typeset import escape_latex, to_html, to_latex
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.reading.weighted import METRIC_NAMES, statistic
-from benchmarks.results import FoldPredictions
-from benchmarks.scoring.events import EventTable
-from benchmarks.scoring.metrics import METRICS
+from benchmarks.metrics.events import EventTable
+from benchmarks.metrics.scene import METRICS
+from benchmarks.reading.statistics.weighted import METRIC_NAMES, statistic
+from benchmarks.results.record import FoldPredictions
 
 SCENE = ("top1_acc", "pitch_acc", "chroma_acc", "mAP", "aucroc", "d_prime")
 EVENT = tuple(name for name in METRIC_NAMES if name not in SCENE)

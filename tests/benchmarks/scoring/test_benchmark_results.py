@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.identity import Behaviour
-from benchmarks.results import (
+from benchmarks.results.identity import Behaviour
+from benchmarks.results.record import (
     FoldPredictions,
     FoldResult,
     ModelInfo,

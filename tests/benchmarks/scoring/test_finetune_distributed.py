@@ -16,15 +16,15 @@ import torch
 from test_scoring_finetune import write_task
 
 import hear_delores
-from benchmarks.results import ResultRecord, load_predictions, load_record
-from benchmarks.scoring import finetune_train
-from benchmarks.scoring.finetune import finetune_task
-from benchmarks.scoring.finetune_audio import Clips, training_batches, whole_batches
-from benchmarks.scoring.models import load_model
+from benchmarks.embedding.model import load_model
+from benchmarks.results.record import ResultRecord, load_predictions, load_record
+from benchmarks.scoring.finetune import train as finetune_train
+from benchmarks.scoring.finetune.audio import Clips, training_batches, whole_batches
+from benchmarks.scoring.finetune.protocol import finetune_task
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores import AudioNTT, EncoderConfig, FrontendConfig, HearModel, save_checkpoint
 from hear_delores.errors import DeloresError
-from pretrain.distributed import World
+from pretrain.distributed.world import World
 
 ROOT = Path(hear_delores.__file__).parents[1]
 RATE = 16000
@@ -39,7 +39,7 @@ CHILD = """
 import os, signal, sys, torch
 torch.set_num_threads(1)
 from benchmarks.cli import main
-from benchmarks.scoring import finetune_train
+from benchmarks.scoring.finetune import train as finetune_train
 deadly, kept, *words = sys.argv[1:]
 torch.optim.Adam = torch.optim.SGD
 step, test, steps = finetune_train._Training._step, finetune_train._Training.test, 0

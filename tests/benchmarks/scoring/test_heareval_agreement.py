@@ -15,11 +15,11 @@ import torch
 from embeddings_folders import write_events, write_scene
 from torch import nn
 
-from benchmarks.scoring import heads
-from benchmarks.scoring.embeddings import EmbeddingsTask
-from benchmarks.scoring.grid import HeadConfig
-from benchmarks.scoring.heads import Head, HeadJob, train_head
-from benchmarks.scoring.metrics import METRICS
+from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.metrics.scene import METRICS
+from benchmarks.scoring.hear import heads
+from benchmarks.scoring.hear.grid import HeadConfig
+from benchmarks.scoring.hear.heads import Head, HeadJob, train_head
 from benchmarks.scoring.training import BestEpoch, Fold, evaluate_once
 
 ADAM = torch.optim.Adam

@@ -11,12 +11,12 @@ import pytest
 import torch
 from embeddings_folders import write_events, write_scene
 
-from benchmarks.scoring import batched
-from benchmarks.scoring.batched import HeadStack, train_batched, train_stack
-from benchmarks.scoring.embeddings import EmbeddingsTask
-from benchmarks.scoring.grid import HeadConfig
-from benchmarks.scoring.heads import HeadJob, train_sequentially
-from benchmarks.scoring.hear import HearOptions, run_hear
+from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.scoring.hear import stacked as batched
+from benchmarks.scoring.hear.grid import HeadConfig
+from benchmarks.scoring.hear.heads import HeadJob, train_sequentially
+from benchmarks.scoring.hear.protocol import HearOptions, run_hear
+from benchmarks.scoring.hear.stacked import HeadStack, train_batched, train_stack
 from benchmarks.scoring.training import Fold, WorkFolder
 from hear_delores.errors import DeloresError
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from embeddings_folders import write_events, write_scene
 
-from benchmarks.scoring.embeddings import EmbeddingsTask
+from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.scoring.rows import Rows
 from hear_delores.errors import DeloresError
 

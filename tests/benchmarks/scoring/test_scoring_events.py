@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import median_filter
 
-from benchmarks.scoring import events as module
-from benchmarks.scoring.events import EventTable, FrameIndex, event_based_scores, events_from_frames
-from benchmarks.scoring.metrics import METRICS
+from benchmarks.metrics import events as module
+from benchmarks.metrics.events import EventTable, FrameIndex, event_based_scores, events_from_frames
+from benchmarks.metrics.scene import METRICS
 from hear_delores.errors import DeloresError
 
 GOLDEN = json.loads(Path(__file__).with_name("event_golden.json").read_text())

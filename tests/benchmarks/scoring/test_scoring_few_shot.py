@@ -9,13 +9,13 @@ from embeddings_folders import write_events, write_scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.scoring import score as module
-from benchmarks.scoring.embeddings import EmbeddingsTask
-from benchmarks.scoring.hear import HearOptions, run_hear
+from benchmarks.scoring.few_shot import draw_shots
+from benchmarks.scoring.hear.protocol import HearOptions, run_hear
 from benchmarks.scoring.knn import KnnOptions, run_knn
-from benchmarks.scoring.linear import LinearOptions, run_linear
+from benchmarks.scoring.linear.protocol import LinearOptions, run_linear
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.sampling import draw_shots
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.scoring.training import Fold, WorkFolder
 from hear_delores.errors import DeloresError

@@ -19,14 +19,14 @@ import typer
 from typer.testing import CliRunner
 
 import hear_delores
-from benchmarks.reading.tables import comparison_tables
-from benchmarks.results import load_predictions, load_record, load_records
-from benchmarks.scoring import finetune_train
+from benchmarks.embedding.model import load_model
+from benchmarks.reading.tables.table import comparison_tables
+from benchmarks.results.record import load_predictions, load_record, load_records
 from benchmarks.scoring.command import finetune
-from benchmarks.scoring.finetune import finetune_task
-from benchmarks.scoring.finetune_audio import Clips, crop, training_batches, whole_batches
-from benchmarks.scoring.finetune_train import FineTuned, FinetuneOptions
-from benchmarks.scoring.models import load_model
+from benchmarks.scoring.finetune import train as finetune_train
+from benchmarks.scoring.finetune.audio import Clips, crop, training_batches, whole_batches
+from benchmarks.scoring.finetune.protocol import finetune_task
+from benchmarks.scoring.finetune.train import FineTuned, FinetuneOptions
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores import AudioNTT, EncoderConfig, FrontendConfig, HearModel, save_checkpoint
 from hear_delores.errors import DeloresError
@@ -174,8 +174,8 @@ def test_every_clip_is_trained_on_and_scored_once(task):
 
 
 def test_clips_come_in_the_order_of_embedded_rows_and_fit_in_their_memory(task, model, tmp_path):
-    from benchmarks.scoring.embed import embed_task
-    from benchmarks.scoring.embeddings import EmbeddingsTask
+    from benchmarks.embedding.embed import embed_task
+    from benchmarks.embedding.folder import EmbeddingsTask
 
     embedded = EmbeddingsTask.open(embed_task(model, task, tmp_path).path)
     for split in ("train", "test"):
@@ -229,7 +229,7 @@ def test_the_best_epoch_is_restored_tested_once_and_training_stops_early(
         def select(self, probabilities):
             return next(scores), {}
 
-    monkeypatch.setattr("benchmarks.scoring.finetune.SceneEvaluator", Validator)
+    monkeypatch.setattr("benchmarks.scoring.finetune.protocol.SceneEvaluator", Validator)
     whole = FineTuned.logits
 
     def logits(self, clips, least):
@@ -280,9 +280,9 @@ CHILD = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-from benchmarks.scoring import finetune_train
-from benchmarks.scoring.finetune import finetune_task
-from benchmarks.scoring.models import load_model
+from benchmarks.scoring.finetune import train as finetune_train
+from benchmarks.scoring.finetune.protocol import finetune_task
+from benchmarks.embedding.model import load_model
 from benchmarks.tasks.folder import TaskFolder
 task, weights, results, deadly = sys.argv[1:4] + [int(sys.argv[4])]
 steps = 0

@@ -7,7 +7,7 @@ import random
 import pytest
 from sklearn.model_selection import ParameterGrid
 
-from benchmarks.scoring.grid import GRIDS, HeadConfig, grid_configs, postprocessing_configs
+from benchmarks.scoring.hear.grid import GRIDS, HeadConfig, grid_configs, postprocessing_configs
 from hear_delores.errors import DeloresError
 
 # hidden layers / learning rate / initialisation, as heareval 2021.1.3 searches the default grid

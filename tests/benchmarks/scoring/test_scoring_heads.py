@@ -12,12 +12,12 @@ import torch
 from embeddings_folders import write_events, write_scene
 from torch import nn
 
-from benchmarks.scoring import heads
-from benchmarks.scoring.embeddings import EmbeddingsTask, data_splits
+from benchmarks.embedding.folder import EmbeddingsTask, data_splits
 from benchmarks.scoring.evaluation import aggregate
-from benchmarks.scoring.grid import HeadConfig
-from benchmarks.scoring.heads import Head, HeadJob, batch_bounds, train_head
-from benchmarks.scoring.hear import READ_AS_MISSING, HearOptions, run_hear
+from benchmarks.scoring.hear import heads
+from benchmarks.scoring.hear.grid import HeadConfig
+from benchmarks.scoring.hear.heads import Head, HeadJob, batch_bounds, train_head
+from benchmarks.scoring.hear.protocol import READ_AS_MISSING, HearOptions, run_hear
 from benchmarks.scoring.training import BestEpoch, Fold, WorkFolder, derive_seed, predict
 from hear_delores.errors import DeloresError
 

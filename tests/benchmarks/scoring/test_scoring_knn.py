@@ -12,9 +12,9 @@ from embeddings_folders import write_events, write_scene
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.results import load_predictions
+from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.results.record import load_predictions
 from benchmarks.scoring import knn
-from benchmarks.scoring.embeddings import EmbeddingsTask
 from benchmarks.scoring.knn import K_GRID, KnnOptions, Neighbours, run_knn
 from benchmarks.scoring.rows import Rows
 from benchmarks.scoring.score import score_embeddings

@@ -11,9 +11,9 @@ from embeddings_folders import write_events, write_scene
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.scoring import linear
-from benchmarks.scoring.embeddings import EmbeddingsTask
-from benchmarks.scoring.linear import LinearHead, LinearOptions, run_linear, standardisation
+from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.scoring.linear import protocol as linear
+from benchmarks.scoring.linear.protocol import LinearHead, LinearOptions, run_linear, standardisation
 from benchmarks.scoring.rows import Rows
 from benchmarks.scoring.training import WorkFolder
 from hear_delores.errors import DeloresError

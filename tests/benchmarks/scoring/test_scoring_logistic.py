@@ -10,12 +10,12 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.scoring import logistic as module
-from benchmarks.scoring.embeddings import EmbeddingsTask
-from benchmarks.scoring.linear import LinearOptions, run_linear
-from benchmarks.scoring.logistic import C_GRID, fit_logistic
+from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.scoring.choice import best_point
+from benchmarks.scoring.linear import logistic as module
+from benchmarks.scoring.linear.logistic import C_GRID, fit_logistic
+from benchmarks.scoring.linear.protocol import LinearOptions, run_linear
 from benchmarks.scoring.score import score_embeddings
-from benchmarks.scoring.search import best_point
 from benchmarks.scoring.training import WorkFolder
 from hear_delores.errors import DeloresError
 

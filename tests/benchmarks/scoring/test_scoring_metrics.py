@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from benchmarks.scoring import metrics
-from benchmarks.scoring.metrics import METRICS, find_metrics
+from benchmarks.metrics import scene as metrics
+from benchmarks.metrics.scene import METRICS, find_metrics
 from hear_delores.errors import DeloresError
 
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 from embeddings_folders import write_events, write_scene
 
-from benchmarks.results import load_predictions, load_record, load_records
+from benchmarks.metrics.events import EventTable
+from benchmarks.metrics.scene import METRICS
+from benchmarks.results.record import load_predictions, load_record, load_records
 from benchmarks.scoring import score as module
-from benchmarks.scoring.events import EventTable
-from benchmarks.scoring.metrics import METRICS
 from benchmarks.scoring.score import score_embeddings
 from hear_delores.errors import DeloresError
 
@@ -160,8 +160,8 @@ def test_an_identical_record_is_not_made_again_and_a_changed_input_is(tmp_path, 
 
 CHILD = """
 import os, signal, sys
-from benchmarks.scoring import linear
-from benchmarks.scoring.batched import HeadStack
+from benchmarks.scoring.linear import protocol as linear
+from benchmarks.scoring.hear.stacked import HeadStack
 from benchmarks.scoring.score import score_embeddings
 import torch
 torch.set_num_threads(2)  # two heads at once

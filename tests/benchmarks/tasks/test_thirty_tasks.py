@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.scoring.grid import grid_configs, postprocessing_configs
+from benchmarks.scoring.hear.grid import grid_configs, postprocessing_configs
 from benchmarks.tasks.registry import find_task, join_columns, list_columns, list_tasks, read_spec
 from hear_delores.errors import DeloresError
 

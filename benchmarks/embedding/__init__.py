@@ -1,0 +1,1 @@
+"""Any HEAR model behind one adapter, and its embeddings on disk."""

@@ -1,0 +1,292 @@
+"""A task's embeddings on disk, in heareval's layout, read back and checked: ``EmbeddingsTask.open(folder)``.
+
+Reads what ``delores embed`` writes and what heareval 2021.1.3 writes. Embeddings stay memory-mapped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from benchmarks.embedding.layout import AGAIN, open_rows, read_info, read_row_labels, read_timestamps
+from benchmarks.tasks import metadata as rules
+from benchmarks.tasks.events import check_clip_end
+from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE
+from benchmarks.tasks.metadata import TaskMetadata, read_metadata
+from benchmarks.tasks.split_file import check_files_once, read_split
+from benchmarks.tasks.vocabulary import read_vocabulary
+from hear_delores.errors import DeloresError, did_you_mean
+
+__all__ = ["EmbeddingsTask", "Split", "data_splits"]
+
+BLOCK_ROWS = 1 << 14  # rows checked at a time
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: ``embeddings`` (n, d) float32 memory map, ``targets`` (n, n_labels) float32 of 0 and 1.
+
+    ``files[file_index[row]]`` is the clip of a row. Event tasks have ``timestamps_ms`` (n,) float64 and
+    ``events`` {file: [{"label", "start", "end"}]}, milliseconds, all files of the split included.
+    """
+
+    name: str
+    embeddings: np.ndarray
+    targets: np.ndarray
+    files: tuple[str, ...]
+    file_index: np.ndarray
+    timestamps_ms: np.ndarray | None
+    events: dict[str, list[dict[str, Any]]] | None
+
+
+@dataclass(frozen=True)
+class EmbeddingsTask:
+    """One task embedded by one model: everything that scoring needs, checked.
+
+    ``metadata`` is the task's ``task_metadata.json``, ``vocabulary`` its labels by index, ``info`` the
+    ``embedding-info.json`` of ``delores embed`` ({} for a folder of heareval's), ``content_hash`` a
+    SHA-256 over everything a score depends on, ``truth_hash`` one over the task alone, the same for every model.
+    """
+
+    path: Path
+    metadata: dict[str, Any]
+    vocabulary: tuple[str, ...]
+    splits: dict[str, Split]
+    info: dict[str, Any]
+    content_hash: str
+    truth_hash: str
+
+    @classmethod
+    def open(cls, path: str | Path) -> EmbeddingsTask:
+        """Reads and checks a folder.
+
+        Raises DeloresError, naming file, split and clip, for a missing or damaged file, a label outside
+        the vocabulary, sizes that disagree, and embeddings that are not finite.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise DeloresError(f"{folder}: no such folder of embeddings; make it with 'delores embed'")
+        metadata, details = read_metadata(folder / METADATA_FILE, AGAIN)
+        vocabulary = tuple(read_vocabulary(folder / VOCABULARY_FILE, AGAIN))
+        info = read_info(folder)
+        truth = {name: read_split(folder / f"{name}.json", details, vocabulary, AGAIN) for name in details.splits}
+        if details.embedding_type == "event":
+            check_files_once(folder, truth)
+        names = sorted(details.splits)
+        digest = hashlib.sha256(json.dumps([metadata, vocabulary], sort_keys=True).encode())
+        reader = _SplitReader(folder, details, vocabulary, truth, info, digest.update)
+        splits = {name: reader.read(name) for name in names}
+        sizes = {name: split.embeddings.shape[1] for name, split in splits.items()}
+        if len(set(sizes.values())) != 1:
+            raise DeloresError(
+                f"{folder}: expected one embedding size in all splits, got {sizes}; embed the task again"
+            )
+        everything = [metadata, vocabulary, {name: truth[name] for name in names}]
+        truth_hash = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+        return cls(folder, metadata, vocabulary, splits, info, digest.hexdigest(), truth_hash)
+
+    @property
+    def folder_name(self) -> str:
+        """``<task_name>-<version>-<mode>``."""
+        return "-".join(str(self.metadata[key]) for key in ("task_name", "version", "mode"))
+
+    @property
+    def is_event(self) -> bool:
+        """Whether the task is scored on events rather than on whole clips."""
+        return bool(self.metadata["embedding_type"] == "event")
+
+    @property
+    def prediction_type(self) -> str:
+        """``multiclass`` or ``multilabel``."""
+        return str(self.metadata["prediction_type"])
+
+    @property
+    def embedding_size(self) -> int:
+        """Dimension of one embedding."""
+        return int(next(iter(self.splits.values())).embeddings.shape[1])
+
+    def data_splits(self) -> list[dict[str, list[str]]]:
+        """The train/valid/test combinations, one a fold."""
+        return data_splits(self.metadata)
+
+
+def data_splits(metadata: Mapping[str, Any]) -> list[dict[str, list[str]]]:
+    """What to train, validate and test on, one entry a fold, as heareval does it.
+
+    trainvaltest: the three splits of that name. k folds, sorted: test = fold i, valid = fold i + 1
+    (the last fold's is the first), train = the others in order.
+    """
+    return rules.data_splits(str(metadata["split_mode"]), [str(name) for name in metadata["splits"]])
+
+
+# --- reading one split
+
+
+class _SplitReader:
+    """Reads the splits of one folder and feeds everything it reads to ``update``, the content hash."""
+
+    def __init__(
+        self,
+        folder: Path,
+        details: TaskMetadata,
+        vocabulary: tuple[str, ...],
+        truth: dict[str, dict[str, list[Any]]],
+        info: dict[str, Any],
+        update: Callable[[Any], None],
+    ) -> None:
+        self.folder, self.details, self.vocabulary, self.truth, self.update = folder, details, vocabulary, truth, update
+        self.is_event = details.embedding_type == "event"
+        self.multiclass = details.prediction_type == "multiclass"
+        self.skipped = _skipped_files(info)
+        self._order: dict[str, list[list[str]]] | None = None
+
+    def read(self, name: str) -> Split:
+        """One split, checked."""
+        embeddings = open_rows(self.folder, name)
+        labels = read_row_labels(self.folder, name)
+        if len(labels) != len(embeddings):
+            raise DeloresError(
+                f"{self.folder}: {name} has {len(embeddings)} embeddings but {len(labels)} rows of labels; "
+                "embed the task again"
+            )
+        truth = self.truth[name]
+        timestamps: np.ndarray | None = None
+        events: dict[str, list[dict[str, Any]]] | None = None
+        if self.is_event:
+            files, file_index, timestamps = self._timestamps(name, len(labels))
+            self._check_ends(name, files, file_index, timestamps)
+            events = truth
+        else:
+            files = self._row_files(name, labels)
+            file_index = np.arange(len(labels))
+        targets = self._targets(name, labels, files, file_index)
+        self._check_finite(name, embeddings, files, file_index)
+        self.update(json.dumps([name, truth, labels, files], sort_keys=True).encode())
+        if timestamps is not None:
+            self.update(np.ascontiguousarray(timestamps))
+            self.update(np.ascontiguousarray(file_index))
+        return Split(name, embeddings, targets, files, file_index, timestamps, events)
+
+    def _check_finite(self, name: str, embeddings: np.ndarray, files: tuple[str, ...], file_index: np.ndarray) -> None:
+        """Raises for the first row with a NaN or infinity, naming its clip; hashes the rows on the way."""
+        for start in range(0, len(embeddings), BLOCK_ROWS):
+            block = np.ascontiguousarray(embeddings[start : start + BLOCK_ROWS])
+            self.update(block)
+            finite = np.isfinite(block).all(axis=1)
+            if not finite.all():
+                row = start + int(np.argmin(finite))
+                raise DeloresError(
+                    f"{self.folder}: the embedding of {files[file_index[row]]} (split {name!r}, row {row}) "
+                    "is NaN or infinite; correct the model or the audio, and embed the task again"
+                )
+
+    def _timestamps(self, name: str, n_rows: int) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+        slugs, times = read_timestamps(self.folder, name, n_rows)
+        index = {file: i for i, file in enumerate(dict.fromkeys(slugs))}
+        if strange := [file for file in index if file not in self.truth[name]]:
+            raise DeloresError(
+                f"{self.folder}: {name}.filename-timestamps.json has rows of {strange[0]!r}, which is not in "
+                f"{name}.json; {AGAIN}"
+            )
+        return tuple(index), np.array([index[slug] for slug in slugs], dtype=np.int64), times
+
+    def _check_ends(self, name: str, files: tuple[str, ...], file_index: np.ndarray, times: np.ndarray) -> None:
+        """No event is far past its clip.
+
+        The layout does not hold the clips' lengths. Where the task does not state one, the clip's last timestamp
+        stands for it, with half as much again and ten seconds for a model whose last window is wide or early.
+        """
+        last = np.zeros(len(files))
+        np.maximum.at(last, file_index, times)
+        stated = 1000 * self.details.sample_duration if self.details.sample_duration is not None else 0.0
+        guessed = last if stated else 1.5 * last + 10_000
+        ends = dict(zip(files, np.maximum(stated, guessed).tolist(), strict=True))
+        longest = max(ends.values(), default=stated)
+        for file, events in self.truth[name].items():
+            try:
+                check_clip_end(events, ends.get(file, longest))
+            except DeloresError as error:
+                raise DeloresError(f"{self.folder / name}.json: {file}: {error}") from None
+
+    def _unknown_label(self, name: str, file: str, label: str) -> NoReturn:
+        raise DeloresError(
+            f"{self.folder}: label {label!r} of {file} (split {name!r}) is not in labelvocabulary.csv. "
+            f"{did_you_mean(label, self.vocabulary)}"
+        )
+
+    def _targets(
+        self, name: str, labels: list[list[Any]], files: tuple[str, ...], file_index: np.ndarray
+    ) -> np.ndarray:
+        index = {label: i for i, label in enumerate(self.vocabulary)}
+        rows: list[int] = []
+        columns: list[int] = []
+        for row, row_labels in enumerate(labels):
+            names = {str(label) for label in row_labels}
+            if self.multiclass and len(names) != 1:
+                raise DeloresError(
+                    f"{self.folder}: {files[file_index[row]]} (split {name!r}) has {len(names)} labels, but "
+                    "a multiclass task needs exactly one; is the task multilabel?"
+                )
+            for label in names:
+                if label not in index:
+                    self._unknown_label(name, files[file_index[row]], label)
+                rows.append(row)
+                columns.append(index[label])
+        targets = np.zeros((len(labels), len(self.vocabulary)), dtype=np.float32)
+        targets[rows, columns] = 1.0
+        return targets
+
+    def _row_files(self, name: str, labels: list[list[Any]]) -> tuple[str, ...]:
+        """The clip of each row of a scene split.
+
+        The layout does not store it: it follows from the order of shuffling. An order counts only when
+        its labels are those on disk; else rows get the name ``<split>[<row>]``.
+        """
+        if self._order is None:
+            self._order = self._possible_orders()
+        truth = self.truth[name]
+        want = [sorted(str(label) for label in row) for row in labels]
+        for order in self._order.get(name, []):
+            if [sorted(str(label) for label in truth[file]) for file in order] == want:
+                return tuple(order)
+        return tuple(f"{name}[{row}]" for row in range(len(labels)))
+
+    def _possible_orders(self) -> dict[str, list[list[str]]]:
+        """heareval's order of rows: one Random(0), split after split; skipped clips left out."""
+        orders: dict[str, list[list[str]]] = {}
+        for skip_first in (False, True):
+            prng = random.Random(0)
+            for split in self.details.splits:
+                skipped = self.skipped.get(split, set()) | self.skipped.get("", set())
+                files = list(self.truth[split])
+                if skip_first:
+                    files = [file for file in files if file not in skipped]
+                prng.shuffle(files)
+                orders.setdefault(split, []).append([file for file in files if file not in skipped])
+        return orders
+
+
+# --- files
+
+
+def _skipped_files(info: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The clips that ``delores embed --skip-bad`` left out, by split ("" where the split is not said)."""
+    skipped: dict[str, set[str]] = {}
+    entries: Sequence[Any] | Mapping[str, Any] = info.get("skipped") or []
+    if isinstance(entries, Mapping):
+        entries = [{"split": split, "file": file} for split, files in entries.items() for file in files]
+    for entry in entries:
+        if isinstance(entry, Mapping):
+            split, file = str(entry.get("split", "")), str(entry.get("file", ""))
+        else:
+            text = str(entry[0] if isinstance(entry, (list, tuple)) and entry else entry)
+            split, _, file = text.rpartition("/")
+        skipped.setdefault(split.rsplit("/", 1)[-1], set()).add(file.rsplit("/", 1)[-1])
+    return skipped

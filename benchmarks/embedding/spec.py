@@ -1,0 +1,197 @@
+"""Which model: ``[LABEL=]MODULE[@PATH][?key=value&...]``, and labels that tell the models of a run apart."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from benchmarks.results.identity import short_name, slug, with_options
+from hear_delores.errors import DeloresError
+
+__all__ = ["ModelSpec", "plain_options", "slug", "tell_apart"]
+
+_SPEC = re.compile(
+    r"(?:(?P<label>[^=@?]*)=)?(?P<module>[^=@?]+)(?:@(?P<path>.*?))?(?:\?(?P<options>[^?]*))?", re.DOTALL
+)
+#: One option and what follows it; in double quotes "&" separates nothing.
+_OPTION = re.compile(r'(?P<key>[^=&]*)(?P<equals>=?)(?P<value>"[^"]*"|[^&]*)(?:&|$)')
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
+#: What Python's import_module finds: parts that need not be identifiers, such as 80x208p16x16 or a-b.
+_MODULE = re.compile(r"\w[\w+-]*(?:\.\w[\w+-]*)*")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NAMED = {"true": True, "false": False, "none": None}
+#: Names that say nothing of a checkpoint: it is known by its folder.
+_COMMON_STEMS = {"checkpoint"}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model: ``[LABEL=]MODULE[@PATH][?key=value&...]``.
+
+    Attributes:
+        module: an importable module with the three HEAR functions.
+        path: what its ``load_model`` is given; "" calls it without a path.
+        options: further arguments of ``load_model``.
+        label: how tables call it, and safe as a folder name; by default the module's name, with the path's stem (of
+            a ``checkpoint`` with its folder's name) and the options after it.
+    """
+
+    module: str
+    path: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if not _MODULE.fullmatch(self.module):
+            raise DeloresError(f"{self.module!r} is not the name of a Python module, such as hear_delores")
+        object.__setattr__(self, "options", dict(self.options))  # a copy: the caller's may change
+        for key in self.options:
+            if not key.isidentifier():
+                raise DeloresError(f"the model option {key!r} of {self.module} is not the name of an argument")
+        if not self.label:
+            object.__setattr__(self, "label", self._default_label(1 if self._common_stem else 0))
+        if not _LABEL.fullmatch(self.label):
+            raise DeloresError(
+                f"the model label {self.label!r} names folders: use letters, digits, '.', '_', '+' and '-', "
+                "and begin with a letter or digit"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> ModelSpec:
+        """The spec that a command line argument states.
+
+        Option values are read as whole numbers, numbers, true, false or none where they look so; in double quotes
+        they are strings. "%3F" and the like stand for characters that would separate.
+
+        >>> spec = ModelSpec.parse('mine=my_model@weights/best.pt?layer=3&norm=true&name="true"')
+        >>> spec.label, spec.module, spec.path, dict(spec.options)
+        ('mine', 'my_model', 'weights/best.pt', {'layer': 3, 'norm': True, 'name': 'true'})
+        >>> ModelSpec.parse("my_model@weights/best.pt").label
+        'my_model-best'
+        >>> ModelSpec.parse("my_model@runs/a/checkpoint.safetensors?pool=max").label
+        'my_model-a-checkpoint-pool=max'
+        """
+        match = _SPEC.fullmatch(text)
+        if match is None or match["label"] == "":
+            raise DeloresError(f"cannot read the model {text!r}; expected [LABEL=]MODULE[@PATH][?key=value&...]")
+        label = (match["label"] or "").strip()
+        options = _options(text, match["options"] or "")
+        return cls(match["module"].strip(), match["path"] or "", options, label)
+
+    def __hash__(self) -> int:
+        return hash((self.module, self.path, self.label, tuple(sorted(map(repr, self.options.items())))))
+
+    def __str__(self) -> str:
+        options = "&".join(f"{key}={_text(value)}" for key, value in self.options.items())
+        return f"{self.module}{f'@{self.path}' if self.path else ''}{f'?{options}' if options else ''}"
+
+    @property
+    def label_with_options(self) -> str:
+        """The label, with the options after it unless it ends in them: names folders."""
+        return with_options(self.label, self.options)
+
+    @property
+    def _common_stem(self) -> bool:
+        return Path(self.path).stem in _COMMON_STEMS
+
+    def _default_label(self, folders: int) -> str:
+        """Module, the last ``folders`` folders of the path, its stem and the options."""
+        path = Path(self.path)
+        parents = [name for name in path.parent.parts if slug(name) != "none" and name not in ("/", ".", "..")]
+        words = [*parents[len(parents) - folders :], path.stem] if self.path else []
+        name = "-".join(slug(word) for word in (self.module, *words))
+        name = re.sub(r"^[^A-Za-z0-9]+|\.+$", "", name) or "model"
+        return with_options(short_name(name), self.options)
+
+
+def tell_apart(specs: Sequence[ModelSpec]) -> list[ModelSpec]:
+    """The models of one run, each once, with labels of their own.
+
+    Default labels of checkpoints of one name get the names of as many of their folders as it takes.
+
+    Raises:
+        DeloresError: one label is given to two models.
+    """
+    found = list({_key(spec): spec for spec in reversed(specs)}.values())[::-1]
+    by_default = [spec.label == spec._default_label(int(spec._common_stem)) for spec in found]
+    for depth in range(1, 1 + max((len(Path(spec.path).parts) for spec in found), default=0)):
+        for number in {number for numbers in _shared(found).values() for number in numbers}:
+            if by_default[number]:
+                spec = found[number]
+                found[number] = replace(spec, label=spec._default_label(depth + int(spec._common_stem)))
+    for label, numbers in _shared(found).items():
+        one, other = (found[number] for number in numbers[:2])
+        raise DeloresError(
+            f"two models are called {label!r}: {one} and {other}; give each a label of its own, LABEL=MODULE..."
+        )
+    return found
+
+
+def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as a file holds them: sorted, in JSON's types."""
+    return json.loads(json.dumps(dict(sorted(options.items())), default=str))  # type: ignore[no-any-return]
+
+
+def _shared(specs: Sequence[ModelSpec]) -> dict[str, list[int]]:
+    """The labels of several models, with their numbers."""
+    numbers = defaultdict(list)
+    for number, spec in enumerate(specs):
+        numbers[spec.label].append(number)
+    return {label: own for label, own in numbers.items() if len(own) > 1}
+
+
+def _key(spec: ModelSpec) -> tuple[str, str, str, str]:
+    path = Path(spec.path)
+    where = str(path.resolve()) if spec.path and path.exists() else spec.path
+    return spec.label, spec.module, where, json.dumps(plain_options(spec.options))
+
+
+def _options(text: str, words: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    place = 0
+    while place < len(words):
+        match = _OPTION.match(words, place)
+        if match is None or not match["equals"] or match.end() == place:
+            part = words[place:].partition("&")[0]
+            raise DeloresError(f"cannot read the option {part!r} of the model {text!r}; expected key=value")
+        if match["key"] in options:
+            raise DeloresError(f"the option {match['key']!r} of the model {text!r} is given twice")
+        options[match["key"]] = _value(match["key"], match["value"])
+        place = match.end()
+    if words.endswith("&"):
+        raise DeloresError(f"cannot read the option '' of the model {text!r}; expected key=value")
+    return options
+
+
+def _value(key: str, written: str) -> Any:
+    """The value that a text states: quoted ones are strings, and so is what no number or name looks like."""
+    if len(written) > 1 and written[0] == written[-1] == '"':
+        return unquote(written[1:-1])
+    text = unquote(written)
+    if text.lower() in _NAMED:
+        return _NAMED[text.lower()]
+    if not _NUMBER.fullmatch(text):
+        return text
+    try:
+        number = int(text) if _WHOLE.fullmatch(text) else float(text)
+    except ValueError:  # more digits than Python reads
+        number = math.inf
+    if isinstance(number, float) and not math.isfinite(number):
+        raise DeloresError(f'the option {key}={text[:40]} of a model is no finite number; as a string: {key}="..."')
+    return number
+
+
+def _text(value: Any) -> str:
+    """A value as one would write it, so that it is read as it is."""
+    if not isinstance(value, str):
+        return str(value)
+    written = re.sub(r'[%&?"]', lambda mark: f"%{ord(mark[0]):02X}", value)
+    return f'"{written}"' if value.lower() in _NAMED or _NUMBER.fullmatch(value) else written

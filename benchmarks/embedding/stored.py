@@ -1,0 +1,101 @@
+"""Whether embeddings that are on disk are those that a model would give: kept, or made again with a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.embedding.model import LoadedModel
+from benchmarks.results.identity import behaviour_change, read_behaviour
+from hear_delores.documents import read_json
+
+__all__ = ["DONE_FILE", "INFO_FILE", "PROGRESS_DIR", "Stored", "stored_embeddings"]
+
+INFO_FILE = "embedding-info.json"
+DONE_FILE = ".done.embeddings"  # heareval's mark of a complete folder
+PROGRESS_DIR = ".progress"
+
+#: What each part of the key is called where embeddings of another are made again.
+WHAT_CHANGED = {
+    "format_version": "their format is of another version of this project",
+    "module": "they are of another module",
+    "options": "they are of other options",
+    "weights_hash": "they are of other weights",
+    "sample_rate": "they are of another sample rate",
+    "task": "they are of another task",
+    "revision": "the task has changed",
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Embeddings on disk.
+
+    Attributes:
+        usable: whether they are what would be made.
+        seconds: that they took.
+        skipped: the clips that were left out.
+        notes: lines that say why they are made again, or kept although something changed.
+    """
+
+    usable: bool = False
+    seconds: float = 0.0
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def stored_embeddings(
+    target: Path, key: dict[str, Any], model: LoadedModel, skip_bad: bool, force: bool = False
+) -> Stored:
+    """What is in the folder ``target``, and whether it fits ``key`` and the behaviour of ``model``.
+
+    Args:
+        key: what embeddings depend on besides behaviour.
+        skip_bad: whether embeddings without some of the clips will do.
+        force: made again whatever they are.
+    """
+    label = model.spec.label
+    steady = model.behaviour.deterministic
+    notes = [] if steady else [f"warning: model {label} answers the same sounds differently each time: always embedded"]
+    info_file = target / INFO_FILE
+    if not (target / DONE_FILE).exists() or not info_file.exists():
+        return Stored(notes=notes)
+    if force:
+        return Stored(notes=[*notes, "embedded again: asked for"])
+    try:
+        info = read_json(info_file, nan=True)
+        described, task = info["model"], info["task"]
+        found = {
+            "format_version": info["format_version"],
+            "module": described["module"],
+            "options": described["options"],
+            "weights_hash": described["weights_hash"],
+            "sample_rate": described["sample_rate"],
+            "task": task["name"],
+            "revision": task["revision"],
+        }
+        skipped, seconds = info["skipped"], float(info["seconds"])
+        before, source = read_behaviour(described.get("behaviour")), described.get("source_hash") or ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Stored(notes=[*notes, f"embedded again: {INFO_FILE} was damaged"])
+    reason = ""
+    if changed := [what for name, what in WHAT_CHANGED.items() if found[name] != key[name]]:
+        reason = changed[0]
+    elif skipped and not skip_bad:
+        reason = "clips had been left out"
+    elif before is None:
+        reason = "made before the behaviour of models was recorded"
+    elif steady and before.deterministic:
+        change = behaviour_change(before, model.behaviour)
+        reason = f"the model {change}" if change else ""
+    elif steady:
+        reason = "the model was not deterministic before"
+    if reason or not steady:
+        return Stored(notes=[*notes, f"embedded again: {reason}"] if reason else notes)
+    if source and model.source_hash and source != model.source_hash:
+        notes.append(
+            f"the source of {model.spec.module} has changed, but it answers the probe sounds as before: embeddings "
+            "are kept (--force embeds again)"
+        )
+    return Stored(True, seconds, skipped, notes)

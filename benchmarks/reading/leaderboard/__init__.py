@@ -1,0 +1,1 @@
+"""The HEAR leaderboard: submissions and standings."""

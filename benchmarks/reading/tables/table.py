@@ -1,0 +1,330 @@
+"""Comparison tables: models by tasks, one table per protocol, measured beside published.
+
+How they are printed is in ``plain.py`` (Markdown, CSV, the terminal) and ``typeset.py`` (LaTeX, HTML).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+
+from benchmarks.reading.published import PublishedFigure, published_figures, published_table_six
+from benchmarks.results.record import ResultRecord, refuse_repeats
+from hear_delores.errors import DeloresError
+
+__all__ = [
+    "Cell",
+    "ComparisonTable",
+    "PublishedRow",
+    "comparison_tables",
+    "metric_scale",
+    "paper_columns",
+    "split_text",
+    "task_columns",
+]
+
+#: The paper's table 6 sets frozen and fine-tuned encoders side by side: what of our protocols is which.
+TABLE_SIX = "linear and finetune (table 6)"
+FROZEN_OR_TUNED = {"linear": "frozen", "finetune": "fine-tuned"}
+#: Metrics between 0 and 1 that are customarily printed in per cent.
+PERCENT = {"top1_acc", "pitch_acc", "chroma_acc", "mAP", "aucroc"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The primary score of a model on a task, as printed (per cent where customary).
+
+    ``spread`` is the standard deviation (ddof 1) over folds, or over seeds where a task has one split;
+    None when there is one number alone. ``low`` and ``high`` are the ends of its 95 % interval, if asked for.
+    """
+
+    score: float
+    spread: float | None
+    spread_over: str
+    n_seeds: int
+    low: float | None = None
+    high: float | None = None
+    interval_over: str = ""
+    #: How much of the task was left out, if anything was; such a score is not of the task.
+    subset: str = ""
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A published model: scores by task as printed (a task without one is absent), protocol and source."""
+
+    model: str
+    protocol: str
+    source: str
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """Models (rows) by tasks (columns) under one protocol; published rows stand below, each with its own protocol."""
+
+    protocol: str
+    models: tuple[str, ...]
+    tasks: tuple[str, ...]
+    metrics: dict[str, str]
+    maximise: dict[str, bool]
+    cells: dict[tuple[str, str], Cell]
+    splits: dict[str, str] = field(default_factory=dict)
+    published: tuple[PublishedRow, ...] = ()
+    published_splits: dict[tuple[str, str], str] = field(default_factory=dict)  # by protocol and task
+
+    def best(self, task: str) -> float | None:
+        """The best measured score of a task, or None when nothing was measured."""
+        return self._best(task, [self.cells[model, task].score for model in self.models if (model, task) in self.cells])
+
+    def best_published(self, task: str) -> float | None:
+        """The best published score of a task, or None."""
+        return self._best(task, [row.scores[task] for row in self.published if task in row.scores])
+
+    def _best(self, task: str, scores: list[float]) -> float | None:
+        scores = [score for score in scores if score == score]
+        if not scores:
+            return None
+        return max(scores) if self.maximise[task] else min(scores)
+
+    def average(self, model: str) -> tuple[float | None, int]:
+        """The mean over tasks whose score is better when higher, and over how many of them it is."""
+        return self.mean_of({task: self.cells[model, task].score for task in self.tasks if (model, task) in self.cells})
+
+    def mean_of(self, scores: Mapping[str, float]) -> tuple[float | None, int]:
+        """As :meth:`average`, of any scores by task; a NaN is left out."""
+        kept = [score for task, score in scores.items() if self.maximise[task] and not math.isnan(score)]
+        return (fmean(kept) if kept else None), len(kept)
+
+
+def comparison_tables(
+    records: Iterable[ResultRecord],
+    tasks: Sequence[str] | None = None,
+    *,
+    intervals: bool = False,
+    paper: str | None = None,
+    overlay: str | Path | None = None,
+    whole_paper: bool = False,
+) -> list[ComparisonTable]:
+    """One table per protocol variant, rows and columns in the order in which the records come.
+
+    Rows are named by the model's label; several models under one label are told apart by what differs: the first
+    digits of the weights' hash, module, options, behaviour. Several seeds of one model, task and protocol are
+    averaged. A task in two modes
+    (``nsynth_pitch`` 5h and 50h) is two columns.
+
+    Args:
+        records: result records.
+        tasks: names of tasks (or of task folders, or columns) to keep, in this order; None keeps all.
+        intervals: add 95 % intervals, from the predictions saved beside the records.
+        paper: ``delores`` or ``hear``: the columns of that paper's tables, the published figures below.
+        overlay: a CSV of further published figures (see ``published.py``).
+        whole_paper: with ``delores`` tables 4 (``linear``), 5 (``finetune``) and 6 (both, frozen beside fine-tuned)
+            come out whether or not anything was measured for them.
+
+    Raises:
+        DeloresError: there is no record, two are of one model, task, protocol and seed, or two of one task have
+            different task revisions or primary metrics, which cannot be compared.
+    """
+    records = list(records)
+    columns = paper_columns(paper) if paper else task_columns(records)
+    if tasks is not None:
+        columns = _chosen(columns, tasks)
+    wanted = {folder for folders in columns.values() for folder in folders}
+    records = [r for r in records if r.task.folder_name in wanted]
+    if not records:
+        of = f" of a task of --paper {paper}" if paper else ""
+        raise DeloresError(f"there are no results{of} to put in a table; run `delores run` or `delores score` first")
+    _refuse_mixed_tasks(records)
+    figures = published_figures(paper, overlay) if paper else []
+    models = refuse_repeats(records)
+    names = {id(r): str(models.name(r.model)) for r in records}
+    titles = dict.fromkeys(r.protocol.title for r in records)
+    whole_paper = whole_paper and paper == "delores"
+    if whole_paper:
+        titles |= dict.fromkeys(FROZEN_OR_TUNED)
+    found = []
+    for protocol in titles:
+        own = [r for r in records if r.protocol.title == protocol]
+        found.append(_table(protocol, own, columns, names, _fitting(figures, protocol), intervals))
+    if whole_paper:
+        order = list(dict.fromkeys(names.values()))
+        own = [r for r in records if r.protocol.title in FROZEN_OR_TUNED]
+        own.sort(key=lambda r: (order.index(names[id(r)]), list(FROZEN_OR_TUNED).index(r.protocol.title)))
+        name_of = {id(r): f"{names[id(r)]}, {FROZEN_OR_TUNED[r.protocol.title]}" for r in own}
+        found.append(_table(TABLE_SIX, own, columns, name_of, published_table_six(), intervals))
+    return found
+
+
+def task_columns(records: Sequence[ResultRecord]) -> dict[str, tuple[str, ...]]:
+    """{column: its task folders}: a task's name, with the mode where it has several."""
+    modes: dict[str, dict[str, None]] = {}
+    for record in records:
+        modes.setdefault(record.task.name, {})[record.task.mode] = None
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        several = len(modes[record.task.name]) > 1
+        name = f"{record.task.name}-{record.task.mode}" if several else record.task.name
+        found.setdefault(name, {})[record.task.folder_name] = None
+    return {name: tuple(folders) for name, folders in found.items()}
+
+
+def paper_columns(paper: str) -> dict[str, tuple[str, ...]]:
+    """{column: its task folders} of a paper's tables; other splits and subsets are columns of their own."""
+    from benchmarks.tasks.registry import list_columns, list_tasks
+
+    if paper == "hear":
+        found = {name: tuple(spec.folder_name for spec in specs) for name, specs in list_columns().items()}
+        return found | {f"{name} (subset)": tuple(f"{f}_subset" for f in folders) for name, folders in found.items()}
+    if paper != "delores":
+        published_figures(paper)  # says which there are
+    found = {}
+    for spec in list_tasks("delores"):
+        found[spec.name] = (spec.folder_name,)
+        # Another split (the paper's among them) and a part of the corpus are tasks of their own.
+        for mode in (*spec.variants, *(f"{mode}_subset" for mode in spec.variants)):
+            if mode != spec.mode:
+                found[f"{spec.name}-{mode}"] = (f"{spec.name}-{spec.version}-{mode}",)
+    return found
+
+
+def _chosen(columns: dict[str, tuple[str, ...]], tasks: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for task in tasks:
+        for name, folders in columns.items():
+            if task == name or any(task == folder or folder.startswith(f"{task}-") for folder in folders):
+                found[name] = folders
+    return found
+
+
+def _table(
+    protocol: str,
+    records: list[ResultRecord],
+    columns: Mapping[str, tuple[str, ...]],
+    name_of: Mapping[int, str],
+    figures: Sequence[PublishedFigure],
+    intervals: bool,
+) -> ComparisonTable:
+    """One table of ``records``, each in the row that ``name_of`` names by its id, above the rows of ``figures``."""
+    groups: dict[tuple[str, str], list[ResultRecord]] = {}
+    for record in records:
+        groups.setdefault((name_of[id(record)], record.task.folder_name), []).append(record)
+    models = tuple(dict.fromkeys(model for model, _ in groups))
+    cells: dict[tuple[str, str], Cell] = {}
+    # Task by task: all models of a task share one set of bootstrap draws.
+    for column, folders in columns.items():
+        for model in models:
+            own = [groups[model, folder] for folder in folders if (model, folder) in groups]
+            if len(folders) == len(own):  # a column of two tasks needs both
+                cells[model, column] = _cell(own[0], intervals) if len(own) == 1 else _joined(own)
+    task_of = {record.task.folder_name: record.task for record in records}
+    first = {column: task_of[f] for column, folders in columns.items() for f in folders if f in task_of}
+    rows, seen, metrics = _published_rows(figures, columns)
+    shown = [column for column in columns if column in first or column in seen]
+    return ComparisonTable(
+        protocol=protocol,
+        models=models,
+        tasks=tuple(shown),
+        metrics={c: first[c].primary_metric if c in first else metrics[c] for c in shown},
+        maximise={c: first[c].maximise if c in first else True for c in shown},
+        cells=cells,
+        splits={c: split_text(records, columns[c]) for c in first},
+        published=rows,
+        published_splits={(f.protocol, f.task): f.split for f in figures if f.split and f.task in shown},
+    )
+
+
+def _fitting(figures: Sequence[PublishedFigure], protocol: str) -> list[PublishedFigure]:
+    """Fine-tuned models stand beside fine-tuned ones; the leaderboard beside its own protocol alone."""
+    tuned = protocol.startswith(("finetune", "fine-tune", "transfer"))
+    return [
+        figure
+        for figure in figures
+        if figure.protocol.startswith(("transfer", "fine")) == tuned
+        and (not figure.protocol.startswith("hear") or protocol.startswith("hear"))
+    ]
+
+
+def _published_rows(
+    figures: Sequence[PublishedFigure], columns: Mapping[str, tuple[str, ...]]
+) -> tuple[tuple[PublishedRow, ...], set[str], dict[str, str]]:
+    """The rows; the columns that they have a figure for; the metric of these."""
+    scores: dict[tuple[str, str], dict[str, float]] = {}
+    sources: dict[tuple[str, str], str] = {}
+    metrics: dict[str, str] = {}
+    for figure in figures:
+        key = figure.model, figure.protocol
+        row = scores.setdefault(key, {})
+        sources.setdefault(key, figure.source)
+        if figure.task in columns and figure.score is not None:
+            row[figure.task] = figure.score
+            sources[key] = figure.source
+            metrics[figure.task] = figure.metric
+    rows = tuple(
+        PublishedRow(model, protocol, sources[model, protocol], row) for (model, protocol), row in scores.items()
+    )
+    return rows, set(metrics), metrics
+
+
+def split_text(records: Sequence[ResultRecord], folders: tuple[str, ...]) -> str:
+    """Of a column: how many folds were tested, and the mode where it is not the whole task."""
+    record = next(r for r in records if r.task.folder_name in folders)
+    parts = [f"{len(record.folds)} folds" if len(record.folds) > 1 else "one split"]
+    if record.task.mode != "full":
+        parts.append(record.task.mode)
+    return ", ".join(parts)
+
+
+def _refuse_mixed_tasks(records: list[ResultRecord]) -> None:
+    seen: dict[tuple[str, str], ResultRecord] = {}
+    for record in records:
+        first = seen.setdefault((record.task.name, record.task.mode), record)
+        for what, one, other in (
+            ("revisions", first.task.revision[:8], record.task.revision[:8]),
+            ("primary metrics", first.task.primary_metric, record.task.primary_metric),
+        ):
+            if one != other:
+                raise DeloresError(
+                    f"results of {record.task.name} come from two {what} ({one} of {first.model.label}, {other} of"
+                    f" {record.model.label}) and cannot share a table; score both on one, or name one results folder"
+                )
+
+
+def metric_scale(metric: str) -> float:
+    """What a score is multiplied by in a table: 100 for metrics that are shown in per cent, otherwise 1."""
+    return 100.0 if metric in PERCENT or metric.endswith("_fms") else 1.0
+
+
+def _cell(records: list[ResultRecord], intervals: bool = False) -> Cell:
+    metric = records[0].task.primary_metric
+    scale = metric_scale(metric)
+    scores = [scale * record.scores[metric] for record in records]
+    mean, folds = fmean(scores), len(records[0].folds)
+    spread, over = None, ""
+    if len(scores) > 1:
+        spread, over = (sum((score - mean) ** 2 for score in scores) / (len(scores) - 1)) ** 0.5, "seeds"
+    elif folds > 1:
+        spread, over = scale * records[0].scores_std[metric], f"{folds} folds"
+    subset = "; ".join(dict.fromkeys(record.task.subset for record in records if record.task.subset))
+    cell = Cell(mean, spread, over, len(scores), subset=subset)
+    if not intervals:
+        return cell
+    from benchmarks.reading.statistics.intervals import record_interval
+
+    found = record_interval(records)
+    if found is None:
+        return cell
+    return replace(cell, low=scale * found.low, high=scale * found.high, interval_over=found.over)
+
+
+def _joined(groups: list[list[ResultRecord]]) -> Cell:
+    """A column of several tasks (Beehive): the plain mean; its two numbers give no deviation worth showing."""
+    cells = [_cell(group) for group in groups]
+    subset = "; ".join(dict.fromkeys(cell.subset for cell in cells if cell.subset))
+    return Cell(fmean(cell.score for cell in cells), None, "", min(cell.n_seeds for cell in cells), subset=subset)
+
+
+# --- what all forms show

@@ -1,0 +1,391 @@
+"""The record between measuring and reading: one per model x task x protocol, with full provenance.
+
+A record's folder is ``<results>/<model label>-<hash8>/<task>/<protocol>[-variant]-seed<N>/`` and holds
+``record.json`` (written last: a folder without it is unfinished), ``predictions.npz`` and
+``test.predicted-scores.json`` in heareval's form.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, overload
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError, field_validator
+
+from benchmarks.results.checks import check_archive, check_arrays, check_record
+from benchmarks.results.identity import Behaviour, Models, behaviour_change, option_suffix, with_options
+from hear_delores.documents import read_json
+from hear_delores.errors import DeloresError
+from hear_delores.files import atomic_path, check_name, write_json, writing
+from pretrain.inputs.schema import Schema
+
+__all__ = [
+    "FORMAT_VERSION",
+    "FoldPredictions",
+    "FoldResult",
+    "GridPoint",
+    "ModelInfo",
+    "ProtocolInfo",
+    "ResultRecord",
+    "TaskInfo",
+    "existing_record",
+    "load_predictions",
+    "load_record",
+    "load_records",
+    "record_folder",
+    "refuse_repeats",
+    "save_record",
+]
+
+FORMAT_VERSION = 1
+RECORD_FILE = "record.json"
+PREDICTIONS_FILE = "predictions.npz"
+OFFICIAL_FILE = "test.predicted-scores.json"
+
+
+#: A number that may be NaN, which JSON writes as null (older records hold NaN itself).
+Figure = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+
+
+class _Part(Schema, BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelInfo(_Part):
+    """The model that made the embeddings. ``weights_hash`` is "" where a foreign folder does not say.
+
+    ``behaviour`` is None in records and embeddings from before it was recorded: it is unknown then.
+    """
+
+    label: str
+    module: str
+    file: str | None = None
+    weights_hash: str = ""
+    options: dict[str, Any] = {}
+    sample_rate: int | None = None
+    sizes: dict[str, int] = {}
+    n_parameters: int | None = None
+    behaviour: Behaviour | None = None
+    source_hash: str = ""
+
+
+class TaskInfo(_Part):
+    """The task: ``metrics[0]`` is ``primary_metric``, ``maximise`` whether more of it is better.
+
+    ``n_clips`` counts the clips with embeddings in all splits; ``subset`` says which were left out, if any.
+    """
+
+    name: str
+    version: str
+    mode: str
+    revision: str
+    embedding_type: Literal["scene", "event"]
+    prediction_type: Literal["multiclass", "multilabel"]
+    primary_metric: str
+    metrics: list[str]
+    maximise: bool
+    n_clips: int
+    subset: str | None = None
+
+    @field_validator("name", "version", "mode")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        return check_name(value, "of the task's folder")
+
+    @property
+    def folder_name(self) -> str:
+        """``<name>-<version>-<mode>``."""
+        return f"{self.name}-{self.version}-{self.mode}"
+
+
+class ProtocolInfo(_Part):
+    """The protocol, its resolved options, those not at their default, and where the run had to leave it."""
+
+    name: str
+    options: dict[str, Any] = {}
+    variant: str = ""
+    deviations: list[str] = []
+
+    @property
+    def title(self) -> str:
+        """As tables show it: the name, and what differs from the protocol's defaults."""
+        return f"{self.name} ({self.variant})" if self.variant else self.name
+
+
+class FoldResult(_Part):
+    """One fold, tested once. ``epoch`` counts from 0; ``scores`` hold each metric and its parts."""
+
+    test_split: str
+    scores: dict[str, Figure]
+    loss: Figure
+    validation_score: Figure
+    epoch: int
+    epochs_run: int
+    hyperparameters: dict[str, Any]
+    postprocessing: dict[str, Any] = {}
+    n_train_rows: int
+    n_test_rows: int
+    seconds: float
+
+
+class GridPoint(_Part):
+    """One point of the grid, trained on the first fold; ``trace`` holds (epoch, validation score)."""
+
+    hyperparameters: dict[str, Any]
+    validation_score: Figure
+    epoch: int
+    epochs_run: int
+    postprocessing: dict[str, Any] = {}
+    trace: list[tuple[int, Figure]] = []
+    seconds: float
+
+
+class ResultRecord(_Part):
+    """One model's result on one task under one protocol.
+
+    ``scores`` are means over folds, ``scores_std`` their standard deviations (ddof 1; empty for one fold).
+    ``fingerprint`` is a hash of everything the scores depend on: a run with the same one is not repeated.
+    """
+
+    format_version: int = FORMAT_VERSION
+    fingerprint: str
+    embeddings_hash: str
+    model: ModelInfo
+    task: TaskInfo
+    protocol: ProtocolInfo
+    seed: int
+    scores: dict[str, Figure]
+    scores_std: dict[str, Figure] = {}
+    folds: list[FoldResult]
+    grid: list[GridPoint] = []
+    seconds: dict[str, float] = {}
+    peak_memory_bytes: int | None = None
+    device: str
+    versions: dict[str, str]
+    created: str
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the record was saved or loaded, None for one in memory only."""
+        return self._folder
+
+    @property
+    def primary_score(self) -> float:
+        """The mean of the task's primary metric over folds."""
+        return self.scores[self.task.primary_metric]
+
+
+@dataclass(frozen=True)
+class FoldPredictions:
+    """One fold's test rows: ``prediction`` and ``target`` (n, n_labels) float32, ``files`` (n,) str.
+
+    Event tasks add ``timestamps_ms`` (n,) float64 and ``predicted_events`` and ``target_events``
+    (m, 4) float64: index into ``event_files``, label index, start and end in ms.
+    """
+
+    prediction: np.ndarray
+    target: np.ndarray
+    files: np.ndarray
+    timestamps_ms: np.ndarray | None = None
+    event_files: np.ndarray | None = None
+    predicted_events: np.ndarray | None = None
+    target_events: np.ndarray | None = None
+
+
+def record_folder(results_dir: str | Path, record: ResultRecord) -> Path:
+    """The folder of a record under ``results_dir``."""
+    return _record_folder(results_dir, record, with_options(record.model.label, record.model.options))
+
+
+def _record_folder(results_dir: str | Path, record: ResultRecord, name: str) -> Path:
+    protocol = "-".join(part for part in (record.protocol.name, record.protocol.variant) if part)
+    digest = check_name((record.model.weights_hash or record.embeddings_hash or "none")[:8], "the model's weights_hash")
+    return (
+        Path(results_dir)
+        / f"{_slug(name)}-{digest}"
+        / _slug(record.task.folder_name)
+        / f"{_slug(protocol)}-seed{record.seed}"
+    )
+
+
+def save_record(
+    record: ResultRecord,
+    results_dir: str | Path,
+    predictions: Mapping[str, FoldPredictions] | None = None,
+    official: Mapping[str, Any] | None = None,
+) -> Path:
+    """Saves a record, its predictions by test split, and heareval's form of it; returns the folder.
+
+    An older record there is replaced; a process killed on the way leaves a folder without ``record.json``.
+    """
+    folder = record_folder(results_dir, record)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORD_FILE).unlink(missing_ok=True)
+    if predictions is not None:
+        arrays = {}
+        for split, fold in predictions.items():
+            for name, value in vars(fold).items():
+                if value is not None:
+                    arrays[f"{split}/{name}"] = value
+        with atomic_path(folder / PREDICTIONS_FILE, "the predictions ") as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, **arrays)
+    if official is not None:
+        write_json(folder / OFFICIAL_FILE, official)
+    write_json(folder / RECORD_FILE, record.model_dump(mode="python"))
+    record._folder = folder
+    return folder
+
+
+def existing_record(results_dir: str | Path, draft: ResultRecord) -> ResultRecord | None:
+    """The record of the run that ``draft`` states (the same fingerprint), or None: then it has to be made.
+
+    One from before options named folders is moved to where it belongs. What it does not say of the model (its
+    behaviour, when it is old) is filled in: the same fingerprint means the same embeddings.
+    """
+    folder = record_folder(results_dir, draft)
+    found = _identical(folder, draft.fingerprint)
+    suffix = option_suffix(draft.model.options)
+    if found is None and suffix and not folder.exists():
+        earlier = _record_folder(results_dir, draft, draft.model.label.removesuffix(suffix))
+        old = _identical(earlier, draft.fingerprint)
+        if old is not None and old.model.options == draft.model.options:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            earlier.rename(folder)
+            found = load_record(folder)
+    if found is None:
+        return None
+    before, now = found.model.behaviour, draft.model.behaviour
+    if found.model.label != draft.model.label or (now and (before is None or behaviour_change(before, now))):
+        found = found.model_copy(update={"model": draft.model})
+        write_json(folder / RECORD_FILE, found.model_dump(mode="python"))
+        found._folder = folder
+    return found
+
+
+def _identical(folder: Path, fingerprint: str) -> ResultRecord | None:
+    try:
+        record = load_record(folder)
+    except DeloresError:  # none, or a damaged one: it will be replaced
+        return None
+    return record if record.fingerprint == fingerprint else None
+
+
+def load_record(path: str | Path) -> ResultRecord:
+    """The record of a folder (or of a ``record.json``).
+
+    Raises DeloresError naming the file when it is missing, damaged, of another format, or contradicts itself.
+    """
+    file = Path(path)
+    file = file / RECORD_FILE if file.is_dir() else file
+    if not file.exists():
+        raise DeloresError(f"{file}: no such result record; make it with 'delores score'")
+    # nan: records of older versions hold NaN, which is null today.
+    values = read_json(file, nan=True, advice="a damaged result record: delete it and score again")
+    found = values.get("format_version")
+    if found != FORMAT_VERSION:
+        raise DeloresError(f"{file}: expected a result record of format {FORMAT_VERSION}, got {found!r}; score again")
+    try:
+        record = ResultRecord.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DeloresError(f"{file}: damaged result record ({where}: {first['msg']}); score again") from None
+    try:
+        check_record(record)
+    except DeloresError as error:
+        raise DeloresError(f"{file}: the result record contradicts itself ({error}); score again") from None
+    record._folder = file.parent
+    return record
+
+
+@overload
+def load_records(paths: Iterable[str | Path], *, skip_damaged: Literal[False] = False) -> list[ResultRecord]: ...
+
+
+@overload
+def load_records(
+    paths: Iterable[str | Path], *, skip_damaged: Literal[True]
+) -> tuple[list[ResultRecord], list[str]]: ...
+
+
+def load_records(
+    paths: Iterable[str | Path], *, skip_damaged: bool = False
+) -> list[ResultRecord] | tuple[list[ResultRecord], list[str]]:
+    """All records under some folders, in order of their paths, each file once.
+
+    With ``skip_damaged`` the result is (records, one line for each damaged record).
+
+    Raises DeloresError for a folder that does not exist and, unless ``skip_damaged``, for a damaged record.
+    """
+    files: dict[Path, None] = {}
+    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
+        root = Path(path)
+        if not root.exists():
+            raise DeloresError(f"{root}: no such folder of results; make one with 'delores score' or 'delores run'")
+        found = sorted(root.rglob(RECORD_FILE)) if root.is_dir() else [root]
+        files.update(dict.fromkeys(file.resolve() for file in found))
+    records, damaged = [], []
+    for file in files:
+        try:
+            records.append(load_record(file))
+        except DeloresError as error:
+            if not skip_damaged:
+                raise
+            damaged.append(str(error))
+    return (records, damaged) if skip_damaged else records
+
+
+def refuse_repeats(records: Iterable[ResultRecord]) -> Models:
+    """The models of some records, where no two records are of one model, task, protocol and seed. For every reader.
+
+    Raises DeloresError naming the two otherwise: they are not two seeds, and which of them counts is not known here.
+    """
+    records = list(records)
+    models = Models(record.model for record in records)
+    seen: dict[tuple[Any, ...], ResultRecord] = {}
+    for record in records:
+        key = models.number(record.model), record.task.folder_name, record.protocol.title, record.seed
+        first = seen.setdefault(key, record)
+        if first is not record:
+            run = f"{record.protocol.title}, seed {record.seed}"
+            what = f"{models.name(record.model)} on {record.task.folder_name} ({run})"
+            places = " and ".join(str(each.folder or "in memory") for each in (first, record))
+            raise DeloresError(f"two results of {what} are here: {places}; remove one, or name the folder of one")
+    return models
+
+
+def load_predictions(folder: str | Path) -> dict[str, FoldPredictions]:
+    """The test predictions of a record's folder, {test split: FoldPredictions}.
+
+    Raises DeloresError naming the file when it is missing or damaged, or holds what cannot be predictions.
+    """
+    file = Path(folder) / PREDICTIONS_FILE
+    if not file.exists():
+        raise DeloresError(f"{file}: missing; score again")
+    found: dict[str, dict[str, np.ndarray]] = {}
+    try:
+        check_archive(file)
+        with np.load(file, allow_pickle=False) as arrays:
+            for key in arrays.files:
+                split, _, name = key.rpartition("/")
+                found.setdefault(split, {})[name] = arrays[key]
+        for split, own in found.items():
+            check_arrays(split, own)
+        return {split: FoldPredictions(**values) for split, values in found.items()}
+    # zipfile, zlib and numpy each have their own way of saying that the file is damaged.
+    except Exception as error:
+        raise DeloresError(f"{file}: damaged predictions ({error}); score again") from None
+
+
+def _slug(text: str) -> str:
+    """Safe as one folder name on every system; a leading dot would hide it."""
+    return re.sub(r"[^A-Za-z0-9._=+-]+", "_", text).strip(".") or "_"

@@ -1,0 +1,1 @@
+"""Many models on many tasks: in turn, in processes, on a Dask cluster."""

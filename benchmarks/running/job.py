@@ -1,0 +1,146 @@
+"""One model on one task, under all its protocols and seeds: what ``delores run`` deals out, to whatever process.
+
+A process that is killed in the middle of a job leaves whole files or none, and the job is simply run again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.embedding.embed import embed_task
+from benchmarks.embedding.foreign_code import contained, one_line
+from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
+from benchmarks.results.record import ResultRecord
+from benchmarks.scoring.score import score_embeddings
+from benchmarks.scoring.training import peak_memory_bytes
+from benchmarks.tasks.folder import TaskFolder
+
+__all__ = ["Job", "JobResult", "forget", "one_line", "run_job"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model on one task.
+
+    Attributes:
+        run: names the run; within one, a process loads a model and opens a task once.
+        task: the task folder.
+        options: by protocol, e.g. {"hear": {"grid_points": 2}}.
+        expected_bytes: a first guess of the memory that it takes.
+        force: embed again whatever is there.
+    """
+
+    run: str
+    model: ModelSpec
+    task: Path
+    out: Path
+    protocols: tuple[str, ...]
+    seeds: tuple[int, ...]
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    device: str = "auto"
+    batch_seconds: float | None = None
+    skip_bad: bool = False
+    expected_bytes: int = 0
+    force: bool = False
+
+
+@dataclass
+class JobResult:
+    """What a job gave.
+
+    Attributes:
+        failures: what went wrong, one line each; a protocol that fails does not keep the others from running.
+        loaded: whether the model could be loaded.
+        skipped: "split/file: reason" of each clip that was left out.
+        lines: what was said on the way.
+        peak_bytes: the most memory that the process has held so far; None where the system does not say.
+    """
+
+    records: list[ResultRecord] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    loaded: bool = True
+    skipped: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    peak_bytes: int | None = None
+
+
+def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
+    """Embeds each clip once and scores; what is already done is read, not done again. Failures are in the result."""
+    result = JobResult()
+
+    def tell(line: str) -> None:
+        result.lines.append(line)
+        say(line)
+
+    try:
+        with contained():
+            model = _model(job.run, job.model, job.device)
+            if isinstance(model, Exception):
+                result.loaded = False
+                raise model
+            task = _task(job.run, job.task)
+            _embed_and_score(job, model, task, result, tell)
+    except Exception as error:  # a foreign module may raise anything; the other jobs still run
+        result.failures.append(one_line(error))
+        if result.loaded:
+            tell(f"  {job.task.name}: failed: {result.failures[-1]}")
+    result.peak_bytes = peak_memory_bytes()
+    return result
+
+
+def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: JobResult, tell: Say) -> None:
+    bounded: dict[str, Any] = {} if job.batch_seconds is None else {"batch_seconds": job.batch_seconds}
+
+    def waiting() -> None:
+        tell(f"  {task.name}: another run is at work on this; waiting for it")
+
+    embedded = embed_task(
+        model, task, job.out / "embeddings",
+        skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, **bounded,
+    )  # fmt: skip
+    result.skipped = list(embedded.skipped)
+    for note in embedded.notes:
+        tell(f"  {task.name}: {note}")
+    when = ", from before" if embedded.cached else ""
+    for protocol in job.protocols:
+        try:
+            for seed in job.seeds:
+                record = score_embeddings(
+                    embedded.path, protocol=protocol, seed=seed, results_dir=job.out / "results",
+                    device=model.device, on_wait=waiting, **job.options.get(protocol, {}),
+                )  # fmt: skip
+                result.records.append(record)
+                tell(
+                    f"  {task.name}: {record.task.primary_metric} {record.primary_score:.4f} ({protocol}; embedded in"
+                    f" {embedded.seconds:.1f} s{when}; scored in {record.seconds['total']:.1f} s)"
+                )
+        except Exception as error:  # as above; other seeds would fail alike
+            result.failures.append(f"{protocol}: {one_line(error)}")
+            tell(f"  {task.name}: failed: {result.failures[-1]}")
+
+
+# Kept between the jobs of a run. A worker of a cluster outlives runs, in which files may have changed.
+@functools.lru_cache(maxsize=1)
+def _model(run: str, spec: ModelSpec, device: str) -> LoadedModel | Exception:
+    try:
+        with contained():
+            return load_model(spec, device=device)
+    except Exception as error:  # kept too: what cannot be loaded is not tried for each task
+        return error
+
+
+@functools.lru_cache(maxsize=64)
+def _task(run: str, path: Path) -> TaskFolder:
+    return TaskFolder.open(path)
+
+
+def forget() -> None:
+    """Lets go of the model and the tasks of the last run."""
+    _model.cache_clear()
+    _task.cache_clear()

@@ -1,0 +1,1 @@
+"""Protocol ``finetune``: the whole encoder trained on a task."""

@@ -1,0 +1,1 @@
+"""Protocol ``hear``: the classifier of the HEAR benchmark."""

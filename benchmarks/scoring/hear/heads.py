@@ -1,0 +1,174 @@
+"""The shallow classifier of HEAR 2021 as heareval 2021.1.3 trains it, one head at a time.
+
+This is the reference: plain, sequential, tested step by step. ``batched.py`` is the faster trainer that is
+used by default and must give the same scores.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from benchmarks.scoring.evaluation import EventEvaluator
+from benchmarks.scoring.hear.grid import HeadConfig
+from benchmarks.scoring.training import (
+    BestEpoch,
+    Fold,
+    TrainedHead,
+    activate,
+    cuda_devices,
+    logit_loss,
+    predict,
+    snapshot,
+)
+from hear_delores.errors import DeloresError
+
+__all__ = ["Head", "HeadJob", "Trainer", "batch_bounds", "initial_head", "train_sequentially"]
+
+
+class Head(nn.Module):
+    """[Linear, BatchNorm1d, Dropout, ReLU] x hidden_layers, then Linear: (n, d) -> logits (n, n_labels).
+
+    Weights are Xavier (uniform or normal) with the gain of "linear" for the first layer and of "relu"
+    for the others; biases are torch's default. The embedding is not normalised.
+    """
+
+    def __init__(self, config: HeadConfig, embedding_size: int, n_labels: int) -> None:
+        super().__init__()
+        initialise = getattr(nn.init, config.initialization)
+        layers: list[nn.Module] = []
+        size = embedding_size
+        before: Literal["linear", "relu"] = "linear"
+        for _ in range(config.hidden_layers):
+            linear = nn.Linear(size, config.hidden_dim)
+            initialise(linear.weight, gain=nn.init.calculate_gain(before))
+            layers += [linear, nn.BatchNorm1d(config.hidden_dim), nn.Dropout(config.dropout), nn.ReLU()]
+            size, before = config.hidden_dim, "relu"
+        self.hidden = nn.Sequential(*layers)
+        self.projection = nn.Linear(size, n_labels)
+        initialise(self.projection.weight, gain=nn.init.calculate_gain(before))
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Logits (n, n_labels) float32."""
+        return self.projection(self.hidden(embeddings))
+
+
+@dataclass(frozen=True)
+class HeadJob:
+    """One head to train: the grid point ``config`` on ``fold``, its random numbers from ``seed``.
+
+    ``use_score`` selects epochs by the primary score, else by the validation loss.
+    """
+
+    key: str
+    config: HeadConfig
+    fold: Fold
+    seed: int
+    prediction_type: str
+    maximise: bool
+    use_score: bool = True
+    single_row_batch: str = "merge"
+    stop_on_nan: bool = True
+
+
+Trainer = Callable[[Iterable[HeadJob], int], Iterator[TrainedHead]]
+"""Trains jobs, in any order or side by side, and yields each head when it is finished.
+
+The number is how many jobs there are in all, those that an earlier run has finished included: what is done
+side by side, and so the last bit of a result, must not depend on where a run was interrupted.
+"""
+
+
+def initial_head(job: HeadJob) -> Head:
+    """The job's head with its first weights, drawn from the job's seed, on the device and in the dtype of its rows."""
+    rows = job.fold.train.embeddings(0, 1)
+    torch.manual_seed(job.seed)
+    return Head(job.config, rows.shape[1], job.fold.train.targets.shape[1]).to(rows)
+
+
+def train_sequentially(jobs: Iterable[HeadJob], n_jobs: int = 0) -> Iterator[TrainedHead]:
+    """Trains one job after another; torch's own random state is left as it was."""
+    for job in jobs:
+        with torch.random.fork_rng(cuda_devices(job.fold.train.device)):
+            head = train_head(job)
+        yield head
+
+
+def train_head(job: HeadJob) -> TrainedHead:
+    """Adam over the rows in stored order (heareval never shuffles them), validated every few epochs.
+
+    Epochs count from 0, as in Lightning: with a validation every 3 epochs the first is at epoch 2.
+    """
+    began = time.perf_counter()
+    config, train = job.config, job.fold.train
+    head = initial_head(job)
+    optimizer = torch.optim.Adam(head.parameters(), lr=config.lr, fused=True)
+    batches = batch_bounds(len(train), config, job.single_row_batch)
+    best = BestEpoch(job.maximise if job.use_score else False, config.patience, job.stop_on_nan)
+    trace: list[tuple[int, float]] = []
+    state: dict[str, torch.Tensor] = {}
+    postprocessing: dict[str, Any] = {}
+    for epoch in range(config.max_epochs):
+        head.train()
+        for start, stop in batches:
+            logits = head(train.embeddings(start, stop))
+            optimizer.zero_grad(set_to_none=True)
+            logit_loss(logits, train.targets[start:stop], job.prediction_type).backward()
+            optimizer.step()
+        if (epoch + 1) % config.check_val_every_n_epoch:
+            continue
+        score, chosen = validate(job, head)
+        trace.append((epoch, score))
+        if best.update(epoch, score):
+            state, postprocessing = snapshot(head), chosen
+        if best.stop:
+            break
+    return TrainedHead(
+        key=job.key,
+        epoch=best.epoch,
+        validation_score=best.score,
+        postprocessing=postprocessing,
+        hyperparameters=config.to_dict(),
+        epochs_run=epoch + 1,
+        trace=trace,
+        seconds=time.perf_counter() - began,
+        state=state,
+    )
+
+
+def validate(job: HeadJob, head: nn.Module) -> tuple[float, dict[str, Any]]:
+    """What selects epochs and grid points, and the postprocessing chosen with it, from one forward pass."""
+    logits = predict(head, job.fold.valid)
+    validator = job.fold.validator
+    if job.use_score:
+        return validator.select(activate(logits, job.prediction_type))
+    loss = float(logit_loss(logits, job.fold.valid.targets, job.prediction_type))
+    return loss, validator.postprocessings[0] if isinstance(validator, EventEvaluator) else {}
+
+
+def batch_bounds(n_rows: int, config: HeadConfig, single_row_batch: str = "merge") -> list[tuple[int, int]]:
+    """(start, stop) of the batches, in stored order.
+
+    BatchNorm cannot train on one row, so with hidden layers a last batch of one row joins the batch before.
+
+    Raises DeloresError for one row in all, and for a last batch of one row under single_row_batch="raise".
+    """
+    starts = list(range(0, n_rows, config.batch_size))
+    if has_single_row_batch(n_rows, config):
+        if len(starts) < 2 or single_row_batch == "raise":
+            raise DeloresError(
+                f"{n_rows} training rows leave a batch of one row, which BatchNorm cannot train on; "
+                "use single_row_batch='merge' and at least two rows"
+            )
+        starts.pop()
+    return list(zip(starts, [*starts[1:], n_rows], strict=True))
+
+
+def has_single_row_batch(n_rows: int, config: HeadConfig) -> bool:
+    """Whether heareval would fail on the last batch of ``n_rows`` training rows."""
+    return config.hidden_layers > 0 and (n_rows - 1) % config.batch_size == 0

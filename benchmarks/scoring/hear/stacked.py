@@ -1,0 +1,347 @@
+"""The classifier's heads trained side by side: stacked into one network, and spread over the processor's cores.
+
+Equal to :mod:`~benchmarks.scoring.hear.heads` up to rounding when dropout is off, and in distribution when it is on.
+
+On an accelerator the heads of one fold and depth are one :class:`HeadStack`, whose first layer is one matrix
+product for all of them. On a processor that would gain nothing, since its products are as fast one by one:
+each head is a stack of its own, and as many as there are cores are trained at once, each on one thread.
+What else a step costs is kept small: dropout from raw random words, no DataLoader, no copies of rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+import torch
+from torch.func import stack_module_state
+from torch.nn import functional as F
+from torch.optim.adam import adam
+
+from benchmarks.scoring.evaluation import EventEvaluator
+from benchmarks.scoring.hear.heads import Head, HeadJob, batch_bounds, initial_head
+from benchmarks.scoring.rows import Rows
+from benchmarks.scoring.training import BestEpoch, TrainedHead, activate, cuda_devices, logit_loss
+from hear_delores.errors import DeloresError
+
+__all__ = ["PRECISIONS", "HeadStack", "train_batched", "train_stack"]
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def train_batched(jobs: Iterable[HeadJob], n_jobs: int, precision: str = "float32") -> Iterator[TrainedHead]:
+    """Trains jobs side by side and yields each head when it is finished.
+
+    On a processor jobs are taken from the iterable as cores fall free, so that no more folds are held than are
+    trained. ``n_jobs`` decides how many threads a head has: the last bit of its result may depend on it.
+
+    Raises:
+        DeloresError: for bfloat16 on a device that has no such products.
+    """
+    pulled = iter(jobs)
+    first = next(pulled, None)
+    if first is None:
+        return
+    device = first.fold.train.device
+    _check_precision(precision, device)
+    pulled = itertools.chain([first], pulled)
+    if device.type == "cpu":
+        yield from _train_on_cores(pulled, n_jobs, precision)
+        return
+    for _, same_fold in itertools.groupby(pulled, key=lambda job: job.fold.number):
+        by_shape = sorted(same_fold, key=_shape)
+        for _, group in itertools.groupby(by_shape, key=_shape):
+            yield from train_stack(list(group), precision=precision)
+
+
+def _shape(job: HeadJob) -> tuple[Any, ...]:
+    """What heads of one stack share."""
+    own = {name: value for name, value in job.config.to_dict().items() if name not in _PER_HEAD}
+    return tuple(own.values())
+
+
+_PER_HEAD = ("initialization", "lr", "patience")
+
+
+def _train_on_cores(jobs: Iterator[HeadJob], n_jobs: int, precision: str) -> Iterator[TrainedHead]:
+    cores = torch.get_num_threads()
+    threads = max(1, cores // max(n_jobs, 1))
+    workers = max(1, cores // threads)
+    stop = threading.Event()
+
+    def work(job: HeadJob, head: Head) -> TrainedHead:
+        torch.set_num_threads(threads)  # of this thread
+        torch.set_flush_denormal(True)  # gradients of units that are done learning: slow, and nothing to Adam
+        [trained] = train_stack([job], [head], precision=precision, stop=stop)
+        return trained
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="head")
+    running: set[Future[TrainedHead]] = set()
+    try:
+        while True:
+            for job in itertools.islice(jobs, workers - len(running)):
+                running.add(pool.submit(work, job, _first_head(job)))
+            if not running:
+                return
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(cores)
+
+
+def _first_head(job: HeadJob) -> Head:
+    """The first weights, drawn in the calling thread: torch's random state is one for all threads."""
+    with torch.random.fork_rng(cuda_devices(job.fold.train.device)):
+        return initial_head(job)
+
+
+def _check_precision(precision: str, device: torch.device) -> None:
+    if precision not in PRECISIONS:
+        raise DeloresError(f"precision: expected one of {PRECISIONS}, got {precision!r}")
+    if precision == "float32":
+        return
+    if device.type == "cpu":
+        able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    else:
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if not able:
+        raise DeloresError(f"precision: this {device.type} has no bfloat16 products; leave precision at float32")
+
+
+class _Stopped(Exception):
+    """The caller wants no more heads."""
+
+
+def train_stack(
+    jobs: Sequence[HeadJob],
+    heads: Sequence[Head] | None = None,
+    *,
+    precision: str = "float32",
+    stop: threading.Event | None = None,
+) -> Iterator[TrainedHead]:
+    """Trains jobs of one fold and shape as one network and yields each head when its early stopping ends it.
+
+    ``heads`` are the first weights, drawn from the jobs' seeds when None. A finished head leaves the stack.
+    The seconds of a head are those of the stack from its start, divided by the heads that it had.
+    """
+    began = time.perf_counter()
+    config, fold = jobs[0].config, jobs[0].fold
+    train = fold.train
+    stack = HeadStack(jobs, heads or [_first_head(job) for job in jobs], precision)
+    prediction_type = jobs[0].prediction_type
+    targets = train.targets.argmax(dim=1) if prediction_type == "multiclass" else train.targets
+    batches = batch_bounds(len(train), config, jobs[0].single_row_batch)
+    entered = [_Entry(job) for job in jobs]
+    running = list(entered)
+    for epoch in range(config.max_epochs):
+        for start, end in batches:
+            if stop is not None and stop.is_set():
+                raise _Stopped
+            stack.step(train.embeddings(start, end), targets[start:end], prediction_type)
+        last = epoch + 1 == config.max_epochs
+        if (epoch + 1) % config.check_val_every_n_epoch == 0:
+            for number, (entry, logits) in enumerate(zip(running, stack.predict(fold.valid), strict=True)):
+                entry.validate(epoch, logits, stack, number)
+        finished = [entry for entry in running if last or entry.best.stop]
+        for entry in finished:
+            yield entry.trained(epoch + 1, (time.perf_counter() - began) / len(jobs))
+        if len(finished) == len(running):
+            return
+        if finished:
+            stack.keep([number for number, entry in enumerate(running) if entry not in finished])
+            running = [entry for entry in running if entry not in finished]
+
+
+class _Entry:
+    """One head of a stack: its early stopping, its best weights, its trace."""
+
+    def __init__(self, job: HeadJob) -> None:
+        self.job = job
+        self.best = BestEpoch(job.maximise if job.use_score else False, job.config.patience, job.stop_on_nan)
+        self.trace: list[tuple[int, float]] = []
+        self.state: dict[str, torch.Tensor] = {}
+        self.postprocessing: dict[str, Any] = {}
+
+    def validate(self, epoch: int, logits: torch.Tensor, stack: HeadStack, number: int) -> None:
+        """Takes the logits (n, n_labels) of the validation rows."""
+        job, validator = self.job, self.job.fold.validator
+        if job.use_score:
+            score, chosen = validator.select(activate(logits, job.prediction_type))
+        else:
+            score = float(logit_loss(logits, job.fold.valid.targets, job.prediction_type))
+            chosen = validator.postprocessings[0] if isinstance(validator, EventEvaluator) else {}
+        self.trace.append((epoch, score))
+        if self.best.update(epoch, score):
+            self.state, self.postprocessing = stack.state(number), chosen
+
+    def trained(self, epochs_run: int, seconds: float) -> TrainedHead:
+        return TrainedHead(
+            key=self.job.key,
+            epoch=self.best.epoch,
+            validation_score=self.best.score,
+            postprocessing=self.postprocessing,
+            hyperparameters=self.job.config.to_dict(),
+            epochs_run=epochs_run,
+            trace=self.trace,
+            seconds=seconds,
+            state=self.state,
+        )
+
+
+class HeadStack:
+    """B heads of one shape as one network: each tensor of :class:`~benchmarks.scoring.hear.heads.Head` with B before it.
+
+    In bfloat16 the first layer's inputs are rounded without the mean of the training rows, which is added again
+    as a constant: W x + b = W (x - c) + (W c + b). Weights, normalisation, loss and Adam stay in float32.
+    """
+
+    def __init__(self, jobs: Sequence[HeadJob], heads: Sequence[Head], precision: str = "float32") -> None:
+        self.config = jobs[0].config
+        parameters, buffers = stack_module_state(list(heads))
+        self.tensors = {name: value.detach() for name, value in {**parameters, **buffers}.items()}
+        self.parameters = list(parameters)
+        self.rates = [job.config.lr for job in jobs]
+        self.random = [_DropoutMask(self.config.dropout, job.seed) for job in jobs]
+        self.centre = _mean_row(jobs[0].fold.train) if precision == "bfloat16" else None
+        for name in self.parameters:
+            self.tensors[name].requires_grad_()
+        # Adam's moments, stacked like the parameters, and its count of steps for each parameter of each head.
+        self.first = {name: torch.zeros_like(self.tensors[name]).detach() for name in self.parameters}
+        self.second = {name: torch.zeros_like(self.tensors[name]).detach() for name in self.parameters}
+        device = self.tensors["projection.bias"].device
+        self.steps = [[torch.zeros((), device=device) for _ in self.parameters] for _ in jobs]
+
+    def __len__(self) -> int:
+        return len(self.rates)
+
+    def step(self, embeddings: torch.Tensor, targets: torch.Tensor, prediction_type: str) -> None:
+        """One step of Adam on rows (n, d) with targets (n,) int64 classes, or (n, n_labels) 0/1 for multilabel."""
+        logits = self._logits(embeddings, training=True)
+        # Each head's loss is its own mean; their sum has each head's own gradient.
+        if prediction_type == "multiclass":
+            losses = F.cross_entropy(logits.flatten(0, 1), targets.repeat(len(self)), reduction="sum") / len(targets)
+        else:
+            losses = F.binary_cross_entropy_with_logits(logits, targets.expand_as(logits), reduction="sum")
+            losses = losses / targets.numel()
+        gradients = torch.autograd.grad(losses, [self.tensors[name] for name in self.parameters])
+        for number in range(len(self)):
+            self._adam(number, [gradient[number].contiguous() for gradient in gradients])  # fused: takes no strides
+
+    @torch.no_grad()
+    def predict(self, rows: Rows) -> torch.Tensor:
+        """Logits (B, n, n_labels) of all rows with the running statistics."""
+        parts = [self._logits(rows.embeddings(start, end), training=False) for start, end in rows.blocks()]
+        return torch.cat(parts, dim=1)
+
+    def state(self, number: int) -> dict[str, torch.Tensor]:
+        """A copy of one head's state, on the CPU, under the names of Head."""
+        return {name: value[number].detach().to("cpu", copy=True) for name, value in self.tensors.items()}
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Drops every other head, with what Adam knows of it."""
+        chosen = torch.tensor(numbers, dtype=torch.int64)
+
+        def kept(part: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {name: value.detach()[chosen.to(value.device)] for name, value in part.items()}
+
+        self.tensors, self.first, self.second = kept(self.tensors), kept(self.first), kept(self.second)
+        self.steps = [self.steps[number] for number in numbers]
+        self.rates = [self.rates[number] for number in numbers]
+        self.random = [self.random[number] for number in numbers]
+        for name in self.parameters:
+            self.tensors[name].requires_grad_()
+
+    def _adam(self, number: int, gradients: list[torch.Tensor]) -> None:
+        """One step of torch's fused Adam on one head's part of the stacked tensors, at its own learning rate.
+
+        The function, not the class: making the class imports torch's compiler, two seconds and 900 modules.
+        """
+        adam(
+            [self.tensors[name].detach()[number] for name in self.parameters],
+            gradients,
+            [self.first[name][number] for name in self.parameters],
+            [self.second[name][number] for name in self.parameters],
+            [],
+            self.steps[number],
+            fused=True, amsgrad=False, maximize=False, weight_decay=0.0,
+            lr=self.rates[number], beta1=0.9, beta2=0.999, eps=1e-8,
+        )  # fmt: skip
+
+    def _logits(self, embeddings: torch.Tensor, training: bool) -> torch.Tensor:
+        """(n, d) -> (B, n, n_labels)."""
+        own, flat = self.tensors, embeddings
+        for layer in range(self.config.hidden_layers):
+            norm = f"hidden.{4 * layer + 1}"
+            flat = F.batch_norm(
+                self._linear(flat, f"hidden.{4 * layer}", shared=layer == 0),
+                own[f"{norm}.running_mean"].flatten(),
+                own[f"{norm}.running_var"].flatten(),
+                own[f"{norm}.weight"].flatten(),
+                own[f"{norm}.bias"].flatten(),
+                training,
+            )
+            if training:
+                own[f"{norm}.num_batches_tracked"] += 1
+            flat = self._dropout_relu(flat) if training and self.config.dropout else F.relu(flat)
+        flat = self._linear(flat, "projection", shared=self.config.hidden_layers == 0)
+        return flat.view(len(flat), len(self), -1).transpose(0, 1)
+
+    def _linear(self, inputs: torch.Tensor, name: str, shared: bool) -> torch.Tensor:
+        """Rows that all heads share (n, d), or each head's own (n, B * d), through each: (n, B * width)."""
+        weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
+        if not shared and len(self) > 1:
+            rows = inputs.view(len(inputs), len(self), -1).transpose(0, 1)
+            if self.centre is None:
+                product = torch.baddbmm(bias.unsqueeze(1), rows, weight.mT)
+            else:
+                product = torch.bmm(rows.bfloat16(), weight.bfloat16().mT).float() + bias.unsqueeze(1)
+            return product.transpose(0, 1).flatten(1)
+        weight, bias = weight.flatten(0, 1), bias.flatten()
+        if self.centre is None:
+            return F.linear(inputs, weight, bias)
+        if shared:  # W x + b = W (x - c) + (W c + b)
+            # Under BatchNorm the constant has no gradient, so that its outer product is not made.
+            fixed = weight.detach() if self.config.hidden_layers else weight
+            inputs, bias = inputs - self.centre, bias + fixed @ self.centre
+        return F.linear(inputs.bfloat16(), weight.bfloat16()).float() + bias
+
+    def _dropout_relu(self, flat: torch.Tensor) -> torch.Tensor:
+        """relu(dropout(x)) of (n, B * width), each head's dropout from its own random numbers."""
+        if flat.device.type != "cpu":
+            return F.relu(F.dropout(flat, self.config.dropout))
+        n, width = len(flat), flat.shape[1] // len(self)
+        masks = [mask.draw(n, width).to(flat.dtype) for mask in self.random]
+        mask = masks[0] if len(masks) == 1 else torch.cat(masks, dim=1)
+        return F.relu(flat) * mask
+
+
+class _DropoutMask:
+    """Factors 0 or 1 / keep from raw 16-bit words: several times as fast as torch's generator on a processor.
+
+    The probability is a multiple of 2**-16 (0.1 becomes 0.10001), and the factor is that of the multiple.
+    """
+
+    def __init__(self, dropout: float, seed: int) -> None:
+        self.words = np.random.SFC64(seed)
+        self.dropped = round(dropout * 2**16)
+
+    def draw(self, n: int, width: int) -> torch.Tensor:
+        """(n, width) float32."""
+        raw = self.words.random_raw(-(-n * width // 4)).view(np.int16)[: n * width]
+        mask = torch.empty(n * width)
+        torch.ge(torch.from_numpy(raw), self.dropped - 2**15, out=mask)
+        return mask.mul_(2**16 / (2**16 - self.dropped)).view(n, width)
+
+
+def _mean_row(rows: Rows) -> torch.Tensor:
+    """(d,) float32."""
+    total = sum(rows.embeddings(start, end).double().sum(dim=0) for start, end in rows.blocks())
+    return (torch.as_tensor(total) / len(rows)).float()

@@ -1,0 +1,1 @@
+"""Protocol ``linear``: one linear layer on frozen embeddings."""

@@ -1,0 +1,1 @@
+"""The checks of the HEAR API, by subject."""

@@ -1,0 +1,331 @@
+"""The one reader of audio files, whole, in part or only their length; every fault is one line that names the file.
+
+:mod:`pretrain.data.containers` tells what the decoder would not: that a file is cut short, or how long it really is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import math
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from hear_delores.errors import DeloresError, shown
+from pretrain.data.containers import AS_IT_IS, Layout, check_rate, examine
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["AUDIO_SUFFIXES", "Member", "Piece", "file_length", "read_channels", "read_piece", "regular_size"]
+
+AUDIO_SUFFIXES = frozenset(  # what libsndfile reads
+    {
+        ".aif",
+        ".aifc",
+        ".aiff",
+        ".au",
+        ".caf",
+        ".flac",
+        ".mp3",
+        ".oga",
+        ".ogg",
+        ".opus",
+        ".rf64",
+        ".snd",
+        ".w64",
+    }
+    | {".wav", ".wave"}
+)
+LARGEST_PEAK = 16.0  # full scale is 1; decoders overshoot a little, integers stored as floats by thousands
+MISSING_FRAMES = 4096  # by which an MP3 or Ogg may be shorter than its header says
+MP3_LEAD = 16 * 1152  # frames of sound that are decoded before a place in the middle of an MP3
+LONGEST_FRAMES = 1 << 40  # libsndfile's "length unknown" lies beyond
+BLOCK = 1 << 24  # samples that are decoded in one call: a false header cannot ask for more memory
+
+
+class Member(NamedTuple):
+    """A file inside an uncompressed tar: its name there, and the ``size`` bytes from ``offset`` on that it takes."""
+
+    name: str
+    offset: int
+    size: int
+
+
+class Piece(NamedTuple):
+    """One clip: ``frames`` frames from frame ``start`` on, at the file's own ``rate`` in Hz.
+
+    The file is ``path``, or a ``member`` of the tar ``path``.
+    """
+
+    path: Path
+    name: str
+    start: int
+    frames: int
+    rate: int
+    member: Member | None = None
+
+
+class _Window(io.RawIOBase):
+    """``head``, and what a file holds from byte ``start`` on before byte ``stop``, as a file of their own."""
+
+    def __init__(self, path: Path, head: bytes, start: int, stop: int) -> None:
+        super().__init__()
+        self._stream = path.open("rb", buffering=0)
+        self._head, self._start, self._size, self._place = head, start, len(head) + stop - start, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._place = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence])
+        return self._place
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        wanted = memoryview(buffer).cast("B")[: max(0, self._size - self._place)]
+        if self._place < len(self._head):
+            part = self._head[self._place : self._place + len(wanted)]
+            wanted[: len(part)] = part
+            got = len(part)
+        else:
+            self._stream.seek(self._start + self._place - len(self._head))
+            got = self._stream.readinto(wanted) or 0
+        self._place += got
+        return got
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _Decoder(soundfile.SoundFile):
+    """Only reads on. soundfile's own seeks back after each read, which fails at the end of an open-ended FLAC."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def skip(self, frames: int) -> None:
+        """Goes on to frame ``frames``, decoding what lies before where the format has no other way."""
+        if super().seekable():
+            # A frame of MP3 takes bits from those before it: without them the first ones are noise.
+            before = min(frames, MP3_LEAD) if self.format == "MP3" else 0
+            self.seek(frames - before)
+            frames = before
+        self.count(frames)
+
+    def count(self, most: int = LONGEST_FRAMES) -> int:
+        """Decodes to the end, or so many frames, and says how many there were."""
+        found, step = 0, BLOCK // self.channels // 16
+        while found < most and (passed := len(self.read(min(step, most - found), dtype="int16"))):
+            found += passed
+        return found
+
+    def take(self, frames: int | None, dtype: Literal["int16", "float32"]) -> NDArray[Any]:
+        """The next ``frames`` frames (n, channels), or all that are left; fewer at the end of the file."""
+        block = BLOCK // self.channels
+        if frames is None:
+            block //= 64  # libsndfile fills all of it
+        parts: list[NDArray[Any]] = []
+        while True:
+            wanted = block if frames is None else min(block, frames)
+            part = self.read(wanted, dtype=dtype, always_2d=True)
+            if frames is not None:
+                frames -= wanted
+            if len(part) == wanted and frames != 0:
+                parts.append(part)
+            elif parts:
+                return np.concatenate([*parts, part])
+            else:
+                return part if len(part) == wanted else part.copy()  # without the room behind it
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether the length in the header is that of the sound before it was encoded, which may come out shorter."""
+        return self.format in ("MP3", "OGG")
+
+
+def regular_size(path: Path) -> int:
+    """The bytes of a file.
+
+    Raises:
+        DeloresError: there is none, or it is a directory, a device or a pipe, on which reading could wait for ever.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        link = "this is a link to a file that does not exist" if os.path.islink(path) else "there is no such file"
+        raise DeloresError(f"{shown(path)}: {link}") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise DeloresError(f"{shown(path)}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if stat.S_ISREG(status.st_mode):
+        return status.st_size
+    kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
+    raise DeloresError(f"{shown(path)}: expected a regular file, but this is {kind}")
+
+
+def _layout(path: Path, offset: int, size: int, is_mp3: bool) -> Layout:
+    stream = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+    def read(place: int, count: int) -> bytes:
+        if place >= size:  # a header may point anywhere
+            return b""
+        os.lseek(stream, offset + place, os.SEEK_SET)
+        return os.read(stream, min(count, size - place))
+
+    try:
+        return examine(read, size, is_mp3)
+    finally:
+        os.close(stream)
+
+
+@functools.lru_cache(maxsize=1024)
+def _counted_layout(path: Path, offset: int, size: int, changed_ns: int) -> Layout:
+    """That of an MP3, which may have to be read whole for it: once for all pieces of a long recording."""
+    return _layout(path, offset, size, True)
+
+
+def _open(path: Path, member: Member | None, needed: int | None) -> tuple[_Decoder, Layout]:
+    """The decoder of a file or a tar's member; ``needed``: the frames that an earlier look has found in it."""
+    whole = regular_size(path)
+    offset, size = (0, whole) if member is None else (member.offset, member.size)
+    if size == 0:
+        raise DeloresError("the file is empty (0 bytes)")
+    if needed is not None and member is None and (decoder := _plain(path, needed)) is not None:
+        return decoder, AS_IT_IS
+    if os.path.splitext(path if member is None else member.name)[1].lower() == ".mp3":
+        layout = _counted_layout(path, offset, size, os.stat(path).st_mtime_ns)
+    else:
+        layout = _layout(path, offset, size, False)
+    if member is None and not layout.replaced:
+        return _Decoder(_native(path)), layout
+    window = _Window(path, layout.head, offset + layout.replaced, offset + size)
+    return _Decoder(io.BufferedReader(window, 1 << 16)), layout
+
+
+def _native(path: Path) -> str | bytes:
+    """A path as soundfile takes it: bytes, where a name may hold any."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
+def _plain(path: Path, needed: int) -> _Decoder | None:
+    """The decoder of a file whose sound is all there by libsndfile's own count, which spares the look at its header."""
+    try:
+        decoder = _Decoder(_native(path))
+    except soundfile.SoundFileError:
+        return None  # the header says why
+    if needed <= decoder.frames < LONGEST_FRAMES and decoder.format != "MP3" and decoder.subtype != "GSM610":
+        return decoder
+    decoder.close()
+    return None
+
+
+@contextlib.contextmanager
+def _opened(path: Path, member: Member | None, needed: int | None = None) -> Iterator[tuple[_Decoder, int | None]]:
+    """The decoder and the number of frames, None where only decoding tells; faults name the file."""
+    label, fault = _label(path, member), "cannot be read as audio"
+    try:
+        decoder, layout = _open(path, member, needed)
+        with decoder:
+            if decoder.format == "RAW":  # what libsndfile makes of anything called .au
+                raise DeloresError("cannot be read as audio (no known header)")
+            check_rate(decoder.samplerate)
+            fault = "cannot be decoded: damaged or cut short"
+            frames = decoder.frames if layout.frames is None else min(decoder.frames, layout.frames)
+            yield decoder, frames if frames < LONGEST_FRAMES else None
+    except (soundfile.SoundFileError, OSError, RuntimeError, MemoryError) as error:
+        raise DeloresError(f"{label}: {fault} ({_short(error)})") from None
+    except DeloresError as error:
+        text = str(error)
+        raise DeloresError(text if text.startswith(f"{label}: ") else f"{label}: {text}") from None
+
+
+def _label(path: Path, member: Member | None) -> str:
+    return shown(path) if member is None else f"{shown(path)}/{shown(member.name)}"
+
+
+def file_length(path: Path, member: Member | None = None) -> tuple[int, int]:
+    """(frames, rate in Hz) of the file, or of a tar's member, by its header if that can be trusted.
+
+    Raises:
+        DeloresError: the file is missing, empty, not audio, cut short, or holds no samples.
+    """
+    with _opened(path, member) as (decoder, frames):
+        if frames is None:
+            frames = decoder.count()
+        if frames <= 0:
+            raise DeloresError("the file holds no samples")
+        return frames, int(decoder.samplerate)
+
+
+def read_channels(path: Path) -> tuple[NDArray[np.float32], int]:
+    """The whole file as it is: (n, channels) float32, n > 0, all finite and on the scale of [-1, 1]; its rate in Hz.
+
+    Raises:
+        DeloresError: missing, no audio, cut short, without samples, NaN or infinity, or on another scale.
+    """
+    with _opened(path, None) as (decoder, frames):
+        audio = decoder.take(frames, "float32")
+        _check_length(decoder, audio, frames)
+        _check_scale(audio)
+        return audio, int(decoder.samplerate)
+
+
+def read_piece(piece: Piece, sample_rate: int) -> NDArray[np.int16]:
+    """The clip's samples (n,) int16 at ``sample_rate``: the mean channel, resampled by soxr and clipped.
+
+    16 bits keep a cache of decoded audio small, and their rounding noise lies below the front-end's eps.
+
+    Raises:
+        DeloresError: undecodable, cut short, NaN or infinity, or not scaled to [-1, 1].
+    """
+    with _opened(piece.path, piece.member, piece.start + piece.frames) as (decoder, _):
+        if piece.start:
+            decoder.skip(piece.start)
+        # 16-bit samples of one channel at the rate wanted are what float32 and back would make of them.
+        plain = decoder.subtype == "PCM_16" and decoder.channels == 1 and piece.rate == sample_rate
+        audio = decoder.take(piece.frames, "int16" if plain else "float32")
+        _check_length(decoder, audio, piece.frames)
+        if plain:
+            return np.ascontiguousarray(audio[:, 0])
+        _check_scale(audio)
+    mono = audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
+    if piece.rate != sample_rate:
+        mono = soxr.resample(mono, piece.rate, sample_rate)
+    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def _check_length(decoder: _Decoder, audio: NDArray[Any], frames: int | None) -> None:
+    if frames is not None and len(audio) < frames - (MISSING_FRAMES if decoder.is_lossy else 0):
+        raise DeloresError(f"cut short, {frames} frames promised and {len(audio)} found; copy or download it again")
+    if len(audio) == 0:
+        raise DeloresError("the file holds no samples")
+
+
+def _check_scale(audio: NDArray[Any]) -> None:
+    peak = float(max(audio.max(), -audio.min()))  # NaN, if there is one
+    if not math.isfinite(peak):
+        raise DeloresError(f"the audio holds NaN or infinity ({int((~np.isfinite(audio)).sum())} samples)")
+    if peak > LARGEST_PEAK:
+        raise DeloresError(
+            f"expected samples in [-1, 1], but the peak is {peak:g}: integers stored as floats? Divide by full scale"
+        )
+
+
+def _short(error: Exception) -> str:
+    """The decoder's own words without the path, which the message names already, in one line."""
+    text = " ".join(str(getattr(error, "error_string", "") or getattr(error, "strerror", "") or "").split()).rstrip(".")
+    if "regular file" in text:  # it is one: libsndfile's answer to an MP3 without a sound frame
+        text = "no audio found in it"
+    return text.removeprefix("Error : ") or "libsndfile does not say why"

@@ -1,0 +1,168 @@
+"""Which crop of which clip stands in which batch: a pure function of the seed, prepared ahead by threads."""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hear_delores.frontend import LogMel
+from pretrain.config import PretrainConfig
+from pretrain.data.corpus import Corpus
+
+__all__ = ["Batch", "Sampler", "batches", "crop_length", "measure_statistics", "to_float", "to_log_mel"]
+
+TRAINING, STATISTICS, DECORRELATION = 0, 1, 2  # separate random streams
+ORDER, CROP = 0, 1
+STATISTICS_BATCH = 128
+CACHED_CLIPS = 8
+
+
+class Batch(NamedTuple):
+    """``audio`` (B, n_samples) int16; ``bad``: numbers of the clips that others had to stand in for.
+
+    From a pack of features, ``audio`` is their log-mel frames, (B, n_frames, n_mels) float16.
+    """
+
+    audio: Tensor
+    bad: list[int]
+
+
+@functools.lru_cache(maxsize=8)
+def _permutation(stream: int, seed: int, epoch: int, n: int) -> NDArray[np.int64]:
+    return np.random.default_rng([ORDER, stream, seed, epoch]).permutation(n)
+
+
+@functools.lru_cache(maxsize=8)
+def _places(stream: int, seed: int, epoch: int, n: int) -> NDArray[np.float64]:
+    """Where in [0, 1) each clip is cropped in an epoch."""
+    return np.random.default_rng([CROP, stream, seed, epoch]).random(n)
+
+
+class Sampler:
+    """Random crops of a corpus, shuffled without replacement epoch after epoch.
+
+    Batches run on across the ends of epochs: no clip is dropped, and a corpus may be smaller than a batch.
+
+    ``n_samples``: the crop's length, in log-mel frames where the corpus holds those (:func:`crop_length`).
+
+    ``rows``: which rows of each batch to read, all by default; of several processes, each reads its own.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        n_samples: int,
+        batch_size: int,
+        seed: int,
+        stream: int = TRAINING,
+        rows: range | None = None,
+    ) -> None:
+        self.corpus, self.n_samples, self.batch_size = corpus, n_samples, batch_size
+        self.seed, self.stream = seed, stream
+        self.rows = range(batch_size) if rows is None else rows
+
+    def indices(self, step: int) -> list[tuple[int, int]]:
+        """(epoch, clip) of every row of batch ``step``."""
+        n = len(self.corpus)
+        rows: list[tuple[int, int]] = []
+        for position in range(step * self.batch_size, (step + 1) * self.batch_size):
+            epoch, place = divmod(position, n)
+            rows.append((epoch, int(_permutation(self.stream, self.seed, epoch, n)[place])))
+        return rows
+
+    def crop_start(self, epoch: int, clip: int, length: int) -> int:
+        """The first sample of the crop: uniform among all places where it fits, 0 for a clip too short."""
+        room = length - self.n_samples
+        if room <= 0:
+            return 0
+        return int(_places(self.stream, self.seed, epoch, len(self.corpus))[clip] * (room + 1))
+
+    def batch(self, step: int) -> Batch:
+        """The crops of this sampler's rows of batch ``step``, shorter clips padded with zeros at their end."""
+        audio = self.corpus.blank(len(self.rows), self.n_samples)
+        bad: list[int] = []
+        for row, (epoch, clip) in enumerate(self.indices(step)[self.rows.start : self.rows.stop]):
+            samples, met = self.corpus.read(clip)
+            bad += met
+            start = self.crop_start(epoch, clip, len(samples))
+            crop = samples[start : start + self.n_samples]
+            audio[row, : len(crop)] = crop
+        return Batch(torch.from_numpy(audio), bad)
+
+
+def batches(sampler: Sampler, start: int, stop: int, threads: int, prefetch: int) -> Iterator[Batch]:
+    """Batches ``start`` .. ``stop`` - 1 in order, ``prefetch`` of them made ahead by ``threads`` threads."""
+    if threads == 0:
+        yield from (sampler.batch(step) for step in range(start, stop))
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="pretrain-data")
+    waiting: deque[Future[Batch]] = deque()
+    try:
+        for step in range(start, stop):
+            ahead = min(stop, step + prefetch)
+            while step + len(waiting) < ahead:
+                waiting.append(pool.submit(sampler.batch, step + len(waiting)))
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def crop_length(corpus: Corpus, config: PretrainConfig) -> int:
+    """The length of a crop in what the corpus holds: samples, or log-mel frames."""
+    return config.segment_frames if corpus.content == "log-mel" else config.segment_samples
+
+
+def to_log_mel(crops: Tensor, logmel: LogMel) -> Tensor:
+    """Log-mel inputs (B, n_mels, n_frames) float32 of a batch's crops, whatever they are of."""
+    if crops.is_floating_point():
+        return crops.mT.float().contiguous()
+    if crops.device.type != "cpu":
+        return logmel(to_float(crops))
+    # A few clips' spectra fit into a processor's cache, a batch's do not.
+    return torch.cat([logmel(to_float(part)) for part in crops.split(CACHED_CLIPS)])
+
+
+def to_float(audio: Tensor) -> Tensor:
+    """int16 samples as float32 in [-1, 1)."""
+    return audio.float() / 32768.0
+
+
+def measure_statistics(
+    corpus: Corpus,
+    logmel: LogMel,
+    config: PretrainConfig,
+    device: torch.device | str = "cpu",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[float, float]:
+    """Mean and standard deviation of the log-mel values over random crops, as the network will be shown them.
+
+    Over ``data.statistics_clips`` crops, each clip at most once, zero padding included, summed in float64.
+    Without ``normalization`` they are 0 and 1.
+    """
+    if config.normalization == "none":
+        return 0.0, 1.0
+    wanted = min(len(corpus), config.data.statistics_clips)
+    sampler = Sampler(corpus, crop_length(corpus, config), min(STATISTICS_BATCH, wanted), config.seed, STATISTICS)
+    steps = -(-wanted // sampler.batch_size)
+    total = squares = 0.0
+    count = 0
+    made = batches(sampler, 0, steps, config.data.threads, config.data.prefetch)
+    for done, batch in enumerate(made, 1):
+        rows = min(sampler.batch_size, wanted - (done - 1) * sampler.batch_size)
+        mel = to_log_mel(batch.audio[:rows].to(device), logmel).double()
+        total += float(mel.sum())
+        squares += float(mel.square().sum())
+        count += mel.numel()
+        if progress is not None:
+            progress("statistics", done, steps)
+    mean = total / count
+    variance = max(squares / count - mean * mean, 0.0)
+    return mean, max(variance**0.5, 1e-3)  # a corpus of pure silence has no spread; dividing by 0 would be NaN

@@ -1,0 +1,277 @@
+"""``delores pack``: decodes and resamples a corpus once, into the shards that :mod:`pretrain.data.packed` reads.
+
+Each shard is written whole or not at all, in the order of the corpus: killed at any moment and started again, the
+command goes on after the last whole shard and ends in the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hear_delores.errors import DeloresError, shown
+from hear_delores.files import atomic_path, file_hash, remove_leftovers
+from hear_delores.frontend import LogMel
+from pretrain.config import PretrainConfig
+from pretrain.data.audio import Piece
+from pretrain.data.batches import to_log_mel
+from pretrain.data.corpus import Corpus, Progress
+from pretrain.data.packed import (
+    DTYPES,
+    PACK_FILE,
+    Clips,
+    Content,
+    PackInfo,
+    ShardInfo,
+    ShardRecord,
+    read_stored,
+    relevant,
+    shard_name,
+)
+from pretrain.locks import LOCK_FILE, folder_lock
+
+__all__ = ["Packed", "pack"]
+
+Key = tuple[str, int, int, int]  # name, start, frames, rate: what makes a clip of one --data the same again
+
+
+class Packed(NamedTuple):
+    """What a pack holds after :func:`pack`, ``added`` clips of which are new; (name, reason) of the bad files."""
+
+    clips: int
+    added: int
+    shards: int
+    bytes: int
+    skipped: list[tuple[str, str]]
+    notes: list[str] = []  # noqa: RUF012 (never changed)
+
+
+def pack(
+    data: str | Path,
+    out: str | Path,
+    config: PretrainConfig,
+    *,
+    content: Content = "audio",
+    shard_mb: float = 256,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> Packed:
+    """Packs the clips of ``data`` that ``out`` does not hold yet.
+
+    Args:
+        data: whatever ``delores pretrain --data`` reads, but a pack.
+        config: its front-end, ``data.piece_s`` and ``data.splits`` decide what is packed; pre-training takes the
+            pack only with the same ones.
+        content: "audio", int16 at the front-end's rate; or "log-mel", the clips' log-mel frames as float16.
+        shard_mb: a shard is closed when it has grown to so many MiB.
+        skip_bad: leave out bad files, and list them.
+
+    Raises:
+        DeloresError: bad data, ``out`` holds something else, or the settings or files of a pack that is gone on
+            with have changed.
+    """
+    progress = progress or (lambda what, done, total: None)
+    if Path(out).exists() and not Path(out).is_dir():
+        raise DeloresError(f"{out}: expected an empty folder or a pack, but it is a file")
+    with folder_lock(out, "packing into this folder"):
+        return _pack(data, Path(out), config, content, shard_mb, skip_bad, progress)
+
+
+def _pack(
+    data: str | Path,
+    out: Path,
+    config: PretrainConfig,
+    content: Content,
+    shard_mb: float,
+    skip_bad: bool,
+    progress: Progress,
+) -> Packed:
+    info = _begin(out, config, content)
+    corpus = Corpus.from_path(
+        data, config.data, sample_rate=config.frontend.sample_rate, skip_bad=skip_bad, progress=progress
+    )
+    source = shown(Path(data).resolve())
+    if source not in info.data:
+        info = info.model_copy(update={"data": [*info.data, source], "skipped": [*info.skipped, []]})
+    number = info.data.index(source)
+    skipped = [corpus.skipped if i == number else bad for i, bad in enumerate(info.skipped)]
+    info = info.model_copy(update={"skipped": skipped})
+    shards = _whole_shards(out)
+    todo = _missing(corpus.pieces, number, shards, source)
+    if todo:
+        info = info.model_copy(update={"unfinished": sorted({*info.unfinished, number}), "shards": []})
+        _write(out / PACK_FILE, info)
+    encode = _encoder(corpus, config, content)
+    made = _ahead(encode, todo, config.data.threads)
+    for done in _write_shards(out, len(shards), zip(todo, made, strict=True), corpus, number, shard_mb * 2**20):
+        progress("packing", done, len(todo))
+    info = info.model_copy(update={"unfinished": [i for i in info.unfinished if i != number]})
+    return _finish(out, info, len(todo))._replace(notes=corpus.notes)
+
+
+def _begin(out: Path, config: PretrainConfig, content: Content) -> PackInfo:
+    """What ``out`` holds so far, freed of what a killed process left half-written."""
+    if (out / PACK_FILE).is_file():
+        info = read_stored(out / PACK_FILE, PackInfo)
+        if info.content != content:
+            raise DeloresError(
+                f"{out}: a pack of {info.content}: give --content {info.content}, or choose another --out"
+            )
+        info.check(out, config)
+    elif any(p for p in out.iterdir() if p.name != LOCK_FILE and not p.name.startswith(f".{PACK_FILE}")):
+        raise DeloresError(f"{out}: expected an empty folder or a pack, but it is neither")
+    else:
+        info = PackInfo(
+            content=content,
+            configuration=relevant(config, content),
+            data=[],
+            skipped=[],
+            unfinished=[],
+            shards=[],
+        )
+    remove_leftovers(out)
+    return info
+
+
+def _whole_shards(out: Path) -> list[ShardInfo]:
+    """The shards that are there, from the first one on: a shard is whole when its index is."""
+    shards: list[ShardInfo] = []
+    while (index := out / f"{shard_name(len(shards))}.json").is_file():
+        shards.append(read_stored(index, ShardInfo))
+    return shards
+
+
+def _missing(pieces: Sequence[Piece], number: int, shards: list[ShardInfo], source: str) -> list[int]:
+    """The pieces that the shards do not hold; a clip listed n times is packed n times.
+
+    Raises:
+        DeloresError: the shards hold a clip of a file as it no longer is.
+    """
+    held: Counter[Key] = Counter()
+    for shard in shards:
+        clips = shard.clips
+        rows = zip(clips.data, clips.name, clips.start, clips.frames, clips.rate, strict=True)
+        held.update((name, start, frames, rate) for data, name, start, frames, rate in rows if data == number)
+    todo: list[int] = []
+    for i, piece in enumerate(pieces):
+        key = (piece.name, piece.start, piece.frames, piece.rate)
+        if held[key] > 0:
+            held[key] -= 1
+        else:
+            todo.append(i)
+    present = {piece.name for piece in pieces}
+    for (name, *_), count in held.items():
+        if count > 0 and name in present:
+            raise DeloresError(f"{source}: {name} has changed since it was packed: pack into another folder")
+    return todo
+
+
+def _encoder(corpus: Corpus, config: PretrainConfig, content: Content) -> Callable[[int], NDArray[Any] | str]:
+    """A function that gives a clip as it is stored, or why it is bad."""
+    logmel = LogMel(config.frontend)
+
+    def encode(index: int) -> NDArray[Any] | str:
+        samples = corpus.try_read(index)
+        if samples is None:
+            return corpus.reason(index)
+        if content == "log-mel":
+            with torch.no_grad():
+                samples = to_log_mel(torch.from_numpy(samples)[None], logmel)[0].T.numpy()  # (n_frames, n_mels)
+        return np.ascontiguousarray(samples, dtype=DTYPES[content])
+
+    return encode
+
+
+def _ahead(
+    function: Callable[[int], NDArray[Any] | str], items: Sequence[int], threads: int
+) -> Iterator[NDArray[Any] | str]:
+    """``map`` in order, in threads, with a few results in memory at a time."""
+    if threads == 0:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="pack")
+    waiting: deque[Future[NDArray[Any] | str]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 4 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_shards(
+    out: Path,
+    first: int,
+    made: Iterator[tuple[int, NDArray[Any] | str]],
+    corpus: Corpus,
+    number: int,
+    largest: float,
+) -> Iterator[int]:
+    """Writes shard after shard, each closed when it has grown to ``largest`` bytes; yields the clips done."""
+    done, shard, item = 0, first, next(made, None)
+    while item is not None:
+        name = out / shard_name(shard)
+        digest, size, clips, bad = hashlib.sha256(), 0, Clips(), []
+        with atomic_path(name.with_suffix(".bin")) as temporary, temporary.open("wb") as stream:
+            while item is not None and size < largest:
+                index, content = item
+                if isinstance(content, str):
+                    bad.append((len(clips.name), content))
+                    content = np.zeros(0, np.int16)
+                size += _append(stream, digest, content)
+                _note(clips, number, corpus.pieces[index], len(content))
+                done += 1
+                yield done
+                item = next(made, None)
+        _write(name.with_suffix(".json"), ShardInfo(bytes=size, sha256=digest.hexdigest(), clips=clips, bad=bad))
+        shard += 1
+
+
+def _append(stream: io.BufferedWriter, digest: Any, content: NDArray[Any]) -> int:
+    data = content.tobytes()
+    stream.write(data)
+    digest.update(data)
+    return len(data)
+
+
+def _note(clips: Clips, number: int, piece: Piece, length: int) -> None:
+    """One more row of the index."""
+    clips.data.append(number)
+    clips.name.append(piece.name)
+    clips.start.append(piece.start)
+    clips.frames.append(piece.frames)
+    clips.rate.append(piece.rate)
+    clips.length.append(length)
+
+
+def _finish(out: Path, info: PackInfo, added: int) -> Packed:
+    """Writes ``pack.json``, with the checksums of all shards' indices unless another --data is unfinished."""
+    shards = _whole_shards(out)
+    names = [] if info.unfinished else [shard_name(i) for i in range(len(shards))]
+    records = [ShardRecord(name=name, index=file_hash(out / f"{name}.json")) for name in names]
+    _write(out / PACK_FILE, info.model_copy(update={"shards": records}))
+    bad = [(shard.clips.name[i], reason) for shard in shards for i, reason in shard.bad]
+    return Packed(
+        clips=sum(len(shard.clips.name) for shard in shards),
+        added=added,
+        shards=len(shards),
+        bytes=sum(shard.bytes for shard in shards),
+        skipped=[pair for pairs in info.skipped for pair in pairs] + bad,
+    )
+
+
+def _write(path: Path, stored: PackInfo | ShardInfo) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(stored.model_dump_json() + "\n", encoding="utf-8")
