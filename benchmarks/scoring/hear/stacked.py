@@ -197,7 +197,7 @@ class _Entry:
 
 
 class HeadStack:
-    """B heads of one shape as one network: each tensor of :class:`~benchmarks.scoring.hear.heads.Head` with B before it.
+    """B heads of one shape as one network: each tensor of :class:`~benchmarks.scoring.hear.heads.Head`, with B first.
 
     In bfloat16 the first layer's inputs are rounded without the mean of the training rows, which is added again
     as a constant: W x + b = W (x - c) + (W c + b). Weights, normalisation, loss and Adam stay in float32.
