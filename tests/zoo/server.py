@@ -90,6 +90,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    owner = 0
+
+    def service_actions(self) -> None:
+        """Ends with the process that started it, however that ended."""
+        if os.getppid() != self.owner:
+            os._exit(0)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away is nothing to speak of."""
@@ -100,6 +106,7 @@ def serve(root: Path) -> Iterator[str]:
     """Serves what lies below ``root``; yields the address. The server is a child without threads in the caller."""
     handler = type("Handler", (_Handler,), {"root": root, "asked": Counter()})
     server = _Server(("127.0.0.1", 0), handler)
+    server.owner = os.getpid()
     pid = os.fork()
     if pid == 0:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -327,7 +327,6 @@ def cases() -> list[Case]:
 def _states() -> list[Case]:
     """What a run resumes from. A state that is missing is a run that begins anew."""
     found = byte_cases("checkpoint", RESUME, "out/run/state.pt", DAMAGE)
-    found += []
     found += byte_cases("checkpoint", RESUME, "out/run/log.jsonl", ("truncate", "random bytes", "delete a line", "nul"))
     places = ("empty", "folder", "fifo", "dangling link", "endless device")
     return found + place_cases("checkpoint", RESUME, "out/run/state.pt", places)
