@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from benchmarks.tasks.events import MAX_CLIP_MS, check_postprocessing
+from benchmarks.metrics.decode import check_postprocessing
+from benchmarks.metrics.events import MAX_CLIP_MS
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import check_name
