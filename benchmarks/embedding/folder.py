@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,11 +253,26 @@ class _SplitReader:
         if self._order is None:
             self._order = self._possible_orders()
         truth = self.truth[name]
+        self._check_labels(name, labels)
         want = [sorted(str(label) for label in row) for row in labels]
         for order in self._order.get(name, []):
             if [sorted(str(label) for label in truth[file]) for file in order] == want:
                 return tuple(order)
         return tuple(f"{name}[{row}]" for row in range(len(labels)))
+
+    def _check_labels(self, name: str, labels: list[list[Any]]) -> None:
+        """The rows have the labels of the split's clips, in whatever order; those of left-out clips are missing."""
+        truth = Counter(tuple(sorted(map(str, clip))) for clip in self.truth[name].values())
+        rows = Counter(tuple(sorted(map(str, row))) for row in labels)
+        left_out = self.truth[name].keys() & (self.skipped.get(name, set()) | self.skipped.get("", set()))
+        if rows.total() not in (truth.total(), truth.total() - len(left_out)):
+            raise DeloresError(f"{self.folder}: {name} has {rows.total()} rows for {truth.total()} clips; {AGAIN}")
+        if odd := rows - truth:
+            labels_of = ", ".join(min(odd)) or "no label"
+            raise DeloresError(
+                f"{self.folder}: {name}.target-labels.pkl has {rows[min(odd)]} rows labelled {labels_of}, but "
+                f"{name}.json has {truth[min(odd)]} such clips; {AGAIN}"
+            )
 
     def _possible_orders(self) -> dict[str, list[list[str]]]:
         """heareval's order of rows: one Random(0), split after split; skipped clips left out."""

@@ -262,6 +262,24 @@ SCENE_FAULTS = {
         ),
         "test_0000.wav: expected a label as a string or number",
     ),
+    "labels of other clips": (
+        lambda f: (f / "test.target-labels.pkl").write_bytes(
+            pickle.dumps([["dog"]] * len(pickle.loads((f / "test.target-labels.pkl").read_bytes())))
+        ),
+        r"test.target-labels.pkl has \d+ rows labelled dog, but test.json has \d+ such clips",
+    ),
+    "fewer rows than clips": (
+        lambda f: edit_json(f / "test.json", lambda t: t.update({"more.wav": next(iter(t.values()))})),
+        r"test has \d+ rows for \d+ clips",
+    ),
+    "lists too deep to be shown": (
+        lambda f: (f / "test.target-labels.pkl").write_bytes(b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b"."),
+        "test.target-labels.pkl",
+    ),
+    "a label of nothing": (
+        lambda f: (f / "embedding-info.json").write_text('{"model": {"label": ""}}'),
+        "embedding-info.json: model.label: ",
+    ),
     "a model of a list": (
         lambda f: (f / "embedding-info.json").write_text('{"model": ["m"]}'),
         "embedding-info.json: model: Input should be",
@@ -316,6 +334,18 @@ EVENT_FAULTS = {
     "timestamp past a day": (
         lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t[3].__setitem__(1, 1e15)),
         r"test_0\d.wav: expected a time in its clip in ms, got 1e\+15",
+    ),
+    "timestamp before its clip": (
+        lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t[0].__setitem__(1, -100.0)),
+        r"test_0\d.wav: expected a time in its clip in ms, got -100",
+    ),
+    "timestamps in another order": (
+        lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t.insert(1, t.pop(0))),
+        r"test_0\d.wav: expected times that increase, got 0 ms after 50 ms in row 1",
+    ),
+    "one timestamp for all": (
+        lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: [row.__setitem__(1, 0.0) for row in t]),
+        "expected times that increase, got 0 ms after 0 ms in row 1",
     ),
     "timestamp of another clip": (
         lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t[3].__setitem__(0, "other.wav")),
