@@ -168,6 +168,8 @@ class _SplitReader:
             files = self._row_files(name, labels)
             file_index = np.arange(len(labels))
         targets = self._targets(name, labels, files, file_index)
+        if not self.is_event:
+            self._check_labels(name, labels)
         self._check_finite(name, embeddings, files, file_index)
         self.update(json.dumps([name, truth, labels, files], sort_keys=True).encode())
         if timestamps is not None:
@@ -253,7 +255,6 @@ class _SplitReader:
         if self._order is None:
             self._order = self._possible_orders()
         truth = self.truth[name]
-        self._check_labels(name, labels)
         want = [sorted(str(label) for label in row) for row in labels]
         for order in self._order.get(name, []):
             if [sorted(str(label) for label in truth[file]) for file in order] == want:
@@ -261,12 +262,9 @@ class _SplitReader:
         return tuple(f"{name}[{row}]" for row in range(len(labels)))
 
     def _check_labels(self, name: str, labels: list[list[Any]]) -> None:
-        """The rows have the labels of the split's clips, in whatever order; those of left-out clips are missing."""
+        """The rows have the labels of the split's clips, in whatever order; clips may have been left out."""
         truth = Counter(tuple(sorted(map(str, clip))) for clip in self.truth[name].values())
         rows = Counter(tuple(sorted(map(str, row))) for row in labels)
-        left_out = self.truth[name].keys() & (self.skipped.get(name, set()) | self.skipped.get("", set()))
-        if rows.total() not in (truth.total(), truth.total() - len(left_out)):
-            raise DeloresError(f"{self.folder}: {name} has {rows.total()} rows for {truth.total()} clips; {AGAIN}")
         if odd := rows - truth:
             labels_of = ", ".join(min(odd)) or "no label"
             raise DeloresError(

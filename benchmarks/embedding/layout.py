@@ -165,8 +165,8 @@ def read_timestamps(folder: Path, split: str, n_rows: int) -> tuple[list[str], n
     for row, (file, time) in enumerate(zip(files, times.tolist(), strict=True)):
         if time <= latest.get(file, -1.0):
             raise DeloresError(
-                f"{path}: {file}: expected times that increase, got {time:g} ms after {latest[file]:g} ms in row {row}; "
-                f"{AGAIN}"
+                f"{path}: {file}: expected times that increase, got {time:g} ms after {latest[file]:g} ms in "
+                f"row {row}; {AGAIN}"
             )
         latest[file] = time
     return files, times
