@@ -7,6 +7,7 @@ A record's folder is ``<results>/<model label>-<hash8>/<task>/<protocol>[-varian
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +22,9 @@ from benchmarks.results.checks import check_archive, check_arrays, check_fold_pr
 from benchmarks.results.identity import Behaviour, Models, behaviour_change, option_suffix, with_options
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError
-from hear_delores.files import atomic_path, check_name, write_json, writing
+from hear_delores.files import atomic_path, check_name, remove_leftovers, write_json, writing
 from pretrain.inputs.schema import Figure, Schema
+from pretrain.locks import folder_lock
 
 __all__ = [
     "FORMAT_VERSION",
@@ -33,6 +35,7 @@ __all__ = [
     "ProtocolInfo",
     "ResultRecord",
     "TaskInfo",
+    "clear_unfinished",
     "existing_record",
     "fold_predictions",
     "load_predictions",
@@ -40,6 +43,7 @@ __all__ = [
     "load_records",
     "record_folder",
     "refuse_repeats",
+    "remove_work",
     "save_record",
 ]
 
@@ -47,6 +51,10 @@ FORMAT_VERSION = 1
 RECORD_FILE = "record.json"
 PREDICTIONS_FILE = "predictions.npz"
 OFFICIAL_FILE = "test.predicted-scores.json"
+WORK_FOLDER = "work"
+"""In a record's folder while it is made: the heads that are finished."""
+WORK_MARK = "fingerprint"
+"""Says which run the heads in a work folder are of; removed last."""
 
 
 class _Part(Schema, BaseModel):
@@ -260,12 +268,37 @@ def existing_record(results_dir: str | Path, draft: ResultRecord) -> ResultRecor
             found = load_record(folder)
     if found is None:
         return None
+    clear_unfinished(folder)
     before, now = found.model.behaviour, draft.model.behaviour
     if found.model.label != draft.model.label or (now and (before is None or behaviour_change(before, now))):
         found = found.model_copy(update={"model": draft.model})
         write_json(folder / RECORD_FILE, found.model_dump(mode="python"))
         found._folder = folder
     return found
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Removes what a process has left that was killed after it wrote the record in ``folder``, and before it ended.
+
+    What a living process is doing there, which makes the record again, stays; so does what no run has made.
+    """
+    if not (folder / WORK_FOLDER).exists() and not any(folder.glob(".*.tmp")):
+        return
+    with contextlib.suppress(DeloresError), folder_lock(folder, "making this record"):
+        remove_leftovers(folder)
+        remove_work(folder / WORK_FOLDER)
+
+
+def remove_work(path: Path) -> None:
+    """Deletes the folder of a run's finished heads, and nothing in it that no run has made."""
+    if not path.exists():
+        return
+    with writing(path):
+        remove_leftovers(path)
+        for file in (*path.glob("*.safetensors"), *path.glob("*.pt"), path / WORK_MARK):
+            file.unlink(missing_ok=True)
+        if not any(path.iterdir()):
+            path.rmdir()
 
 
 def _identical(folder: Path, fingerprint: str) -> ResultRecord | None:
