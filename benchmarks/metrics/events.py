@@ -25,7 +25,7 @@ Event = Mapping[str, Any]  # {"label": str, "start": ms, "end": ms}
 
 @dataclass(frozen=True)
 class EventTable:
-    """The events of many files as arrays; a file without events stands in ``files`` all the same.
+    """The events of many files as arrays; ``files`` also lists files without events.
 
     ``file`` and ``label`` (m,) int64 index ``files`` and ``labels``; ``start_ms``, ``end_ms`` (m,) float64.
     """
@@ -209,7 +209,9 @@ def _common_files(
 ) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     """Number of scored files; file of each predicted and of each kept target event; which are kept."""
     if predicted.labels != target.labels:
-        raise DeloresError("predicted and target events must have one vocabulary in one order: pass the task's")
+        raise DeloresError(
+            "expected predicted and target events with the same vocabulary in the same order; pass the task's"
+        )
     index = {file: i for i, file in enumerate(predicted.files)}
     if score_missing_files:
         for file in target.files:

@@ -47,7 +47,7 @@ def check_label(label: Any) -> None:
         try:
             label.encode("utf-8")
         except UnicodeEncodeError:
-            raise DeloresError(f"the label {_short(label)} holds half a character") from None
+            raise DeloresError(f"the label {_short(label)} holds half a character (an unpaired surrogate)") from None
 
 
 def check_event(event: Any) -> None:

@@ -264,7 +264,7 @@ class Corpus:
 
 def _unskipped(message: str, others: int = 0) -> DeloresError:
     more = f" ({others} more bad file{'s' if others > 1 else ''})" if others else ""
-    return DeloresError(f"{message}{more}. Mend or remove it, or run with --skip-bad")
+    return DeloresError(f"{message}{more}. Fix or remove it, or run with --skip-bad")
 
 
 def find_sources(path: Path, config: DataConfig, sample_rate: int, notes: list[str] | None = None) -> list[Source]:
