@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from benchmarks.tasks.events import MAX_CLIP_MS, check_label
+from benchmarks.metrics.events import MAX_CLIP_MS, check_label
 from benchmarks.tasks.metadata import explain
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["check_archive", "check_arrays", "check_fold_predictions", "check_record"]
 
 ROUNDING = 1e-6  # relative, of a mean that another program computed from rounded folds
+WITHOUT_EMBEDDINGS = ("finetune",)  # protocols that go from audio to scores
 HASH = re.compile(r"[0-9a-f]{1,128}")
 LAST_MS = 7 * 86_400_000.0  # an event's end: a week; scores of segments take memory by it
 
@@ -49,7 +50,9 @@ def _check_names(record: ResultRecord) -> None:
             f"{task.primary_metric} is of {facts.kind} tasks and {'larger' if facts.maximise else 'smaller'} is "
             f"better, but the record says {task.embedding_type} and {'larger' if task.maximise else 'smaller'}"
         )
-    hashes = {"model.weights_hash": model.weights_hash or "0", "embeddings_hash": record.embeddings_hash}
+    hashes = {"model.weights_hash": model.weights_hash or "0"}
+    if record.protocol.name not in WITHOUT_EMBEDDINGS or record.embeddings_hash:
+        hashes["embeddings_hash"] = record.embeddings_hash
     for name, value in {**hashes, "fingerprint": record.fingerprint}.items():
         if not HASH.fullmatch(value):
             raise DeloresError(f"expected {name} to be hexadecimal digits, got {shown(value)}")

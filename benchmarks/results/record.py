@@ -7,23 +7,22 @@ A record's folder is ``<results>/<model label>-<hash8>/<task>/<protocol>[-varian
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_validator
 
 from benchmarks.results.checks import check_archive, check_arrays, check_record
 from benchmarks.results.identity import Behaviour, Models, behaviour_change, option_suffix, with_options
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, check_name, write_json, writing
-from pretrain.inputs.schema import Schema
+from pretrain.inputs.schema import Figure, Schema
 
 __all__ = [
     "FORMAT_VERSION",
@@ -47,10 +46,6 @@ FORMAT_VERSION = 1
 RECORD_FILE = "record.json"
 PREDICTIONS_FILE = "predictions.npz"
 OFFICIAL_FILE = "test.predicted-scores.json"
-
-
-#: A number that may be NaN, which JSON writes as null (older records hold NaN itself).
-Figure = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 
 class _Part(Schema, BaseModel):
@@ -96,7 +91,7 @@ class TaskInfo(_Part):
     @field_validator("name", "version", "mode")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        return check_name(value, "of the task's folder")
+        return check_name(value, "")
 
     @property
     def folder_name(self) -> str:
@@ -150,6 +145,7 @@ class ResultRecord(_Part):
     """One model's result on one task under one protocol.
 
     ``scores`` are means over folds, ``scores_std`` their standard deviations (ddof 1; empty for one fold).
+    ``embeddings_hash`` is "" where there are none: ``finetune`` goes from audio to scores.
     ``fingerprint`` is a hash of everything the scores depend on: a run with the same one is not repeated.
     """
 

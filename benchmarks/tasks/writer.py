@@ -16,8 +16,9 @@ import numpy as np
 import soundfile
 from pydantic import ValidationError
 
+from benchmarks.metrics.events import check_event
 from benchmarks.tasks.audio import read_audio, resample
-from benchmarks.tasks.events import check_event, trim_events
+from benchmarks.tasks.events import trim_events
 from benchmarks.tasks.folder import (
     METADATA_FILE,
     VOCABULARY_FILE,

@@ -94,7 +94,7 @@ def check(name: str, *, official: bool = False, needs: tuple[str, ...] = (), slo
 
 def load_checks() -> None:
     """Fills ``CHECKS``, in the order in which they are run and shown."""
-    from benchmarks.validate import contract, side_effects, behaviour, sounds, timing  # noqa: F401, I001
+    from benchmarks.validate.checks import contract, side_effects, behaviour, sounds, timing  # noqa: F401, I001
 
 
 def find_check(name: str) -> Check:

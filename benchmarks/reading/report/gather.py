@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.reading.published import PAPERS, PublishedFigure, published_figures
 from benchmarks.reading.statistics.intervals import record_interval, statistics_of
 from benchmarks.reading.statistics.weighted import METRIC_NAMES
-from benchmarks.reading.tables.plain import lines
+from benchmarks.reading.tables.shown import ShownCell, lines
 from benchmarks.reading.tables.table import (
     ComparisonTable,
     PublishedRow,
@@ -59,8 +59,8 @@ class Gathered:
         return tuple(column for column in self.columns if column in measured)
 
     @cached_property
-    def texts(self) -> dict[tuple[str, str, str], tuple[str, bool]]:
-        """The measured cells as tables print them: {(protocol, model, column): (text, whether the best)}."""
+    def shown(self) -> dict[tuple[str, str, str], ShownCell]:
+        """The measured cells as tables print them: {(protocol, model, column): cell}."""
         return {
             (table.protocol, line.model, task): cell
             for table in self.tables

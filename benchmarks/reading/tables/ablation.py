@@ -11,7 +11,7 @@ from typing import Literal
 
 from rich.table import Table as RichTable
 
-from benchmarks.reading.tables.plain import heading, lines
+from benchmarks.reading.tables.shown import heading, lines
 from benchmarks.reading.tables.table import ComparisonTable, comparison_tables
 from benchmarks.results.record import ResultRecord
 
@@ -68,8 +68,8 @@ class AblationTable:
         body = []
         for row in self.rows:
             line = found.get(row.name)
-            cells = [f"{bold}{text}{bold}" if best else text for text, best in line.cells] if line else []
-            body.append([*row.shown(), *([*cells, line.mean] if line else empty)])
+            cells = [f"{bold}{c.text}{bold}" if c.best else c.text for c in line.cells] if line else []
+            body.append([*row.shown(), *([*cells, line.mean.text] if line else empty)])
         return body
 
 

@@ -1,117 +1,22 @@
-"""Comparison tables as Markdown, as CSV and on the terminal; ``typeset.py`` shows the same lines in LaTeX and HTML."""
+"""Comparison tables as Markdown, as CSV and on the terminal; ``typeset.py`` has LaTeX and HTML."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchmarks.reading.published import PublishedFigure
-from benchmarks.reading.tables.table import Cell, ComparisonTable, PublishedRow, metric_scale, split_text
+from benchmarks.reading.tables.shown import heading, lines, notes, subset_notes
+from benchmarks.reading.tables.table import ComparisonTable, metric_scale, split_text
 from benchmarks.results.identity import behaviour_digest
 from benchmarks.results.record import ResultRecord
 
-__all__ = ["Line", "heading", "lines", "notes", "to_csv", "to_markdown", "to_rich"]
-
-
-#: Behind a score that is of a part of the task alone.
-SUBSET = "†"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row as printed: (text, whether it is the best) for each task, and the mean with its number of tasks."""
-
-    model: str
-    protocol: str
-    cells: tuple[tuple[str, bool], ...]
-    mean: str
-    published: bool = False
-
-
-def lines(table: ComparisonTable) -> list[Line]:
-    """The rows of a table, measured first. Best of a column: among measured rows, and apart among published ones."""
-    found = []
-    for model in table.models:
-        cells = tuple(_shown(table, table.cells.get((model, task)), task) for task in table.tasks)
-        found.append(Line(model, table.protocol, cells, _average(table, *table.average(model))))
-    for row in table.published:
-        cells = tuple(_shown_published(table, row, task) for task in table.tasks)
-        found.append(Line(row.model, row.protocol, cells, _average(table, *table.mean_of(row.scores)), True))
-    return found
-
-
-def heading(table: ComparisonTable, task: str) -> str:
-    """A column's heading: the task, its metric and its split."""
-    about = [table.metrics[task], *([table.splits[task]] if task in table.splits else [])]
-    if not table.maximise[task]:
-        about.append("lower is better")
-    return f"{task} ({', '.join(about)})"
-
-
-def notes(table: ComparisonTable) -> list[str]:
-    """What a reader has to know: scores of subsets; sources of published rows, and splits that differ from ours."""
-    subsets = [f"{SUBSET} {model} on a subset of {task}: {cell.subset}." for (model, task), cell in table.cells.items()
-               if cell.subset]  # fmt: skip
-    if not table.published:
-        return subsets
-    sources: dict[str, list[str]] = {}
-    for row in table.published:
-        if not row.source.startswith("HEAR leaderboard"):
-            sources.setdefault(row.source, []).append(row.model)
-    found = [f"{', '.join(models)}: {source}." for source, models in sources.items()]
-    if not found:
-        found = ["Published rows: the HEAR leaderboard, which links each model."]
-    by_protocol: dict[str, dict[str, list[str]]] = {}
-    for (protocol, task), split in table.published_splits.items():
-        if split != "official":
-            by_protocol.setdefault(protocol, {}).setdefault(split, []).append(task)
-    for protocol, tasks in by_protocol.items():
-        splits = "; ".join(f"{split} ({', '.join(names)})" for split, names in tasks.items())
-        found.append(f"Splits of {protocol}: {splits}.")
-    return subsets + found
-
-
-def _digits(table: ComparisonTable, task: str) -> int:
-    return 1 if metric_scale(table.metrics[task]) == 100.0 else 3
-
-
-def _shown(table: ComparisonTable, cell: Cell | None, task: str) -> tuple[str, bool]:
-    if cell is None:
-        return "", False
-    if math.isnan(cell.score):
-        return "n/a", False
-    digits = _digits(table, task)
-    text = f"{cell.score:.{digits}f}"
-    best = table.best(task)
-    # Ties as printed share the mark: a reader cannot tell them apart.
-    is_best = best is not None and text == f"{best:.{digits}f}"
-    text += SUBSET if cell.subset else ""
-    if cell.low is not None and cell.high is not None:
-        text += f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
-    elif cell.spread is not None:
-        text += f" ± {cell.spread:.{digits}f}"
-    return text, is_best
-
-
-def _shown_published(table: ComparisonTable, row: PublishedRow, task: str) -> tuple[str, bool]:
-    if task not in row.scores:
-        return "", False
-    best = table.best_published(task)
-    text = f"{row.scores[task]:.1f}"
-    return text, best is not None and text == f"{best:.1f}"
-
-
-def _average(table: ComparisonTable, mean: float | None, count: int) -> str:
-    if mean is None:
-        return ""
-    return f"{mean:.1f}" if count == len(table.tasks) else f"{mean:.1f} (of {count})"
+__all__ = ["to_csv", "to_markdown", "to_rich"]
 
 
 def to_markdown(tables: Sequence[ComparisonTable]) -> str:
@@ -123,8 +28,8 @@ def to_markdown(tables: Sequence[ComparisonTable]) -> str:
         text = [f"### Protocol: {table.protocol}", "", _row(heads)]
         text.append(_row(["---"] * (2 if with_protocol else 1) + ["---:"] * (len(table.tasks) + 1)))
         for line in lines(table):
-            cells = [f"**{cell}**" if best else cell for cell, best in line.cells]
-            text.append(_row([line.model, *([line.protocol] if with_protocol else []), *cells, line.mean]))
+            cells = [f"**{cell.text}**" if cell.best else cell.text for cell in line.cells]
+            text.append(_row([line.model, *([line.protocol] if with_protocol else []), *cells, line.mean.text]))
         if found := notes(table):
             text += ["", *(f"- {note}" for note in found)]
         parts.append("\n".join(text) + "\n")
@@ -149,9 +54,10 @@ def to_rich(table: ComparisonTable) -> RichTable:
         if line.published and not before:
             shown.add_section()
         before = line.published
-        cells = [Text(text, style="bold green" if best else "") for text, best in line.cells]
-        shown.add_row(Text(line.model), *([Text(line.protocol)] if table.published else []), *cells, Text(line.mean))
-    if subsets := [note for note in notes(table) if note.startswith(SUBSET)]:
+        cells = [Text(cell.text, style="bold green" if cell.best else "") for cell in line.cells]
+        protocol = [Text(line.protocol)] if table.published else []
+        shown.add_row(Text(line.model), *protocol, *cells, Text(line.mean.text))
+    if subsets := subset_notes(table):
         shown.caption, shown.caption_justify = Text("\n".join(subsets)), "left"
     return shown
 

@@ -32,7 +32,7 @@ from hear_delores.errors import DeloresError
 from hear_delores.files import THEN
 from hear_delores.settings import require_integer, require_number, require_training
 from pretrain.distributed.synchronised import synchronise
-from pretrain.distributed.world import ALONE, World
+from pretrain.distributed.world import ALONE, World, contact_lost
 from pretrain.training.state import load_state, save_state
 
 __all__ = ["FineTuned", "FinetuneFold", "FinetuneOptions", "train_fold"]
@@ -132,6 +132,8 @@ class FineTuned(nn.Module):
         except DeloresError:
             raise
         except Exception as error:  # foreign code may raise anything; the cause stays attached
+            if self.world.size > 1 and contact_lost(error):
+                raise
             name = "differentiable_scene" if callable(own) else "get_scene_embeddings"
             raise DeloresError(f"model {self.loaded.spec.label}: {name} failed: {one_line(error)}") from error
 

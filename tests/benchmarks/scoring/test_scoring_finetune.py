@@ -441,7 +441,7 @@ def test_bad_input(task, model, tmp_path, monkeypatch):
         finetune_task(model, task, results_dir=tmp_path / "r", **QUICK)
     monkeypatch.delenv("WORLD_SIZE")
     with pytest.raises(DeloresError, match=r"the loss of fold-00 is .* in epoch \d+: lower lr"):
-        finetune_task(model, task, results_dir=tmp_path / "n", lr=1e30, **QUICK)
+        finetune_task(model, task, results_dir=tmp_path / "n", lr=1000.0, **QUICK)
     assert not load_records([tmp_path / "n"])
     assert not (tmp_path / "r").exists()
 
