@@ -114,12 +114,12 @@ class EmbeddingsTask:
         return int(next(iter(self.splits.values())).embeddings.shape[1])
 
     def data_splits(self) -> list[dict[str, list[str]]]:
-        """The train/valid/test combinations, one a fold."""
+        """The train/valid/test combinations, one per fold."""
         return data_splits(self.metadata)
 
 
 def data_splits(metadata: Mapping[str, Any]) -> list[dict[str, list[str]]]:
-    """What to train, validate and test on, one entry a fold, as heareval does it.
+    """What to train, validate and test on, one entry per fold, as heareval does it.
 
     trainvaltest: the three splits of that name. k folds, sorted: test = fold i, valid = fold i + 1
     (the last fold's is the first), train = the others in order.

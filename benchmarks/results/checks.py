@@ -169,7 +169,7 @@ def check_archive(file: Path) -> None:
         members = archive.infolist()
         names = [member.filename for member in members]
         if twice := [name for number, name in enumerate(names) if name in names[:number]]:
-            raise DeloresError(f"{twice[0]} is in it twice")
+            raise DeloresError(f"{twice[0]} is in the file twice")
         total, most = 0, available_bytes()
         for member in members:
             kind = member.filename.removesuffix(".npy").rpartition("/")[2]

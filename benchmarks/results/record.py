@@ -1,4 +1,4 @@
-"""The record between measuring and reading: one per model x task x protocol, with full provenance.
+"""The result record, which scoring writes and reading reads: one per model, task and protocol.
 
 A record's folder is ``<results>/<model label>-<hash8>/<task>/<protocol>[-variant]-seed<N>/`` and holds
 ``record.json`` (written last: a folder without it is unfinished), ``predictions.npz`` and
@@ -62,7 +62,7 @@ class _Part(Schema, BaseModel):
 
 
 class ModelInfo(_Part):
-    """The model that made the embeddings. ``weights_hash`` is "" where a foreign folder does not say.
+    """The model that made the embeddings. ``weights_hash`` is "" if a folder of other software does not state it.
 
     ``behaviour`` is None in records and embeddings from before it was recorded: it is unknown then.
     """
@@ -109,7 +109,7 @@ class TaskInfo(_Part):
 
 
 class ProtocolInfo(_Part):
-    """The protocol, its resolved options, those not at their default, and where the run had to leave it."""
+    """The protocol, its resolved options, those not at their default, and how the run deviated from it."""
 
     name: str
     options: dict[str, Any] = {}
@@ -251,7 +251,7 @@ def save_record(
 
 
 def existing_record(results_dir: str | Path, draft: ResultRecord) -> ResultRecord | None:
-    """The record of the run that ``draft`` states (the same fingerprint), or None: then it has to be made.
+    """The saved record with the fingerprint of ``draft``, or None if there is none yet.
 
     One from before options named folders is moved to where it belongs. What it does not say of the model (its
     behaviour, when it is old) is filled in: the same fingerprint means the same embeddings.
@@ -396,7 +396,7 @@ def refuse_repeats(records: Iterable[ResultRecord]) -> Models:
             run = f"{record.protocol.title}, seed {record.seed}"
             what = f"{models.name(record.model)} on {record.task.folder_name} ({run})"
             places = " and ".join(str(each.folder or "in memory") for each in (first, record))
-            raise DeloresError(f"two results of {what} are here: {places}; remove one, or name the folder of one")
+            raise DeloresError(f"there are two results of {what}: {places}; remove one, or name the folder of one")
     return models
 
 

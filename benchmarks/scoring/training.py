@@ -263,7 +263,7 @@ def as_device(device: str) -> torch.device:
     except RuntimeError:
         raise DeloresError(f"device: expected auto, cpu, cuda or cuda:N, got {device!r}") from None
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise DeloresError("device: cuda was asked for, but torch sees none; use cpu or auto")
+        raise DeloresError("device: expected a CUDA device, but torch sees none; use cpu or auto")
     return found
 
 

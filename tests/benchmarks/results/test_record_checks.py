@@ -271,7 +271,7 @@ def test_an_archive_that_claims_more_than_it_holds_or_memory_takes(single: Resul
             archive.writestr(name, content)
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("test/target.npy", members["test/target.npy"])
-    with pytest.raises(DeloresError, match=r"test/target.npy is in it twice"):
+    with pytest.raises(DeloresError, match=r"test/target.npy is in the file twice"):
         load_predictions(single.folder)
 
 
