@@ -28,7 +28,16 @@ from pretrain.data.quiet import quiet_decoders
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["AUDIO_SUFFIXES", "Member", "Piece", "file_length", "read_channels", "read_piece", "regular_size", "sample_rate_folders"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "Member",
+    "Piece",
+    "file_length",
+    "read_channels",
+    "read_piece",
+    "regular_size",
+    "sample_rate_folders",
+]
 
 AUDIO_SUFFIXES = frozenset(  # what libsndfile reads
     {
