@@ -7,7 +7,6 @@ file of the same columns replaces or adds rows, e.g. the DeLoRes-M figures, whic
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError, did_you_mean
-from pretrain.inputs.csv_table import parse_table
+from pretrain.inputs.csv_table import parse_table, read_number
 
 __all__ = [
     "COLUMNS",
@@ -106,10 +105,7 @@ def read_figures(text: str, name: str) -> list[PublishedFigure]:
 def _score(text: str, where: str) -> float | None:
     if not text:
         return None
-    try:
-        score = float(text)
-    except ValueError:
-        score = math.nan
+    score = read_number(text)
     if not 0 <= score <= 100:
         raise DeloresError(f"{where}: expected a score in per cent, from 0 to 100, or nothing; got {text!r}")
     return score

@@ -137,13 +137,11 @@ def prepare(
 def _seconds(text: str | None) -> Any:
     """A positive number of seconds, ``mean``, or None."""
     from hear_delores.errors import DeloresError
+    from pretrain.inputs.csv_table import read_number
 
     if text is None or text == "mean":
         return text
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
+    seconds = read_number(text)
     if not 0.01 <= seconds <= SECONDS_OF_A_DAY:
         raise DeloresError(f"--duration: expected seconds from 0.01 to {SECONDS_OF_A_DAY:g}, or mean; got {text!r}")
     return seconds

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -15,10 +13,14 @@ from rich.text import Text
 from benchmarks.reading.published import PublishedFigure
 from benchmarks.reading.tables.shown import heading, lines, notes, subset_notes
 from benchmarks.reading.tables.table import ComparisonTable, metric_scale, split_text
-from benchmarks.results.identity import behaviour_digest
 from benchmarks.results.record import ResultRecord
 
 __all__ = ["to_csv", "to_markdown", "to_rich", "to_rich_blocks"]
+
+CSV_COLUMNS = (
+    "model", "module", "weights_hash", "task", "task_revision", "protocol", "seed", "metric", "primary", "score",
+    "std_over_folds", "n_folds", "n_clips", "low", "high", "interval_over", "split", "source", "options", "behaviour",
+)  # fmt: skip
 
 
 def to_markdown(tables: Sequence[ComparisonTable]) -> str:
@@ -98,41 +100,46 @@ def to_rich_blocks(table: ComparisonTable, console: Console) -> list[RichTable]:
 def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures: Iterable[PublishedFigure] = ()) -> str:
     """Every metric of every record, one row each, then published figures: what a program or a spreadsheet reads.
 
-    Scores are as the scorer gives them, from 0 to 1 where others print per cent; those of ``figures`` likewise.
-    ``low``, ``high`` and ``interval_over`` are filled with ``intervals``; ``source`` for published figures alone.
+    Scores are means over folds as the scorer gives them, from 0 to 1 where others print per cent; those of ``figures``
+    likewise. ``low``, ``high`` and ``interval_over`` are filled with ``intervals``; ``source`` for published figures
+    alone. :func:`benchmarks.load_results` has the folds.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ["model", "module", "weights_hash", "task", "task_revision", "protocol", "seed", "metric", "primary", "score",
-         "std_over_folds", "n_folds", "n_clips", "low", "high", "interval_over", "split", "source", "options",
-         "behaviour"]
-    )  # fmt: skip
-    for record in records:
-        for metric, score in record.scores.items():
-            std = record.scores_std.get(metric)
-            writer.writerow(
-                [record.model.label, record.model.module, record.model.weights_hash, record.task.name,
-                 record.task.revision, record.protocol.title, record.seed, metric,
-                 int(metric == record.task.primary_metric), repr(score), "" if std is None else repr(std),
-                 len(record.folds), record.task.n_clips, *(_ends(record, metric) if intervals else ("", "", "")),
-                 _split(record), "", json.dumps(record.model.options) if record.model.options else "",
-                 behaviour_digest(record.model.behaviour)]
-            )  # fmt: skip
-    for figure in figures:
-        score_text = "" if figure.score is None else f"{figure.score / metric_scale(figure.metric):.9g}"
-        cells = [figure.model, "", "", figure.task, "", figure.protocol, "", figure.metric, 1, score_text]
-        writer.writerow([*cells, *[""] * 6, figure.split, figure.source, "", ""])
-    return stream.getvalue()
+    import pandas as pd
+
+    from benchmarks.results.frame import run_facts
+
+    rows = [
+        {**run_facts(record), **_measured(record, metric, intervals)} for record in records for metric in record.scores
+    ]
+    rows += [_published(figure) for figure in figures]
+    frame = pd.DataFrame(rows, dtype=object).rename(columns={"label": "model"}).reindex(columns=CSV_COLUMNS)
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
-def _split(record: ResultRecord) -> str:
-    text = split_text([record], (record.task.folder_name,))
-    return f"{text}; subset: {record.task.subset}" if record.task.subset else text
-
-
-def _ends(record: ResultRecord, metric: str) -> tuple[str, str, str]:
+def _measured(record: ResultRecord, metric: str, intervals: bool) -> dict[str, Any]:
+    """Numbers as text with every digit, NaN as "nan": an empty cell is a number that there is not."""
+    deviation, task = record.scores_std.get(metric), record.task
+    split = split_text([record], (task.folder_name,))
+    found = {
+        "metric": metric,
+        "primary": int(metric == task.primary_metric),
+        "score": repr(record.scores[metric]),
+        "std_over_folds": None if deviation is None else repr(deviation),
+        "n_folds": len(record.folds),
+        "n_clips": task.n_clips,
+        "split": f"{split}; subset: {task.subset}" if task.subset else split,
+    }
+    if not intervals:
+        return found
     from benchmarks.reading.statistics.intervals import record_interval
 
-    found = record_interval(record, metric)
-    return ("", "", "") if found is None else (repr(found.low), repr(found.high), found.over)
+    ends = record_interval(record, metric)
+    if ends is None:
+        return found
+    return {**found, "low": repr(ends.low), "high": repr(ends.high), "interval_over": ends.over}
+
+
+def _published(figure: PublishedFigure) -> dict[str, Any]:
+    score = None if figure.score is None else f"{figure.score / metric_scale(figure.metric):.9g}"
+    about = {name: getattr(figure, name) for name in ("task", "protocol", "metric", "split", "source")}
+    return {"label": figure.model, "primary": 1, "score": score, **about}

@@ -28,6 +28,7 @@ from benchmarks.results.record import (
     ProtocolInfo,
     ResultRecord,
     TaskInfo,
+    clear_unfinished,
     load_record,
     record_folder,
     save_record,
@@ -171,6 +172,7 @@ def _existing(results_dir: str | Path, draft: ResultRecord, say: Callable[[str],
         else:
             if old.model.source_hash and old.model.source_hash != draft.model.source_hash:
                 say(f"the source of {draft.model.module} has changed, but it answers the probe sounds as before")
+            clear_unfinished(record_folder(results_dir, draft))
             return old
     return None
 

@@ -15,7 +15,8 @@ from hear_delores.settings import require_integer
 
 __all__ = ["GRIDS", "HeadConfig", "grid_configs", "postprocessing_configs"]
 
-MAX_POINTS = 100_000
+MAX_POINTS = 10_000  # that are searched
+MAX_COMBINATIONS = 100_000  # that a grid is made of
 GRID_SEED = 42  # heareval: seed_everything(42), then random.shuffle of the whole grid
 
 
@@ -127,8 +128,10 @@ def grid_configs(metadata: Mapping[str, Any], grid: str = "default", grid_points
             raise DeloresError(f"task_specific_param_grid: unknown parameter {name!r}. {did_you_mean(name, known)}")
         if not isinstance(values[name], list) or not values[name]:
             raise DeloresError(f"task_specific_param_grid: expected a list of {name}, got {_short(values[name])}")
-    if math.prod(map(len, values.values())) > MAX_POINTS:
-        raise DeloresError(f"task_specific_param_grid: expected at most {MAX_POINTS:,} combinations; list fewer values")
+    if math.prod(map(len, values.values())) > MAX_COMBINATIONS:
+        raise DeloresError(
+            f"task_specific_param_grid: expected at most {MAX_COMBINATIONS:,} combinations; list fewer values"
+        )
     points = _product(values)
     random.Random(GRID_SEED).shuffle(points)
     return [HeadConfig(**point) for point in points[:grid_points]]

@@ -28,7 +28,7 @@ from pretrain.inputs.csv_table import LOOKALIKES, read_table
 
 __all__ = ["LabelRow", "PrepareReport", "prepare", "read_labels"]
 
-_FOLD = re.compile(r"(?:fold[ _-]?)?(\d+)", re.IGNORECASE)
+_FOLD = re.compile(r"(?:fold[ _-]?)?([0-9]{1,9})", re.IGNORECASE)
 MULTICLASS_METRICS = ("top1_acc", "mAP", "d_prime", "aucroc")
 MULTILABEL_METRICS = ("mAP", "d_prime", "aucroc")
 
