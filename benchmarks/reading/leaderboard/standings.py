@@ -23,7 +23,7 @@ from benchmarks.reading.leaderboard.submission import leaderboard_header
 from benchmarks.reading.published import published_text
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
-from pretrain.inputs.csv_table import read_rows
+from pretrain.inputs.csv_table import read_number, read_rows
 
 __all__ = ["Standings", "compute_standings", "read_leaderboard", "write_standings"]
 
