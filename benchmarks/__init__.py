@@ -15,7 +15,7 @@ from typing import Any
 __all__ = ["ModelSpec", "RunSummary", "TaskFolder", "load_records", "load_results", "run", "write_demo_tasks"]
 
 _HOMES = {
-    "ModelSpec": "benchmarks.embedding.model",
+    "ModelSpec": "benchmarks.embedding.spec",
     "RunSummary": "benchmarks.running.run",
     "TaskFolder": "benchmarks.tasks.folder",
     "load_records": "benchmarks.results.record",

@@ -1,4 +1,4 @@
-"""The commands that join rooms: convert, ablate. Libraries load when one runs."""
+"""The commands ``convert`` and ``ablate``. Libraries load when one runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ablate", "convert"]
 
 
 class Split(str, Enum):
-    """Whose scores a table shows."""
+    """The split whose scores a table shows."""
 
     valid = "valid"
     test = "test"

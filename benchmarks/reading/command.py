@@ -1,4 +1,4 @@
-"""The commands of what people read: tables, compare, submit, standings. Libraries load when a command runs."""
+"""The commands ``tables``, ``compare``, ``submit`` and ``standings``. Libraries load when one runs."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def tables(
 
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in FORMATS]:
-        raise DeloresError(f"expected --format with some of {', '.join(FORMATS)}; got {unknown[0]!r}")
+        raise DeloresError(f"--format: expected some of {', '.join(FORMATS)}, separated by commas; got {unknown[0]!r}")
     if overlay is not None and paper is None:
-        raise DeloresError("--overlay adds to published figures; give --paper delores or --paper hear as well")
+        raise DeloresError("--overlay needs published figures to add to; give --paper delores or --paper hear, too")
     records = _load(results, skip_damaged)
     found = comparison_tables(records, task, intervals=intervals, paper=paper, overlay=overlay, whole_paper=True)
     figures = published_figures(paper, overlay) if paper else []
@@ -222,7 +222,10 @@ def _print_comparison(found: Any) -> None:
             f" p = {found.p_clips:.4f} over clips, {found.p_tasks:.4f} over tasks;"
             f" A better on {found.wins_a}, B on {found.wins_b}"
         )
-    for text, names in (("not in the mean over tasks", found.left_out), ("of one model alone", found.only_in_one)):
+    for text, names in (
+        ("not in the mean over tasks", found.left_out),
+        ("scored for one model only", found.only_in_one),
+    ):
         if names:
             typer.echo(f"{text}: {', '.join(names)}")
 

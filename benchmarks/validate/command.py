@@ -52,10 +52,10 @@ def validate(
             _explain(explain)
             return
         if module is None:
-            raise DeloresError("name a module to validate, or a check with --explain")
+            raise DeloresError("expected a module to validate, or a check with --explain")
         for path in (json_file, junit):  # known before minutes of checks, not after them
             if path is not None and not path.absolute().parent.is_dir():
-                raise DeloresError(f"{path}: its folder does not exist")
+                raise DeloresError(f"{path}: its folder does not exist; make it, or choose another path")
         _find(module)
         outcomes = _run(module, model or "", device, long, quiet, to_stderr=str(json_file) == "-")
         _write(module, outcomes, json_file, junit)

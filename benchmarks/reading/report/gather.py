@@ -20,7 +20,7 @@ from benchmarks.reading.tables.table import (
     task_columns,
 )
 from benchmarks.results.identity import Models
-from benchmarks.results.record import PREDICTIONS_FILE, ResultRecord, load_predictions, refuse_repeats
+from benchmarks.results.record import PREDICTIONS_FILE, ResultRecord, fold_predictions, refuse_repeats
 from hear_delores.errors import DeloresError
 
 __all__ = ["Gathered", "gather"]
@@ -148,7 +148,7 @@ def _sound(records: Sequence[ResultRecord]) -> tuple[list[ResultRecord], list[st
             record_interval(record, draws=2)
             _check_folds(record)
             if record.folder is not None:
-                load_predictions(record.folder)
+                fold_predictions(record)
             kept.append(record)
         except DeloresError as error:
             messages.append(str(error))
@@ -162,7 +162,7 @@ def _check_folds(record: ResultRecord) -> None:
     """
     if len(record.folds) > 1 and record.folder is not None and (record.folder / PREDICTIONS_FILE).exists():
         metric = record.task.primary_metric
-        statistics_of(record, metric) if metric in METRIC_NAMES else load_predictions(record.folder)
+        statistics_of(record, metric) if metric in METRIC_NAMES else fold_predictions(record)
 
 
 def _with_published(

@@ -86,7 +86,9 @@ class FineTuned(nn.Module):
     def __init__(self, loaded: LoadedModel, n_labels: int, world: World = ALONE) -> None:
         super().__init__()
         if loaded.kind != "torch":
-            raise DeloresError(f"model {loaded.spec.label}: only torch models can be fine-tuned, it is {loaded.kind}")
+            raise DeloresError(
+                f"model {loaded.spec.label}: only torch models can be fine-tuned, but this is a {loaded.kind} model"
+            )
         self.loaded, self.world = loaded, world
         self.encoder: nn.Module = loaded.model
         self.classifier = nn.Linear(loaded.scene_embedding_size, n_labels).to(loaded.device)
