@@ -18,7 +18,13 @@ from typing import Any, Literal, overload
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
-from benchmarks.results.checks import check_archive, check_arrays, check_fold_predictions, check_record, check_regular
+from benchmarks.results.consistency import (
+    check_archive,
+    check_arrays,
+    check_fold_predictions,
+    check_record,
+    check_regular,
+)
 from benchmarks.results.identity import Behaviour, Models, behaviour_change, option_suffix, with_options
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError

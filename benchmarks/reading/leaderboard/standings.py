@@ -8,7 +8,6 @@ the two correlations (Pearson's) are drawn from the standardised, clamped scores
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
