@@ -29,10 +29,9 @@ def load_results(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     ``module``, ``options`` (JSON), ``weights_hash`` and ``behaviour``; ``model`` is the name that it has in tables.
     ``score`` is as the scorer gives it, from 0 to 1 where tables print per cent; ``primary`` marks the task's own
     metric, and ``validation_score`` is that metric on the split that the epoch was chosen on. Means over folds and
-    seeds, models by tasks:
+    seeds, models by tasks, are one pivot of the rows that are ``primary``::
 
-        frame = benchmarks.load_results("results")
-        frame[frame.primary].pivot_table(index=["model", "protocol"], columns="task", values="score")
+        frame[frame.primary].pivot_table(index=["model", "protocol"], columns=["task", "mode"], values="score")
 
     Raises:
         DeloresError: no such folder, a damaged record, or two of one model, task, protocol and seed.
