@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,7 +22,7 @@ RUN = (
 MEASURED = ("fold", "metric", "primary", "score", "validation_score", "n_test_rows")
 
 
-def load_results(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+def load_results(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     """All result records under a folder (or several) as one tidy DataFrame.
 
     One row for each model, task, protocol, seed, fold and metric. A model is told apart by its columns ``label``,
@@ -36,8 +36,7 @@ def load_results(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     Raises:
         DeloresError: no such folder, a damaged record, or two of one model, task, protocol and seed.
     """
-    folders = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    return results_frame(load_records(folders))
+    return results_frame(load_records([paths] if isinstance(paths, (str, Path)) else paths))
 
 
 def results_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:
