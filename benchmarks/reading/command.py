@@ -258,10 +258,7 @@ def _print_standings(found: Any) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("rank", "model", "normalised score", "imputed tasks"):
         table.add_column(column, justify="left" if column == "model" else "right")
-    for i, model in enumerate(found.models):
-        blanks = str(found.blanks[i]) if found.blanks[i] else ""
-        style = "bold" if i == found.ours else None
-        table.add_row(
-            str(i + 1), f"{model} (yours)" if i == found.ours else model, f"{found.score[i]:+.4f}", blanks, style=style
-        )
+    for i, (model, score, blanks) in enumerate(zip(found.models, found.score, found.blanks, strict=True)):
+        name, style = (f"{model} (yours)", "bold") if i == found.ours else (model, None)
+        table.add_row(str(i + 1), name, f"{score:+.4f}", str(blanks or ""), style=style)
     Console(highlight=False, markup=False).print(table)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from benchmarks.embedding.model import ModelSpec
-from benchmarks.reading.tables.ablation import AblationRow, AblationTable, ablation_tables, to_csv, to_markdown
+from benchmarks.reading.tables.ablation_table import AblationRow, AblationTable, ablation_tables, to_csv, to_markdown
 from benchmarks.results.record import ResultRecord
 from benchmarks.running.run import Failure, run
 from benchmarks.scoring.score import PROTOCOLS

@@ -15,7 +15,7 @@ from benchmarks.reading.tables.shown import heading, lines, notes, subset_notes
 from benchmarks.reading.tables.table import ComparisonTable, metric_scale, split_text
 from benchmarks.results.record import ResultRecord
 
-__all__ = ["to_csv", "to_markdown", "to_rich", "to_rich_blocks"]
+__all__ = ["markdown_row", "to_csv", "to_markdown", "to_rich", "to_rich_blocks"]
 
 CSV_COLUMNS = (
     "model", "module", "weights_hash", "task", "task_revision", "protocol", "seed", "metric", "primary", "score",
@@ -29,18 +29,23 @@ def to_markdown(tables: Sequence[ComparisonTable]) -> str:
     for table in tables:
         with_protocol = bool(table.published)
         heads = ["model", *(["protocol"] if with_protocol else []), *(heading(table, t) for t in table.tasks), "mean"]
-        text = [f"### Protocol: {table.protocol}", "", _row(heads)]
-        text.append(_row(["---"] * (2 if with_protocol else 1) + ["---:"] * (len(table.tasks) + 1)))
+        text = [f"### Protocol: {table.protocol}", "", markdown_row(heads)]
+        text.append(markdown_row(["---"] * (2 if with_protocol else 1) + ["---:"] * (len(table.tasks) + 1)))
         for line in lines(table):
             cells = [f"**{cell.text}**" if cell.best else cell.text for cell in line.cells]
-            text.append(_row([line.model, *([line.protocol] if with_protocol else []), *cells, line.mean.text]))
+            text.append(markdown_row([line.model, *([line.protocol] if with_protocol else []), *cells, line.mean.text]))
         if found := notes(table):
             text += ["", *(f"- {note}" for note in found)]
         parts.append("\n".join(text) + "\n")
     return "\n".join(parts)
 
 
-def _row(cells: Iterable[str]) -> str:
+def markdown_row(cells: Iterable[str]) -> str:
+    """One row of a Markdown table.
+
+    >>> print(markdown_row(["a|b", "1.0"]))
+    | a\\|b | 1.0 |
+    """
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -116,6 +118,12 @@ def test_csv_intervals_are_plain_numbers() -> None:
     [row] = csv.DictReader(io.StringIO(to_csv([record("a", "t", [0.4, 0.5, 0.7])], intervals=True)))
     assert float(row["low"]) < float(row["score"]) < float(row["high"])
     assert row["interval_over"] == "3 folds"
+
+
+def test_tables_other_than_csv_load_no_pandas() -> None:
+    modules = "benchmarks.reading.command, benchmarks.reading.tables.ablation_table, benchmarks.reading.tables.typeset"
+    code = f"import sys, {modules}; sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_terminal_table_fits_80_columns() -> None:
