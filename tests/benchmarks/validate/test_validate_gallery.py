@@ -12,7 +12,8 @@ import pytest
 from faulty_models import GALLERY, GOOD, NAME, WELL_MADE, forked
 
 from benchmarks import validate
-from benchmarks.validate import side_effects, state
+from benchmarks.validate import state
+from benchmarks.validate.checks import side_effects
 
 Outcomes = dict[str, validate.Outcome]
 
@@ -28,7 +29,7 @@ def outcomes_of(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
         finally:
             sys.modules.pop(NAME, None)
 
-    monkeypatch.setattr(side_effects, "run_probe", forked)
+    monkeypatch.setattr(side_effects, "in_fresh_process", forked)
     return run
 
 
