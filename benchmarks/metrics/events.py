@@ -1,31 +1,78 @@
-"""Events from frame probabilities, and the event scores of sed_eval 0.2.1, on arrays.
+"""Events, checked and as arrays, and their scores, which are sed_eval 0.2.1's to 1e-12.
 
 Times are milliseconds in every interface, as in HEAR task folders, and are divided by 1000 before a
 comparison, as heareval does before it calls sed_eval: that way an event exactly on the collar falls on
-the same side. The scores equal sed_eval's to 1e-12 (overall, that is micro-averaged, optimal matching).
+the same side. Scores are overall, that is micro-averaged: ratios of sums over files. What is summed is counted once,
+by file (:func:`event_counts`, :func:`segment_counts`), so that intervals and paired tests can weigh files.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.tasks.events import check_event
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.settings import shown
 
-__all__ = ["EventTable", "FrameIndex", "event_based_scores", "events_from_frames", "segment_based_scores"]
+__all__ = [
+    "MAX_CLIP_MS",
+    "EventTable",
+    "check_event",
+    "check_label",
+    "error_rate_terms",
+    "event_based_scores",
+    "event_counts",
+    "f_measure_terms",
+    "segment_based_scores",
+    "segment_counts",
+]
 
+#: A day. No clip of an event task is as long; a time beyond it is a mistake of unit, and would exhaust memory.
+MAX_CLIP_MS = 86_400_000.0
+MAX_NUMBER = 10**18
 #: Segments times labels that the segment-based score holds in memory at once, for as many files as fit.
 SEGMENTS_AT_ONCE = 1 << 24
 Event = Mapping[str, Any]  # {"label": str, "start": ms, "end": ms}
 
 
+def check_label(label: Any) -> None:
+    """Raises DeloresError for a label that is no text or number: its name would not be one name."""
+    if isinstance(label, bool) or not isinstance(label, (str, int, float)) or label != label:
+        raise DeloresError(f"expected a label as a string or number, got {shown(label)}")
+    if isinstance(label, int) and abs(label) > MAX_NUMBER:
+        raise DeloresError("expected a label as a string or number, got a number of more than 18 digits")
+    if isinstance(label, str) and not label.isascii():
+        try:
+            label.encode("utf-8")
+        except UnicodeEncodeError:
+            raise DeloresError(f"the label {shown(label)} holds half a character") from None
+
+
+def check_event(event: Any) -> None:
+    """Raises DeloresError unless it is ``{"label", "start", "end"}``, 0 <= start <= end, in milliseconds."""
+    if not isinstance(event, Mapping) or not {"label", "start", "end"} <= event.keys():
+        raise DeloresError(f"expected events with label, start and end (ms), got {shown(event)}")
+    check_label(event["label"])
+    start, end = event["start"], event["end"]
+    for value in (start, end):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise DeloresError(f"an event's start and end are milliseconds, got {shown(value)}")
+    name = shown(event["label"])
+    if start < 0:
+        raise DeloresError(f"the event {name} starts before the clip ({start} ms)")
+    if end < start:
+        raise DeloresError(f"the event {name} ends ({end} ms) before it starts ({start} ms)")
+    if end > MAX_CLIP_MS:
+        raise DeloresError(f"the event {name} ends at {end:g} ms, later than a day: start and end are milliseconds")
+
+
 @dataclass(frozen=True)
 class EventTable:
-    """The events of many files as arrays; a file without events stands in ``files`` all the same.
+    """The events of many files as arrays; ``files`` also lists files without events.
 
     ``file`` and ``label`` (m,) int64 index ``files`` and ``labels``; ``start_ms``, ``end_ms`` (m,) float64.
     """
@@ -41,8 +88,7 @@ class EventTable:
     def from_events(cls, events: Mapping[str, Sequence[Event]], labels: Sequence[str]) -> EventTable:
         """The table of {file: [{"label", "start", "end"}]}; labels are compared as strings.
 
-        Raises DeloresError for a label outside ``labels``, and for an event that is none: see
-        :func:`benchmarks.tasks.events.check_event`.
+        Raises DeloresError for a label outside ``labels``, and for what :func:`check_event` does not let through.
         """
         index = {label: i for i, label in enumerate(labels)}
         rows: list[tuple[int, int, float, float]] = []
@@ -58,6 +104,12 @@ class EventTable:
         columns = np.array(rows, dtype=np.float64).reshape(-1, 4)
         file_label = columns[:, :2].astype(np.int64)
         return cls(tuple(events), tuple(labels), file_label[:, 0], file_label[:, 1], columns[:, 2], columns[:, 3])
+
+    @classmethod
+    def from_rows(cls, rows: np.ndarray, files: Sequence[str], labels: Sequence[str]) -> EventTable:
+        """The table of ``rows`` (m, 4) float64: file, label, start and end (ms), as result records hold events."""
+        file, label, start_ms, end_ms = np.asarray(rows, dtype=np.float64).reshape(-1, 4).T
+        return cls(tuple(files), tuple(labels), file.astype(np.int64), label.astype(np.int64), start_ms, end_ms)
 
     def to_events(self) -> dict[str, list[dict[str, Any]]]:
         """{file: [{"label", "start", "end"}]}, every file present, events in the table's order."""
@@ -76,151 +128,28 @@ def _check(file: str, event: Event) -> None:
         raise DeloresError(f"{file}: {error}") from None
 
 
-# --- from frames to events
-
-
-class FrameIndex:
-    """The rows of many files, put in order of file and time once, so that every validation is array work.
-
-    Args:
-        files: the distinct file names.
-        file_index: (n,) int, the file of each row.
-        timestamps_ms: (n,) float64. Of two rows of a file with one timestamp the later row counts.
-    """
-
-    def __init__(self, files: Sequence[str], file_index: np.ndarray, timestamps_ms: np.ndarray) -> None:
-        rows = np.arange(len(file_index))
-        order = np.lexsort((rows, timestamps_ms, file_index))
-        file, time = np.asarray(file_index)[order], np.asarray(timestamps_ms, dtype=np.float64)[order]
-        last = np.ones(len(order), dtype=bool)
-        last[:-1] = (file[1:] != file[:-1]) | (time[1:] != time[:-1])
-        self.order, self.time = order[last], time[last]
-        present, starts = np.unique(file[last], return_index=True)
-        self.bounds = np.append(starts, len(self.order))
-        self.files = tuple(files[int(i)] for i in present)
-        self.hop_ms = [
-            float(np.mean(np.diff(self.time[a:b]))) if b - a > 1 else float("nan")
-            for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True)
-        ]
-
-    def events(
-        self,
-        probabilities: np.ndarray,
-        labels: Sequence[str],
-        *,
-        threshold: float = 0.5,
-        median_filter_ms: float = 150.0,
-        min_duration: float = 60.0,
-    ) -> EventTable:
-        """The events of every file, from ``probabilities`` (n, n_labels) in the rows' first order.
-
-        Parameters as in :func:`events_from_frames`.
-        """
-        active = probabilities[self.order] > threshold
-        parts = []
-        for number, (a, b) in enumerate(zip(self.bounds[:-1], self.bounds[1:], strict=True)):
-            width = _filter_width(median_filter_ms, self.hop_ms[number])
-            label, start, end = _runs(_median_active(active[a:b], width))
-            start_ms, end_ms = self.time[a:b][start], self.time[a:b][end]
-            kept = np.nonzero(end_ms - start_ms >= min_duration)[0]
-            kept = kept[np.argsort(start_ms[kept], kind="stable")]
-            parts.append((np.full(len(kept), number), label[kept], start_ms[kept], end_ms[kept]))
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 4
-        return EventTable(
-            self.files,
-            tuple(labels),
-            columns[0].astype(np.int64),
-            columns[1].astype(np.int64),
-            columns[2],
-            columns[3],
-        )
-
-
-def events_from_frames(
-    probabilities: np.ndarray,
-    timestamps_ms: np.ndarray,
-    labels: Sequence[str],
-    *,
-    threshold: float = 0.5,
-    median_filter_ms: float = 150.0,
-    min_duration: float = 60.0,
-) -> list[dict[str, Any]]:
-    """The events of one file, sorted by start: equals heareval's ``create_events_from_prediction``.
-
-    A frame is active where p > threshold, strictly, after a median filter of
-    round(median_filter_ms / mean hop) frames. A run of active frames is an event from its first to its
-    last timestamp (no hop is added), kept when end - start >= min_duration.
-
-    Args:
-        probabilities: (n_frames, n_labels) float32.
-        timestamps_ms: (n_frames,) float64, in any order.
-        labels: the vocabulary, by index.
-        median_filter_ms, min_duration: milliseconds.
-    """
-    index = FrameIndex(["file"], np.zeros(len(timestamps_ms), dtype=np.int64), timestamps_ms)
-    table = index.events(
-        probabilities,
-        labels,
-        threshold=threshold,
-        median_filter_ms=median_filter_ms,
-        min_duration=min_duration,
-    )
-    return table.to_events().get("file", [])
-
-
-def _filter_width(median_filter_ms: float, hop_ms: float) -> int:
-    """The median filter's width in frames; 0 or 1 leaves the frames as they are. One frame has no hop."""
-    return round(median_filter_ms / hop_ms) if median_filter_ms and hop_ms == hop_ms else 0
-
-
-def _median_active(active: np.ndarray, width: int) -> np.ndarray:
-    """(t, c) bool: where the median over ``width`` frames of the probabilities exceeds the threshold.
-
-    Thresholding commutes with the median, so counting active frames in the window is enough. The
-    window of an even width, the rank taken (width // 2) and the mirrored ends are scipy's. (scipy 1.17
-    mirrors wrongly where the window is 8 times longer than the clip; that is not followed.)
-    """
-    if width <= 1:
-        return active
-    # The mirrored clip repeats every 2 t frames: whole repetitions are counted once, whatever the window's width.
-    period = np.concatenate([active, active[::-1]])
-    repetitions, rest = divmod(width, len(period))
-    counts = np.zeros((2 * len(period) + 1, active.shape[1]), dtype=np.int64)
-    np.cumsum(np.concatenate([period, period]), axis=0, out=counts[1:])
-    first = (np.arange(len(active)) - width // 2) % len(period)
-    found = repetitions * counts[len(period)] + counts[first + rest] - counts[first]
-    return np.asarray(found >= width - width // 2)
-
-
-def _runs(active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Label, first and last frame of each run of active frames, in order of label, then time."""
-    edges = np.zeros((active.shape[1], active.shape[0] + 1), dtype=np.int8)
-    edges[:, :-1] = active.T
-    edges[:, 1:] -= active.T
-    label, start = np.nonzero(edges == 1)
-    return label, start, np.nonzero(edges == -1)[1] - 1
-
-
 # --- scores
 
+Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # file, label, onset and offset in seconds
 
-def _common_files(
-    predicted: EventTable, target: EventTable, score_missing_files: bool
-) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """Number of scored files; file of each predicted and of each kept target event; which are kept."""
+
+def _in_seconds(predicted: EventTable, target: EventTable, score_missing_files: bool) -> tuple[int, Columns, Columns]:
+    """Number of scored files, and the reference and the estimated events of these."""
     if predicted.labels != target.labels:
-        raise DeloresError("predicted and target events must have one vocabulary in one order: pass the task's")
+        raise DeloresError(
+            "expected predicted and target events with the same vocabulary in the same order; pass the task's"
+        )
     index = {file: i for i, file in enumerate(predicted.files)}
     if score_missing_files:
         for file in target.files:
             index.setdefault(file, len(index))
-    to_common = np.array([index.get(file, -1) for file in target.files], dtype=np.int64)
-    target_file = to_common[target.file]
-    kept = target_file >= 0
-    return len(index), predicted.file, target_file[kept], kept
+    file = np.array([index.get(file, -1) for file in target.files], dtype=np.int64)[target.file]
+    kept = file >= 0
+    ref = (file[kept], target.label[kept], target.start_ms[kept] / 1000.0, target.end_ms[kept] / 1000.0)
+    return len(index), ref, (predicted.file, predicted.label, predicted.start_ms / 1000.0, predicted.end_ms / 1000.0)
 
 
-def event_based_scores(
+def event_counts(
     predicted: EventTable,
     target: EventTable,
     *,
@@ -228,30 +157,60 @@ def event_based_scores(
     evaluate_offset: bool = False,
     percentage_of_length: float = 0.5,
     score_missing_files: bool = True,
-) -> dict[str, float]:
-    """``f_measure``, ``precision`` and ``recall`` over all events: sed_eval's ``EventBasedMetrics``, overall.
+) -> np.ndarray:
+    """(n_files, 3) int64: matched, reference and estimated events of each file.
 
     An estimated event may be matched to a reference event of its file and label when the onsets differ
     by at most ``t_collar`` seconds and, with ``evaluate_offset``, the offsets by at most
     max(t_collar, percentage_of_length * reference length). The matching is of maximum cardinality.
-    No estimated event at all gives a NaN precision and F-measure, as in sed_eval.
 
     Args:
         score_missing_files: count the events of target files that have no prediction as missed.
-            False is heareval's behaviour: such a file costs nothing.
+            False is heareval's behaviour: such a file costs nothing, and is not counted.
+
+    Returns:
+        Rows in the order of ``predicted.files``, and after them the target's other files.
     """
-    _, est_file, ref_file, kept = _common_files(predicted, target, score_missing_files)
-    n_labels = max(len(target.labels), 1)
-    ref = _sorted_groups(
-        ref_file * n_labels + target.label[kept], target.start_ms[kept] / 1000.0, target.end_ms[kept] / 1000.0
-    )
-    est = _sorted_groups(est_file * n_labels + predicted.label, predicted.start_ms / 1000.0, predicted.end_ms / 1000.0)
-    if evaluate_offset:
-        hits = _match_on_offset(ref, est, t_collar, percentage_of_length)
-    else:
-        hits = _match_onsets(ref, est, t_collar)
-    precision = hits / len(est[0]) if len(est[0]) else float("nan")
-    recall = hits / len(ref[0]) if len(ref[0]) else float("nan")
+    n_files, ref, est = _in_seconds(predicted, target, score_missing_files)
+    matched = _matched(ref, est, len(target.labels), t_collar, percentage_of_length if evaluate_offset else None)
+    counted = (ref[0][matched], ref[0], est[0])
+    return np.stack([np.bincount(file, minlength=n_files) for file in counted], axis=1)
+
+
+def _matched(ref: Columns, est: Columns, n_labels: int, t_collar: float, percentage: float | None) -> np.ndarray:
+    """(n_ref,) bool: which references a maximum matching pairs; ``percentage`` None: offsets do not count."""
+    # Complex numbers are ordered by real part, then imaginary: here by file and label, then onset.
+    own, other = (file * n_labels + label + 1j * onset for file, label, onset, _ in (ref, est))
+    order = np.argsort(other, kind="stable")
+    other, onset, offset = other[order], est[2][order], est[3][order]
+    # Candidates lie in a window that is a little wider than the collar; whether they fit is asked of each.
+    first = np.searchsorted(other, own - 1j * (t_collar + 1e-6), "left")
+    count = np.searchsorted(other, own + 1j * (t_collar + 1e-6), "right") - first
+    row = np.repeat(np.arange(len(own)), count)
+    column = np.arange(len(row)) + np.repeat(first - np.cumsum(count) + count, count)
+    fits = np.abs(ref[2][row] - onset[column]) <= t_collar
+    if percentage is not None:
+        limit = np.maximum(t_collar, percentage * (ref[3] - ref[2]))
+        fits &= np.abs(ref[3][row] - offset[column]) <= limit[row]
+    row, column = row[fits], column[fits]
+    if not len(row):
+        return np.zeros(len(own), dtype=bool)
+    from scipy.sparse import csr_matrix  # a quarter of a second to import: not where nothing is scored
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
+    graph = csr_matrix((np.ones(len(row), dtype=np.int8), (row, column)), shape=(len(own), len(other)))
+    return np.asarray(maximum_bipartite_matching(graph, perm_type="column") >= 0)
+
+
+def event_based_scores(predicted: EventTable, target: EventTable, **options: Any) -> dict[str, float]:
+    """``f_measure``, ``precision`` and ``recall`` over all events: sed_eval's ``EventBasedMetrics``, overall.
+
+    No estimated event at all gives a NaN precision and F-measure, as in sed_eval. ``options`` are those of
+    :func:`event_counts`.
+    """
+    hits, n_ref, n_est = event_counts(predicted, target, **options).sum(axis=0).tolist()
+    precision = hits / n_est if n_est else math.nan
+    recall = hits / n_ref if n_ref else math.nan
     if precision == 0 and recall == 0:
         f_measure = 0.0
     else:
@@ -259,105 +218,59 @@ def event_based_scores(
     return {"f_measure": f_measure, "precision": precision, "recall": recall}
 
 
-def _sorted_groups(
-    group: np.ndarray, onset: np.ndarray, offset: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    order = np.lexsort((onset, group))
-    return group[order], onset[order], offset[order]
+def f_measure_terms(predicted: EventTable, target: EventTable, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Numerator and denominator (n_files,) of the F-measure: 2 hits over reference and estimated events."""
+    hits, n_ref, n_est = event_counts(predicted, target, **options).T
+    return 2 * hits, n_ref + n_est
 
 
-def _match_onsets(ref: tuple[np.ndarray, ...], est: tuple[np.ndarray, ...], t_collar: float) -> int:
-    """Size of the maximum matching when only onsets count.
-
-    All collars being equal, the earliest reference and the earliest estimate that fit can always be
-    paired without loss, so one sweep over both sorted lists is optimal.
-    """
-    ref_group, ref_onset = ref[0].tolist(), ref[1].tolist()
-    est_group, est_onset = est[0].tolist(), est[1].tolist()
-    i = j = hits = 0
-    while i < len(ref_group) and j < len(est_group):
-        if ref_group[i] != est_group[j]:
-            if ref_group[i] < est_group[j]:
-                i += 1
-            else:
-                j += 1
-        elif abs(ref_onset[i] - est_onset[j]) <= t_collar:
-            hits, i, j = hits + 1, i + 1, j + 1
-        elif ref_onset[i] < est_onset[j]:
-            i += 1
-        else:
-            j += 1
-    return hits
-
-
-def _match_on_offset(
-    ref: tuple[np.ndarray, ...], est: tuple[np.ndarray, ...], t_collar: float, percentage: float
-) -> int:
-    """Size of the maximum matching when onsets and offsets count: Hopcroft-Karp over all groups at once."""
-    groups, ref_start, ref_count = np.unique(ref[0], return_index=True, return_counts=True)
-    est_start = np.searchsorted(est[0], groups, side="left")
-    est_stop = np.searchsorted(est[0], groups, side="right")
-    rows, columns = [], []
-    for a, n, c, d in zip(ref_start, ref_count, est_start, est_stop, strict=True):
-        if c == d:
-            continue
-        onset, offset = ref[1][a : a + n, None], ref[2][a : a + n, None]
-        fits = np.abs(onset - est[1][c:d]) <= t_collar
-        fits &= np.abs(offset - est[2][c:d]) <= np.maximum(t_collar, percentage * (offset - onset))
-        row, column = np.nonzero(fits)
-        rows.append(row + a)
-        columns.append(column + c)
-    if not rows:
-        return 0
-    from scipy.sparse import csr_matrix  # a quarter of a second to import: not where nothing is scored
-    from scipy.sparse.csgraph import maximum_bipartite_matching
-
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    graph = csr_matrix((np.ones(len(row), dtype=np.int8), (row, column)), shape=(len(ref[0]), len(est[0])))
-    return int(np.count_nonzero(maximum_bipartite_matching(graph, perm_type="column") >= 0))
-
-
-def segment_based_scores(
-    predicted: EventTable,
-    target: EventTable,
-    *,
-    time_resolution: float = 1.0,
-    score_missing_files: bool = True,
-) -> dict[str, float]:
-    """``error_rate`` and its three parts: sed_eval's ``SegmentBasedMetrics``, overall.
+def segment_counts(
+    predicted: EventTable, target: EventTable, *, time_resolution: float = 1.0, score_missing_files: bool = True
+) -> np.ndarray:
+    """(n_files, 4) int64: active reference segments, and substituted, deleted and inserted ones of each file.
 
     An event is active in every segment of ``time_resolution`` seconds that it touches; a file is as long
     as its last offset, reference or estimate. Per segment S = min(ref, est) - hits, D = max(0, ref - est),
-    I = max(0, est - ref); each sum is divided by the active reference segments plus 2.2e-16.
+    I = max(0, est - ref). Rows are ordered as those of :func:`event_counts`.
     """
-    n_files, est_file, ref_file, kept = _common_files(predicted, target, score_missing_files)
-    ref = (ref_file, target.label[kept], target.start_ms[kept] / 1000.0, target.end_ms[kept] / 1000.0)
-    est = (est_file, predicted.label, predicted.start_ms / 1000.0, predicted.end_ms / 1000.0)
+    n_files, ref, est = _in_seconds(predicted, target, score_missing_files)
+    n_labels = len(target.labels)
     longest = np.zeros(n_files)
     for file, _, _, offset in (ref, est):
         np.maximum.at(longest, file, offset)
     # One spare row a file takes the end of an event in the file's last segment.
     lengths = np.ceil(longest / time_resolution).astype(np.int64) + 1
-    sums = np.zeros(4, dtype=np.int64)  # reference, substituted, deleted, inserted
-    for first, stop in _parts(lengths, max(1, SEGMENTS_AT_ONCE // max(len(target.labels), 1))):
+    counts = np.zeros((n_files, 4), dtype=np.int64)
+    for first, stop in _parts(lengths, max(1, SEGMENTS_AT_ONCE // max(n_labels, 1))):
         base = np.concatenate([[0], np.cumsum(lengths[first:stop])])
         roll_ref, roll_est = (
-            _roll(_of_files(part, first, stop), base, len(target.labels), time_resolution) for part in (ref, est)
+            _roll(_of_files(part, first, stop), base, n_labels, time_resolution) for part in (ref, est)
         )
         hits = (roll_ref & roll_est).sum(axis=1)
         n_ref, n_est = roll_ref.sum(axis=1), roll_est.sum(axis=1)
-        sums += [
-            n_ref.sum(),
-            (np.minimum(n_ref, n_est) - hits).sum(),
-            np.maximum(0, n_ref - n_est).sum(),
-            np.maximum(0, n_est - n_ref).sum(),
-        ]
-    total = float(sums[0]) + float(np.spacing(1))
-    parts = {
-        name: float(count) / total
-        for name, count in zip(("substitution_rate", "deletion_rate", "insertion_rate"), sums[1:], strict=True)
-    }
+        missed, added = np.maximum(0, n_ref - n_est), np.maximum(0, n_est - n_ref)
+        by_segment = np.stack([n_ref, np.minimum(n_ref, n_est) - hits, missed, added])
+        counts[first:stop] = np.add.reduceat(by_segment, base[:-1], axis=1).T
+    return counts
+
+
+def segment_based_scores(predicted: EventTable, target: EventTable, **options: Any) -> dict[str, float]:
+    """``error_rate`` and its three parts: sed_eval's ``SegmentBasedMetrics``, overall.
+
+    Each sum of :func:`segment_counts`, whose ``options`` these are, is divided by the active reference segments
+    plus 2.2e-16.
+    """
+    active, *errors = segment_counts(predicted, target, **options).sum(axis=0).tolist()
+    total = float(active) + float(np.spacing(1))
+    names = ("substitution_rate", "deletion_rate", "insertion_rate")
+    parts = {name: float(count) / total for name, count in zip(names, errors, strict=True)}
     return {"error_rate": sum(parts.values()), **parts}
+
+
+def error_rate_terms(predicted: EventTable, target: EventTable, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Numerator and denominator (n_files,) of the error rate: errors over active reference segments."""
+    counts = segment_counts(predicted, target, **options)
+    return counts[:, 1:].sum(axis=1), counts[:, 0]
 
 
 def _parts(lengths: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
@@ -372,13 +285,13 @@ def _parts(lengths: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
         yield first, len(lengths)
 
 
-def _of_files(events: tuple[np.ndarray, ...], first: int, stop: int) -> tuple[np.ndarray, ...]:
-    file, *columns = events
+def _of_files(events: Columns, first: int, stop: int) -> Columns:
+    file, label, onset, offset = events
     chosen = (file >= first) & (file < stop)
-    return (file[chosen] - first, *(column[chosen] for column in columns))
+    return file[chosen] - first, label[chosen], onset[chosen], offset[chosen]
 
 
-def _roll(events: tuple[np.ndarray, ...], base: np.ndarray, n_labels: int, time_resolution: float) -> np.ndarray:
+def _roll(events: Columns, base: np.ndarray, n_labels: int, time_resolution: float) -> np.ndarray:
     """(segments of all files, n_labels) bool: where an event is active."""
     file, label, onset, offset = events
     first = np.maximum(0, np.floor(onset / time_resolution)).astype(np.int64)

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.embedding.folder import EmbeddingsTask, Split
-from benchmarks.metrics.events import EventTable, FrameIndex
+from benchmarks.metrics.decode import FrameIndex
+from benchmarks.metrics.events import EventTable
 from benchmarks.metrics.scene import Metric, find_metrics
 from benchmarks.scoring.hear.grid import postprocessing_configs
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from benchmarks.tasks.events import MAX_CLIP_MS, check_postprocessing
+from benchmarks.metrics.decode import check_postprocessing
+from benchmarks.metrics.events import MAX_CLIP_MS
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import check_name
@@ -80,7 +81,7 @@ class TaskMetadata(BaseModel):
     @field_validator("task_name", "version", "mode")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        return check_name(value, "of its folder's name")
+        return check_name(value, "")
 
     @field_validator("splits")
     @classmethod
@@ -198,5 +199,7 @@ def explain(error: ValidationError, known: Sequence[str]) -> str:
     message = " ".join(str(fault["msg"]).removeprefix("Value error, ").split())
     if not where:
         return message
+    if ", got " in message:
+        return f"{where}: {message}"
     got = repr(fault["input"])
     return f"{where}: {message}; got {got if len(got) <= 60 else got[:57] + '...'}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks.events import check_event, check_label
+from benchmarks.metrics.events import check_event, check_label
 from benchmarks.tasks.metadata import TaskMetadata
 from benchmarks.tasks.vocabulary import VOCABULARY_FILE
 from hear_delores.documents import read_json

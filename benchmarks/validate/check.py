@@ -29,7 +29,7 @@ def fail(message: str) -> Finding:
 
 
 def warn(message: str) -> Finding:
-    """A finding that the API allows and that costs something."""
+    """A finding that the API allows, but that has a cost."""
     return Finding("warn", message)
 
 
@@ -54,7 +54,7 @@ class Check:
 
 @dataclass
 class Outcome:
-    """What became of one check."""
+    """The verdict of one check, with its findings."""
 
     check: Check
     verdict: Verdict

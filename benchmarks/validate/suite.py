@@ -58,7 +58,7 @@ class Validation:
         self.outcomes: dict[str, Outcome] = {}
 
     def outcome(self, name: str) -> Outcome:
-        """What became of the check ``name``; an unknown name is a :class:`DeloresError`."""
+        """The outcome of the check ``name``; an unknown name is a :class:`DeloresError`."""
         if name not in self.outcomes:
             self.outcomes[name] = self._run(find_check(name))
         return self.outcomes[name]

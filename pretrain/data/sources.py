@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +10,9 @@ from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean, shown
 from hear_delores.files import check_name
 from pretrain.config import DataConfig
-from pretrain.data.audio import AUDIO_SUFFIXES, Member
+from pretrain.data.audio import AUDIO_SUFFIXES, Member, sample_rate_folders
 from pretrain.data.tar import expand_braces, is_tar, read_members
-from pretrain.inputs.csv_table import LOOKALIKES, read_table
+from pretrain.inputs.csv_table import LOOKALIKES, read_number, read_table
 
 __all__ = ["Source", "find_sources", "task_metadata"]
 
@@ -49,7 +48,7 @@ def find_sources(path: Path, config: DataConfig, sample_rate: int, notes: list[s
     except OSError as error:  # a name that is too long, a folder that may not be searched
         raise DeloresError(f"{path}: cannot be read ({error.strerror})") from None
     if is_folder:
-        if (path / "task_metadata.json").is_file():
+        if os.path.lexists(path / "task_metadata.json"):  # whatever it is: the reader says what is wrong with it
             return _task_folder(path, config, sample_rate)
         return _folder(path, path)
     if not path.is_file():
@@ -98,9 +97,7 @@ def _folder(folder: Path, root: Path) -> list[Source]:
 def _task_folder(folder: Path, config: DataConfig, sample_rate: int) -> list[Source]:
     """Audio of the training split, or of all folds, at the nearest rate from above."""
     splits = task_metadata(folder)["splits"]
-    rates = sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
-    if not rates:
-        raise DeloresError(f"{folder}: the task folder has no audio folder such as 48000/")
+    rates = sample_rate_folders(folder)
     rate = next((r for r in rates if r >= sample_rate), rates[-1])
     chosen = config.splits or (("train",) if "train" in splits else tuple(splits))
     sources: list[Source] = []
@@ -180,10 +177,7 @@ def _row(path: Path, line: int, row: dict[str, str]) -> Source:
 def _seconds(path: Path, line: int, column: str, text: str | None) -> float | None:
     if text is None or not text.strip():
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = read_number(text)
     if not 0 <= value <= MAX_SECONDS:
         raise DeloresError(f"{path}, line {line}: expected {column} in seconds, got {text!r}")
     return value

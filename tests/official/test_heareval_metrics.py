@@ -11,7 +11,8 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.metrics.events import EventTable, events_from_frames
+from benchmarks.metrics.decode import events_from_frames
+from benchmarks.metrics.events import EventTable
 from benchmarks.metrics.scene import METRICS
 
 pytest.importorskip("heareval", reason="heareval is installed by `tox -e heareval`")

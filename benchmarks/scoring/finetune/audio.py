@@ -118,7 +118,7 @@ def training_batches(
     if min(batch_size, len(order)) < world.size:
         raise DeloresError(
             f"protocol finetune: batches of {min(batch_size, len(order))} clips cannot be shared among {world.size} "
-            "processes: set a larger batch_size, or start fewer processes"
+            "processes; set a larger batch_size, or start fewer processes"
         )
 
     def batch(bounds: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:

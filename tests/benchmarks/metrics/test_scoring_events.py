@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import median_filter
 
+from benchmarks.metrics import decode
 from benchmarks.metrics import events as module
-from benchmarks.metrics.events import EventTable, FrameIndex, event_based_scores, events_from_frames
+from benchmarks.metrics.decode import FrameIndex, events_from_frames
+from benchmarks.metrics.events import EventTable, event_based_scores
 from benchmarks.metrics.scene import METRICS
 from hear_delores.errors import DeloresError
 
@@ -74,13 +76,13 @@ def test_the_golden_numbers_tell_cases_apart():
 
 def test_an_onset_off_by_one_hop_is_noticed(monkeypatch):
     """Deliberately broken: every event starts one frame late."""
-    whole = module._runs
+    whole = decode._runs
 
     def late(active):
         label, start, end = whole(active)
         return label, np.minimum(start + 1, end), end
 
-    monkeypatch.setattr(module, "_runs", late)
+    monkeypatch.setattr(decode, "_runs", late)
     case = max(GOLDEN["frames"], key=lambda case: len(case["events"]))
     with pytest.raises(AssertionError):
         assert_events_equal_golden(case)
@@ -268,8 +270,8 @@ def test_a_filter_wider_than_the_clip_counts_the_mirrored_clip(width):
     if width < 10_000:
         padded = np.pad(active, ((before, width - before - 1), (0, 0)), mode="symmetric")
         want = np.stack([padded[i : i + width].sum(axis=0) >= width - before for i in range(10)])
-        np.testing.assert_array_equal(module._median_active(active, width), want)
+        np.testing.assert_array_equal(decode._median_active(active, width), want)
     else:
         share = active.mean(axis=0)
         for column in np.flatnonzero(share != 0.5):
-            assert (module._median_active(active, width)[:, column] == (share[column] > 0.5)).all()
+            assert (decode._median_active(active, width)[:, column] == (share[column] > 0.5)).all()

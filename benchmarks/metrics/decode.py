@@ -1,0 +1,165 @@
+"""From frame probabilities to events: threshold, median filter and shortest duration, as heareval does it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.metrics.events import MAX_CLIP_MS, EventTable
+from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.settings import shown
+
+__all__ = ["POSTPROCESSING", "FrameIndex", "check_postprocessing", "events_from_frames"]
+
+#: The ways from frames to events, each with its range: what :func:`check_postprocessing` lets through.
+POSTPROCESSING: Mapping[str, tuple[float, float]] = {
+    "median_filter_ms": (0.0, MAX_CLIP_MS),
+    "min_duration": (0.0, MAX_CLIP_MS),
+    "threshold": (0.0, 1.0),
+}
+
+
+def check_postprocessing(grid: Any) -> None:
+    """Raises DeloresError unless an ``event_postprocessing_grid`` holds known parameters with values in their range."""
+    what = "event_postprocessing_grid"
+    if not isinstance(grid, Mapping):
+        raise DeloresError(f"{what}: expected an object of parameters and lists of values, got {shown(grid)}")
+    for name, values in grid.items():
+        if name not in POSTPROCESSING:
+            raise DeloresError(f"{what}: unknown parameter {name!r}. {did_you_mean(str(name), POSTPROCESSING)}")
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise DeloresError(f"{what}: expected a list of values of {name}, got {shown(values)}")
+        lowest, highest = POSTPROCESSING[name]
+        for value in values:
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number or not lowest <= value <= highest:
+                raise DeloresError(
+                    f"{what}: expected {name} to be a number from {lowest:g} to {highest:g}, got {shown(value)}"
+                )
+    if math.prod(len(values) for values in grid.values()) > 1000:
+        raise DeloresError(f"{what}: expected at most 1,000 combinations; list fewer values")
+
+
+class FrameIndex:
+    """The rows of many files, put in order of file and time once, so that every validation is array work.
+
+    Args:
+        files: the distinct file names.
+        file_index: (n,) int, the file of each row.
+        timestamps_ms: (n,) float64. Of two rows of a file with one timestamp the later row counts.
+    """
+
+    def __init__(self, files: Sequence[str], file_index: np.ndarray, timestamps_ms: np.ndarray) -> None:
+        rows = np.arange(len(file_index))
+        order = np.lexsort((rows, timestamps_ms, file_index))
+        file, time = np.asarray(file_index)[order], np.asarray(timestamps_ms, dtype=np.float64)[order]
+        last = np.ones(len(order), dtype=bool)
+        last[:-1] = (file[1:] != file[:-1]) | (time[1:] != time[:-1])
+        self.order, self.time = order[last], time[last]
+        present, starts = np.unique(file[last], return_index=True)
+        self.bounds = np.append(starts, len(self.order))
+        self.files = tuple(files[int(i)] for i in present)
+        self.hop_ms = [
+            float(np.mean(np.diff(self.time[a:b]))) if b - a > 1 else float("nan")
+            for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True)
+        ]
+
+    def events(
+        self,
+        probabilities: np.ndarray,
+        labels: Sequence[str],
+        *,
+        threshold: float = 0.5,
+        median_filter_ms: float = 150.0,
+        min_duration: float = 60.0,
+    ) -> EventTable:
+        """The events of every file, from ``probabilities`` (n, n_labels) in the rows' first order.
+
+        Parameters as in :func:`events_from_frames`.
+        """
+        active = probabilities[self.order] > threshold
+        parts = []
+        for number, (a, b) in enumerate(zip(self.bounds[:-1], self.bounds[1:], strict=True)):
+            width = _filter_width(median_filter_ms, self.hop_ms[number])
+            label, start, end = _runs(_median_active(active[a:b], width))
+            start_ms, end_ms = self.time[a:b][start], self.time[a:b][end]
+            kept = np.nonzero(end_ms - start_ms >= min_duration)[0]
+            kept = kept[np.argsort(start_ms[kept], kind="stable")]
+            parts.append((np.full(len(kept), number), label[kept], start_ms[kept], end_ms[kept]))
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 4
+        return EventTable(
+            self.files,
+            tuple(labels),
+            columns[0].astype(np.int64),
+            columns[1].astype(np.int64),
+            columns[2],
+            columns[3],
+        )
+
+
+def events_from_frames(
+    probabilities: np.ndarray,
+    timestamps_ms: np.ndarray,
+    labels: Sequence[str],
+    *,
+    threshold: float = 0.5,
+    median_filter_ms: float = 150.0,
+    min_duration: float = 60.0,
+) -> list[dict[str, Any]]:
+    """The events of one file, sorted by start: equals heareval's ``create_events_from_prediction``.
+
+    A frame is active where p > threshold, strictly, after a median filter of
+    round(median_filter_ms / mean hop) frames. A run of active frames is an event from its first to its
+    last timestamp (no hop is added), kept when end - start >= min_duration.
+
+    Args:
+        probabilities: (n_frames, n_labels) float32.
+        timestamps_ms: (n_frames,) float64, in any order.
+        labels: the vocabulary, by index.
+        median_filter_ms, min_duration: milliseconds.
+    """
+    index = FrameIndex(["file"], np.zeros(len(timestamps_ms), dtype=np.int64), timestamps_ms)
+    table = index.events(
+        probabilities,
+        labels,
+        threshold=threshold,
+        median_filter_ms=median_filter_ms,
+        min_duration=min_duration,
+    )
+    return table.to_events().get("file", [])
+
+
+def _filter_width(median_filter_ms: float, hop_ms: float) -> int:
+    """The median filter's width in frames; 0 or 1 leaves the frames as they are. One frame has no hop."""
+    return round(median_filter_ms / hop_ms) if median_filter_ms and hop_ms == hop_ms else 0
+
+
+def _median_active(active: np.ndarray, width: int) -> np.ndarray:
+    """(t, c) bool: where the median over ``width`` frames of the probabilities exceeds the threshold.
+
+    Thresholding commutes with the median, so counting active frames in the window is enough. The
+    window of an even width, the rank taken (width // 2) and the mirrored ends are scipy's. (scipy 1.17
+    mirrors wrongly where the window is 8 times longer than the clip; that is not followed.)
+    """
+    if width <= 1:
+        return active
+    # The mirrored clip repeats every 2 t frames: whole repetitions are counted once, whatever the window's width.
+    period = np.concatenate([active, active[::-1]])
+    repetitions, rest = divmod(width, len(period))
+    counts = np.zeros((2 * len(period) + 1, active.shape[1]), dtype=np.int64)
+    np.cumsum(np.concatenate([period, period]), axis=0, out=counts[1:])
+    first = (np.arange(len(active)) - width // 2) % len(period)
+    found = repetitions * counts[len(period)] + counts[first + rest] - counts[first]
+    return np.asarray(found >= width - width // 2)
+
+
+def _runs(active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Label, first and last frame of each run of active frames, in order of label, then time."""
+    edges = np.zeros((active.shape[1], active.shape[0] + 1), dtype=np.int8)
+    edges[:, :-1] = active.T
+    edges[:, 1:] -= active.T
+    label, start = np.nonzero(edges == 1)
+    return label, start, np.nonzero(edges == -1)[1] - 1
