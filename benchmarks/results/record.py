@@ -27,7 +27,7 @@ from pretrain.inputs.schema import Figure, Schema
 from pretrain.locks import folder_lock
 
 __all__ = [
-    "FORMAT_VERSION",
+    "RECORD_FORMAT",
     "FoldPredictions",
     "FoldResult",
     "GridPoint",
@@ -47,7 +47,7 @@ __all__ = [
     "save_record",
 ]
 
-FORMAT_VERSION = 1
+RECORD_FORMAT = 1
 RECORD_FILE = "record.json"
 PREDICTIONS_FILE = "predictions.npz"
 OFFICIAL_FILE = "test.predicted-scores.json"
@@ -158,7 +158,7 @@ class ResultRecord(_Part):
     ``fingerprint`` is a hash of everything the scores depend on: a run with the same one is not repeated.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: int = RECORD_FORMAT
     fingerprint: str
     embeddings_hash: str
     model: ModelInfo
@@ -321,8 +321,8 @@ def load_record(path: str | Path) -> ResultRecord:
     # nan: records of older versions hold NaN, which is null today.
     values = read_json(file, nan=True, advice="a damaged result record: delete it and score again")
     found = values.get("format_version")
-    if found != FORMAT_VERSION:
-        raise DeloresError(f"{file}: expected a result record of format {FORMAT_VERSION}, got {found!r}; score again")
+    if found != RECORD_FORMAT:
+        raise DeloresError(f"{file}: expected a result record of format {RECORD_FORMAT}, got {found!r}; score again")
     try:
         record = ResultRecord.model_validate(values)
     except ValidationError as error:
