@@ -14,7 +14,7 @@ from hear_delores.files import check_name
 from pretrain.inputs.schema import Figure, Schema
 
 __all__ = [
-    "FORMAT_VERSION",
+    "RECORD_FORMAT",
     "FoldPredictions",
     "FoldResult",
     "GridPoint",
@@ -24,7 +24,7 @@ __all__ = [
     "TaskInfo",
 ]
 
-FORMAT_VERSION = 1
+RECORD_FORMAT = 1
 
 
 class _Part(Schema, BaseModel):
@@ -128,7 +128,7 @@ class ResultRecord(_Part):
     ``fingerprint`` is a hash of everything the scores depend on: a run with the same one is not repeated.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: int = RECORD_FORMAT
     fingerprint: str
     embeddings_hash: str
     model: ModelInfo

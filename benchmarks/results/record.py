@@ -25,7 +25,7 @@ from benchmarks.results.consistency import (
     check_regular,
 )
 from benchmarks.results.format import (
-    FORMAT_VERSION,
+    RECORD_FORMAT,
     FoldPredictions,
     FoldResult,
     GridPoint,
@@ -41,7 +41,7 @@ from hear_delores.files import atomic_path, check_name, remove_leftovers, write_
 from pretrain.locks import folder_lock
 
 __all__ = [
-    "FORMAT_VERSION",
+    "RECORD_FORMAT",
     "FoldPredictions",
     "FoldResult",
     "GridPoint",
@@ -186,8 +186,8 @@ def load_record(path: str | Path) -> ResultRecord:
     # nan: records of older versions hold NaN, which is null today.
     values = read_json(file, nan=True, advice="a damaged result record: delete it and score again")
     found = values.get("format_version")
-    if found != FORMAT_VERSION:
-        raise DeloresError(f"{file}: expected a result record of format {FORMAT_VERSION}, got {found!r}; score again")
+    if found != RECORD_FORMAT:
+        raise DeloresError(f"{file}: expected a result record of format {RECORD_FORMAT}, got {found!r}; score again")
     try:
         record = ResultRecord.model_validate(values)
     except ValidationError as error:

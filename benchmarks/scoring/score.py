@@ -20,7 +20,7 @@ from benchmarks.metrics.events import EventTable
 from benchmarks.metrics.scene import find_metrics
 from benchmarks.results.identity import read_behaviour
 from benchmarks.results.record import (
-    FORMAT_VERSION,
+    RECORD_FORMAT,
     WORK_FOLDER,
     FoldPredictions,
     FoldResult,
@@ -156,7 +156,7 @@ def _draft(task: EmbeddingsTask, protocol: str, settings: Options, device: str) 
     info = ProtocolInfo(name=protocol, options=chosen, variant=variant_of(settings))
     model, described = _model_info(task), _task_info(task)
     content = [
-        FORMAT_VERSION,
+        RECORD_FORMAT,
         scoring_version(protocol),
         task.content_hash,
         model.weights_hash,

@@ -23,7 +23,7 @@ from benchmarks.embedding.model import LoadedModel, load_model
 from benchmarks.metrics.scene import find_metrics
 from benchmarks.results.identity import behaviour_change, behaviours_agree, read_behaviour
 from benchmarks.results.record import (
-    FORMAT_VERSION,
+    RECORD_FORMAT,
     FoldPredictions,
     ProtocolInfo,
     ResultRecord,
@@ -315,7 +315,7 @@ def _draft(model: LoadedModel, task: TaskFolder, settings: FinetuneOptions) -> R
     seed = chosen.pop("seed")
     spec, info = model.spec, model.info()
     content = [
-        FORMAT_VERSION,
+        RECORD_FORMAT,
         scoring_version("finetune"),
         spec.module,
         info.options,
