@@ -11,9 +11,8 @@ import os
 import pickle
 import random
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from benchmarks.tasks.folder import TaskFolder
 from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, write_json
+from pretrain.data.ahead import ahead
 
 __all__ = ["BatchBound", "EmbeddedClip", "SplitJob", "embed_split", "labels_at_timestamps", "row_order"]
 
@@ -207,18 +207,12 @@ def _read_ahead(job: SplitJob, files: Sequence[str]) -> Iterator[np.ndarray]:
     """The clips' audio at the model's rate, decoded by threads ahead of its use, in order."""
     rate = job.task.nearest_rate(job.model.sample_rate)
     seconds = job.task.info.sample_duration or GUESSED_CLIP_SECONDS
-    ahead = int(min(MAX_READ_AHEAD, max(READERS, job.bound.seconds / seconds)))
-    waiting: deque[Future[tuple[np.ndarray, int]]] = deque()
-    pool = ThreadPoolExecutor(READERS)
-    try:
-        for index in range(len(files) + ahead):
-            if index < len(files):
-                path = job.task.audio_file(job.split, files[index], rate)
-                waiting.append(pool.submit(read_audio, path, job.model.sample_rate))
-            if index >= ahead and waiting:
-                yield waiting.popleft().result()[0]
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    depth = int(min(MAX_READ_AHEAD, max(READERS, job.bound.seconds / seconds))) + 1
+
+    def read(file: str) -> np.ndarray:
+        return read_audio(job.task.audio_file(job.split, file, rate), job.model.sample_rate)[0]
+
+    return ahead(read, files, READERS, depth)
 
 
 def _embed_window(job: SplitJob, window: dict[str, np.ndarray]) -> list[tuple[np.ndarray, list[float] | None]]:

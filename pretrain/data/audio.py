@@ -1,4 +1,4 @@
-"""The one reader of audio files, whole, in part or only their length; every fault is one line that names the file.
+"""The one reader of audio files, whole, in part, or their length only. Every fault is one line that names the file.
 
 :mod:`pretrain.data.containers` tells what the decoder would not: that a file is cut short, or how long it really is.
 """

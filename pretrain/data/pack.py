@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +20,7 @@ from hear_delores.errors import DeloresError, shown
 from hear_delores.files import atomic_path, file_hash, remove_leftovers
 from hear_delores.frontend import LogMel
 from pretrain.config import PretrainConfig
+from pretrain.data.ahead import ahead
 from pretrain.data.audio import Piece
 from pretrain.data.batches import to_log_mel
 from pretrain.data.content import Part, content_hashes
@@ -114,7 +113,7 @@ def _pack(
         info = info.model_copy(update={"unfinished": sorted({*info.unfinished, number}), "shards": []})
         _write(out / PACK_FILE, info)
     encode = _encoder(corpus, config, content)
-    made = _ahead(encode, todo, config.data.threads)
+    made = ahead(encode, todo, config.data.threads, 4 * config.data.threads)
     hashed = _hashed([corpus.pieces[i] for i in todo])
     for done in _write_shards(out, len(shards), zip(todo, hashed, made, strict=True), corpus, number, shard_mb * 2**20):
         progress("packing", done, len(todo))
@@ -240,26 +239,6 @@ def _encoder(corpus: Corpus, config: PretrainConfig, content: Content) -> Callab
         return np.ascontiguousarray(samples, dtype=DTYPES[content])
 
     return encode
-
-
-def _ahead(
-    function: Callable[[int], NDArray[Any] | str], items: Sequence[int], threads: int
-) -> Iterator[NDArray[Any] | str]:
-    """``map`` in order, in threads, with a few results in memory at a time."""
-    if threads == 0:
-        yield from map(function, items)
-        return
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="pack")
-    waiting: deque[Future[NDArray[Any] | str]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _write_shards(

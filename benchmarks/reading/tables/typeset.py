@@ -166,10 +166,9 @@ def _html_table(table: ComparisonTable) -> str:
 
 
 def _html_row(line: Line, with_protocol: bool) -> str:
-    cells = [html.escape(cell.text) for cell in line.cells]
-    cells = [
-        f"<td><b>{t}</b></td>" if cell.best else f"<td>{t}</td>" for t, cell in zip(cells, line.cells, strict=True)
-    ]
+    cells = [f"<b>{html.escape(cell.text)}</b>" if cell.best else html.escape(cell.text) for cell in line.cells]
     protocol = f'<td class="text">{html.escape(line.protocol)}</td>' if with_protocol else ""
     model, mean = html.escape(line.model), html.escape(line.mean.text)
-    return f'<tr><th scope="row">{model}</th>{protocol}{"".join(cells)}<td>{mean}</td></tr>'
+    return (
+        f'<tr><th scope="row">{model}</th>{protocol}{"".join(f"<td>{cell}</td>" for cell in cells)}<td>{mean}</td></tr>'
+    )

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 import pytest
 import torch
 
-from benchmarks.reading.tables.ablation import AblationRow, ablation_tables, on_validation, to_markdown, to_rich
+from benchmarks.reading.tables.ablation_table import AblationRow, ablation_tables, on_validation, to_markdown, to_rich
 from benchmarks.results.record import ResultRecord, load_records
 from benchmarks.running.ablation import Ablation, read_settings
 from benchmarks.tasks.find import find_task_folders
@@ -97,7 +97,7 @@ def test_the_test_scores_are_shown_on_request_alone(ablate: Callable[..., object
     for file in files:  # as if every test had gone otherwise than its validation
         values = json.loads(file.read_text())
         for part in (values, *values["folds"]):
-            part["scores"] = {name: 0.12345 for name in part["scores"]}
+            part["scores"] = dict.fromkeys(part["scores"], 0.12345)
         file.write_text(json.dumps(values))
     ran = ablate("short: steps=3")
     assert "12.3" not in (tmp_path / "out" / "ablation.md").read_text() + ran.out + ran.err
@@ -166,11 +166,11 @@ def test_settings_come_from_a_file_and_may_name_another_preset(tmp_path: Path) -
     [
         ("augment.mixup=false", "expected a setting of the form 'NAME: KEY=VALUE ...'"),
         ("no-mixup", "expected a setting of the form"),
-        ("a/b: seed=1", "cannot call a setting 'a/b'"),
-        ("random2: seed=1", "cannot call a setting 'random2'"),
-        ("base: seed=1", "cannot call a setting 'base'"),
-        ("one: seed=2", "two settings called 'one'"),
-        ("same: seed=0", "setting 'same' is the base itself"),
+        ("a/b: seed=1", "a setting cannot be called 'a/b'"),
+        ("random2: seed=1", "a setting cannot be called 'random2'"),
+        ("base: seed=1", "a setting cannot be called 'base'"),
+        ("one: seed=2", "two settings are called 'one'"),
+        ("same: seed=0", "setting 'same' is the same as the base"),
         ("two: augment.mixupp=false", "'two': unknown configuration key 'augment.mixupp'. Did you mean 'mixup'"),
         ("two: preset=demo-x", "setting 'two': there is no preset 'demo-x'"),
         ("two: 'seed=1", "setting 'two': No closing quotation"),

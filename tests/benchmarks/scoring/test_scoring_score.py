@@ -18,6 +18,7 @@ from benchmarks.metrics.events import EventTable
 from benchmarks.metrics.scene import METRICS
 from benchmarks.results.record import load_predictions, load_record, load_records
 from benchmarks.scoring import score as module
+from benchmarks.scoring.hear.protocol import Hear
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.scoring.training import WorkFolder
 from hear_delores.errors import DeloresError
@@ -133,8 +134,8 @@ def test_the_official_shape_of_a_multilabel_task(tmp_path):
 def test_an_identical_record_is_not_made_again_and_a_changed_input_is(tmp_path, monkeypatch):
     folder = write_scene(tmp_path / "e" / "m" / "t")
     runs = []
-    whole = module.run_hear
-    monkeypatch.setattr(module, "run_hear", lambda *a, **k: (runs.append(1), whole(*a, **k))[1])
+    whole = module.run_folds
+    monkeypatch.setattr(module, "run_folds", lambda *a, **k: (runs.append(1), whole(*a, **k))[1])
 
     def score(**options):
         return score_embeddings(folder, results_dir=tmp_path / "r", **{**QUICK, **options})
@@ -257,7 +258,7 @@ def test_finished_heads_of_other_settings_are_not_used(tmp_path, monkeypatch):
         score_embeddings(folder, results_dir=tmp_path / "r", progress=stop, **QUICK)
     [work] = (tmp_path / "r").rglob("work")
     assert [path.name for path in work.glob("*.safetensors")] == ["grid-00.safetensors"]
-    monkeypatch.setitem(module.SCORING_VERSIONS, "hear", 99)
+    monkeypatch.setattr(Hear, "version", 99)
     trained: list[str] = []
     score_embeddings(folder, results_dir=tmp_path / "r", progress=lambda a, b, text: trained.append(text), **QUICK)
     assert len(trained) == 3

@@ -12,19 +12,17 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from benchmarks.metrics.facts import METRIC_FACTS, metric_bounds
+from benchmarks.results.format import FoldPredictions, FoldResult, GridPoint, ResultRecord
 from hear_delores.errors import DeloresError
 from hear_delores.memory import available_bytes
 from hear_delores.settings import LARGEST, shown
 
-if TYPE_CHECKING:
-    from benchmarks.results.record import FoldPredictions, FoldResult, GridPoint, ResultRecord
-
-__all__ = ["check_archive", "check_arrays", "check_fold_predictions", "check_record"]
+__all__ = ["check_archive", "check_arrays", "check_fold_predictions", "check_record", "check_regular"]
 
 ROUNDING = 1e-6  # relative, of a mean that another program computed from rounded folds
 WITHOUT_EMBEDDINGS = ("finetune",)  # protocols that go from audio to scores
@@ -95,11 +93,19 @@ def _check_folds(record: ResultRecord) -> None:
     splits = [fold.test_split for fold in record.folds]
     if twice := [split for number, split in enumerate(splits) if split in splits[:number]]:
         raise DeloresError(f"two of its folds have the test split {twice[0]!r}")
+    if len(splits) == 1 and splits != ["test"]:
+        raise DeloresError(f"a task with one fold has the split 'test', but this fold's is {splits[0]!r}")
     if "test" in splits and len(splits) > 1:
         raise DeloresError(f"a task with the split 'test' has one fold, but there are {len(splits)}: {splits}")
     first = record.folds[0]
     if missing := [metric for metric in record.task.metrics if metric not in first.scores]:
         raise DeloresError(f"{missing[0]} of fold {first.test_split!r} is missing")
+    metrics = record.task.metrics
+    if extra := [name for name in first.scores if not any(f"{name}_".startswith(f"{metric}_") for metric in metrics)]:
+        raise DeloresError(f"{extra[0]} is scored, but the task's metrics are {', '.join(metrics)}")
+    tested, clips = sum(fold.n_test_rows for fold in record.folds), record.task.n_clips
+    if record.task.embedding_type == "scene" and tested > clips:
+        raise DeloresError(f"its folds test {tested} clips, but the task has {clips}")
     for fold in record.folds:
         if fold.scores.keys() != first.scores.keys():
             raise DeloresError(
@@ -161,7 +167,7 @@ def check_archive(file: Path) -> None:
         members = archive.infolist()
         names = [member.filename for member in members]
         if twice := [name for number, name in enumerate(names) if name in names[:number]]:
-            raise DeloresError(f"{twice[0]} is in it twice")
+            raise DeloresError(f"{twice[0]} is in the file twice")
         total, most = 0, available_bytes()
         for member in members:
             kind = member.filename.removesuffix(".npy").rpartition("/")[2]
@@ -215,6 +221,12 @@ def _check_events(what: str, events: np.ndarray, n_files: int, n_labels: int) ->
             raise DeloresError(f"{what}: expected {'labels' if column else 'files'} by a number below {size}")
     if ((events[:, 2] < 0) | (events[:, 3] < events[:, 2]) | (events[:, 3] > LAST_MS)).any():
         raise DeloresError(f"{what}: expected 0 <= start <= end <= a week, in ms")
+
+
+def check_regular(file: Path) -> None:
+    """Raises DeloresError for what would be read without end, such as a device or FIFO."""
+    if not file.is_file():
+        raise DeloresError("expected a file, got a folder, a device or a FIFO")
 
 
 def check_fold_predictions(fold: FoldResult, predictions: Mapping[str, FoldPredictions]) -> FoldPredictions:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from statistics import fmean, stdev
@@ -11,6 +9,7 @@ from typing import Literal
 
 from rich.table import Table as RichTable
 
+from benchmarks.reading.tables.plain import markdown_row
 from benchmarks.reading.tables.shown import heading, lines
 from benchmarks.reading.tables.table import ComparisonTable, comparison_tables
 from benchmarks.results.record import ResultRecord
@@ -107,30 +106,28 @@ def to_markdown(tables: Sequence[AblationTable], failed: Sequence[str] = ()) -> 
     for table in tables:
         heads = table.heads()
         rule = ["---", "---", *["---:"] * (len(heads) - 2)]
-        rows = [_line(cells) for cells in (heads, rule, *table.body("**"))]
+        rows = [markdown_row(cells) for cells in (heads, rule, *table.body("**"))]
         parts.append("\n".join([f"### {table.title}", "", *rows]) + "\n")
     if failed:
         parts.append("\n".join(["Failed:", "", *(f"- {text}" for text in failed)]) + "\n")
     return "\n".join(parts)
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
 def to_csv(tables: Sequence[AblationTable]) -> str:
     """One row per protocol and setting, numbers in full; scores as the table shows them (per cent where customary)."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    import pandas as pd
+
     tasks = list(dict.fromkeys(task for table in tables if table.scores for task in table.scores.tasks))
-    writer.writerow(["protocol", *FACTS, *tasks, "mean"])
+    rows = []
     for table in tables:
         for row in table.rows:
-            cells = [table.scores.cells.get((row.name, task)) if table.scores else None for task in tasks]
-            mean = table.scores.average(row.name)[0] if table.scores else None
-            scores = [None if cell is None else cell.score for cell in cells]
-            writer.writerow([table.protocol, *astuple(row), *scores, mean])
-    return stream.getvalue()
+            found = {"protocol": table.protocol, **dict(zip(FACTS, astuple(row), strict=True))}
+            if table.scores:
+                found |= {task: cell.score for (model, task), cell in table.scores.cells.items() if model == row.name}
+                found["mean"] = table.scores.average(row.name)[0]
+            rows.append(found)
+    frame = pd.DataFrame(rows, columns=["protocol", *FACTS, *tasks, "mean"], dtype=object)
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def to_rich(table: AblationTable) -> RichTable:
