@@ -156,4 +156,4 @@ def _explain(name: str) -> None:
         origin = "hear-validator makes it too" if check.official else "hear-validator does not make it"
         after = f"; runs after {', '.join(check.needs)}" if check.needs else ""
         sys.stdout.write(f"{check.name} ({origin}{after})\n")
-        sys.stdout.write(textwrap.fill(check.explanation, 100, initial_indent="  ", subsequent_indent="  ") + "\n")
+        sys.stdout.write(textwrap.fill(check.explanation, 80, initial_indent="  ", subsequent_indent="  ") + "\n")

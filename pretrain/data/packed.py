@@ -17,6 +17,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
+from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError, shown
 from hear_delores.files import file_hash
 from pretrain.config import PretrainConfig, config_to_dict
@@ -123,12 +124,11 @@ def read_stored(path: Path, kind: type[Model]) -> Model:
     Raises:
         DeloresError: the file is missing or damaged.
     """
+    if not path.exists():
+        raise DeloresError(f"{path}: this part of the pack is missing. Pack again into another folder")
+    text = read_text(path, "pack again into another folder")
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise DeloresError(f"{path}: this part of the pack is missing. Pack again into another folder") from None
-    except OSError as error:
-        raise DeloresError(f"{path}: cannot be read ({error.strerror or error})") from None
+        return kind.model_validate_json(text)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -53,13 +53,14 @@ class Clips:
     def __len__(self) -> int:
         return len(self.files)
 
-    def subset(self, rows: np.ndarray) -> Clips:
+    def subset(self, rows: torch.Tensor) -> Clips:
         """Only the clips ``rows`` (m,) int64, in that order."""
+        numbers = rows.tolist()
         chosen = object.__new__(Clips)
         chosen.sample_rate = self.sample_rate
-        chosen.files = tuple(self.files[row] for row in rows)
-        chosen.targets = self.targets[rows]
-        chosen._paths = [self._paths[row] for row in rows]
+        chosen.files = tuple(self.files[row] for row in numbers)
+        chosen.targets = self.targets[numbers]
+        chosen._paths = [self._paths[row] for row in numbers]
         chosen._kept, chosen._left, chosen._lock, chosen._lengths = {}, self._left, threading.Lock(), None
         return chosen
 
