@@ -130,7 +130,7 @@ def training_batches(
         audio = np.stack([crop(clips.audio(row), n_samples, place) for row, place in zip(rows, places, strict=True)])
         return torch.from_numpy(audio), torch.from_numpy(clips.targets[rows])
 
-    return ahead(batch, list(zip(starts, [*starts[1:], len(order)], strict=True)), READERS, READERS + 1)
+    yield from ahead(batch, list(zip(starts, [*starts[1:], len(order)], strict=True)), READERS, READERS + 1)
 
 
 def whole_batches(clips: Clips, least_samples: int, world: World = ALONE) -> Iterator[tuple[list[int], np.ndarray]]:
