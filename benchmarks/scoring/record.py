@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results.record import (
-    FORMAT_VERSION,
+    RECORD_FORMAT,
     FoldResult,
     GridPoint,
     ModelInfo,
@@ -41,7 +41,7 @@ def draft_record(
     chosen: dict[str, Any] = asdict(protocol)  # type: ignore[call-overload]
     seed = chosen.pop("seed")
     content = [
-        FORMAT_VERSION,
+        RECORD_FORMAT,
         protocol.version,
         *inputs,
         protocol.name,
