@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.embedding.layout import ROW_FILES
 from benchmarks.embedding.model import LoadedModel, NotFinite, OutOfMemory
 from benchmarks.tasks.audio import read_audio
 from benchmarks.tasks.folder import TaskFolder
@@ -94,9 +95,9 @@ def row_order(files_by_split: dict[str, list[str]]) -> dict[str, list[str]]:
 def embed_split(job: SplitJob) -> float:
     """Writes the split's files; returns the seconds that embedding took, earlier runs included.
 
-    ``<split>.embeddings.npy`` (raw float32), ``.embedding-dimensions.json``, ``.target-labels.pkl``, and
-    ``.filename-timestamps.json`` for events. The dimensions are written last: where they are, the split
-    is finished and only its seconds are read.
+    ``<split>.embeddings.npy`` (raw float32), ``.embedding-dimensions.json``, ``.target-labels.pkl``, and the clip of
+    each row: ``.files.json`` for scenes, which is ours, and ``.filename-timestamps.json`` for events. The dimensions
+    are written last: where they are, the split is finished and only its seconds are read.
 
     Raises:
         DeloresError: an unusable audio file, or a fault of the model; naming clip or model.
@@ -262,6 +263,7 @@ def _write_labels(job: SplitJob, clips: Sequence[EmbeddedClip]) -> None:
     raw = job.task.raw_labels(job.split)
     if job.task.embedding_type == "scene":
         labels = [raw[clip.file] for clip in clips]
+        write_json(job.folder / f"{job.split}{ROW_FILES}", [clip.file for clip in clips])
     else:
         labels = []
         pairs: list[list[Any]] = []
