@@ -50,7 +50,7 @@ def test_bad_input_is_one_line() -> None:
     text = published_text("leaderboard.csv")
     for leaderboard, ours, words in (
         (text + "\nA,https://x.org,2026", None, "line 36: expected 22 cells"),
-        (text.replace("0.634929073", "much"), None, "line 2: could not convert"),
+        (text.replace("0.634929073", "much"), None, "line 2: expected scores from 0 to 1, got much"),
         (None, ("OpenL3", {"ESC-50": 0.5}), "already"),
         (None, ("x", {"ESC50": 0.5}), "ESC50"),
         (None, ("x", {}), "none"),
