@@ -1,4 +1,4 @@
-"""The command ``delores``: every link of the chain from audio files to a comparison table."""
+"""The command ``delores``: every step from audio files to a comparison table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
 
 class WholeHelp(TyperGroup):
-    """A group whose help tells the whole first paragraph of each command, where click cuts it to a line."""
+    """A group whose help shows the whole first paragraph of each command; click would cut it to a line."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
@@ -53,7 +53,7 @@ class Protocol(str, Enum):
 
 
 class Precision(str, Enum):
-    """Of the matrix products that train heads."""
+    """The precision of the matrix products that train heads."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -111,7 +111,7 @@ MODEL_HELP = (
 
 
 def print_version(wanted: bool) -> None:
-    """Prints the version and ends; called before a command is looked for."""
+    """Prints the version and exits, before any command is looked up."""
     if wanted:
         import hear_delores
 
@@ -325,7 +325,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def register_rooms() -> None:
-    """The commands that live in the rooms that they belong to."""
+    """Adds the commands that the packages define."""
     from benchmarks.command import ablate, convert
     from benchmarks.reading.command import compare, standings, submit, tables
     from benchmarks.reading.report.command import report

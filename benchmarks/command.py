@@ -1,4 +1,4 @@
-"""The commands that join rooms: convert, ablate. Libraries load when one runs."""
+"""The commands ``convert`` and ``ablate``. Libraries load when one runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ablate", "convert"]
 
 
 class Split(str, Enum):
-    """Whose scores a table shows."""
+    """The split whose scores a table shows."""
 
     valid = "valid"
     test = "test"
@@ -100,7 +100,7 @@ def ablate(
     quiet: Quiet = False,
 ) -> None:
     """Pre-train a grid of settings, score each on validation splits beside a random encoder, and write one table."""
-    from benchmarks.reading.tables.ablation import to_rich
+    from benchmarks.reading.tables.ablation_table import to_rich
     from benchmarks.running.ablation import Ablation, read_settings
     from benchmarks.tasks.find import find_task_folders
     from benchmarks.terminal import console, set_up_process

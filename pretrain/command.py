@@ -122,7 +122,7 @@ def pack(
     from hear_delores.errors import DeloresError
 
     if data is None and not verify:
-        raise DeloresError("delores pack: expected --data to pack, or --verify")
+        raise DeloresError("expected --data to pack, or --verify to check a pack")
     from pretrain.config import load_config
     from pretrain.data.pack import pack as pack_data
     from pretrain.data.packed import verify as verify_pack

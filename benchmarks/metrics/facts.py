@@ -9,7 +9,7 @@ __all__ = ["METRIC_FACTS", "MetricFacts", "metric_bounds"]
 
 
 class MetricFacts(NamedTuple):
-    """``low`` and ``high`` are the ends of its range; more is better where ``maximise``."""
+    """``low`` and ``high`` are the ends of its range; a higher score is better where ``maximise``."""
 
     low: float = 0.0
     high: float = 1.0
@@ -32,6 +32,6 @@ METRIC_FACTS: dict[str, MetricFacts] = {
 
 
 def metric_bounds(name: str) -> tuple[float, float]:
-    """The range of a metric, or of a part of one such as ``event_onset_50ms_fms_recall``; of others everything."""
+    """The range of a metric, or of a part such as ``event_onset_50ms_fms_recall``; everything for an unknown one."""
     whole = max((metric for metric in METRIC_FACTS if f"{name}_".startswith(f"{metric}_")), key=len, default=None)
     return (-math.inf, math.inf) if whole is None else METRIC_FACTS[whole][:2]

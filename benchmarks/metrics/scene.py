@@ -38,7 +38,7 @@ def _check(prediction: np.ndarray, target: np.ndarray) -> None:
 
 
 def top1_acc(prediction: np.ndarray, target: np.ndarray) -> float:
-    """Share of rows whose largest prediction stands where the (first) target is; also ``pitch_acc``.
+    """Share of rows whose largest prediction is at the (first) target; also ``pitch_acc``.
 
     >>> top1_acc(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([[1, 0], [0, 1]]))
     0.5
@@ -48,7 +48,7 @@ def top1_acc(prediction: np.ndarray, target: np.ndarray) -> float:
 
 
 def chroma_acc(prediction: np.ndarray, target: np.ndarray) -> float:
-    """Share of rows where the predicted pitch is right but for octaves: class indices modulo 12 agree."""
+    """Share of rows whose predicted pitch is right, octaves aside: class indices modulo 12 agree."""
     _check(prediction, target)
     same = prediction.argmax(axis=1) % 12 == target.argmax(axis=1) % 12
     return int(np.count_nonzero(same)) / len(target)

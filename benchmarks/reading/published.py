@@ -1,4 +1,4 @@
-"""Published figures beside which measured ones are read: each with its protocol, split and source.
+"""Published figures to compare with measured ones, each with its protocol, split and source.
 
 ``published/*.csv`` have the columns model, task, metric, score (per cent; empty where none was published or known),
 protocol, split and source. ``published/leaderboard.csv`` is the HEAR leaderboard, byte for byte. A user's overlay
@@ -35,7 +35,7 @@ PAPERS = {
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """One published score in per cent, None where there is none; ``task`` is a task or a leaderboard column."""
+    """One published score in per cent, None if there is none; ``task`` is a task or a leaderboard column."""
 
     model: str
     task: str
@@ -52,7 +52,7 @@ def published_text(name: str) -> str:
 
 
 def published_figures(paper: str, overlay: str | Path | None = None) -> list[PublishedFigure]:
-    """The figures that a paper's tables are read beside, in the order of their tables.
+    """The published figures of a paper, in the order of its tables.
 
     Args:
         paper: ``delores`` (the paper's tables 4, 5 and 6, and BYOL-A's README) or ``hear`` (the leaderboard).

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.embedding.foreign_code import one_line
 from benchmarks.running.job import Job, JobResult, run_job
-from benchmarks.scoring.score import scoring_version
+from benchmarks.scoring.protocols import find_protocol
 from benchmarks.tasks.folder import METADATA_FILE
 from hear_delores.errors import DeloresError
 from hear_delores.siblings import call
@@ -55,8 +55,8 @@ def run_on_dask(jobs: Sequence[Job], address: str, done: Done) -> None:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise DeloresError(
-            f"no Dask scheduler answered at {address} within {CONNECT_SECONDS:g} s ({one_line(error)}); expected "
-            "tcp://HOST:PORT of one that runs"
+            f"no Dask scheduler answered at {address} within {CONNECT_SECONDS:g} s ({one_line(error)}); give the "
+            "address of a running one, tcp://HOST:PORT"
         ) from None
     numbers: dict[Any, int] = {}  # by future, of jobs that are not done
     completed = as_completed(loop=client.loop)
@@ -129,7 +129,7 @@ def _versions() -> dict[str, str]:
         own = version("hear-delores")
     except PackageNotFoundError:  # run from a checkout that is not installed
         own = "not installed"
-    return {"hear-delores": own, "scoring": str(scoring_version("hear"))}
+    return {"hear-delores": own, "scoring": str(find_protocol("hear").version)}
 
 
 # Torch's random numbers belong to the whole process, and a Dask worker runs as many tasks as it has threads.

@@ -108,14 +108,14 @@ def _own_device(device: str, processes: int) -> str:
         return str(found)
     if found.type not in ("cpu", "cuda"):
         raise DeloresError(
-            f"device: several processes run on cpu or cuda, not on {found.type}; start one, without torchrun"
+            f"device: several processes run on cpu or cuda, not on {found.type}; start one process, without torchrun"
         )
     if found.type == "cpu":
         return "cpu"
     if local_rank() >= torch.cuda.device_count():
         raise DeloresError(
-            f"device: {torch.cuda.device_count()} GPUs for process {local_rank()} (from 0) of this machine: start one "
-            "process a GPU, or give --device cpu"
+            f"device: {torch.cuda.device_count()} GPUs for process {local_rank()} (from 0) of this machine; start one "
+            "process per GPU, or give --device cpu"
         )
     torch.cuda.set_device(local_rank())
     return f"cuda:{local_rank()}"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import torch
 
-from benchmarks.scoring.training import Fold, derive_seed
+from benchmarks.scoring.training import derive_seed
 from hear_delores.errors import DeloresError
 
-__all__ = ["check_shots", "draw_shots", "few_shot_fold", "shortfall"]
+__all__ = ["check_shots", "draw_shots", "shortfall", "shortfall_note"]
 
 DRAW = 0x5807  # sets these random numbers apart from those of heads, which also come from (seed, fold)
 
@@ -22,7 +19,9 @@ def check_shots(shots: int | None, *, is_event: bool = False) -> None:
     if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
         raise DeloresError(f"shots: expected a whole number of training clips per class, 1 or more, got {shots!r}")
     if is_event:
-        raise DeloresError("shots are clips, and the rows of an event task are frames: leave shots out for this task")
+        raise DeloresError(
+            "shots counts clips, but the rows of an event task are frames; leave shots out for this task"
+        )
 
 
 def draw_shots(targets: np.ndarray, shots: int, seed: int, fold: int, *, multilabel: bool = False) -> np.ndarray:
@@ -48,7 +47,7 @@ def draw_shots(targets: np.ndarray, shots: int, seed: int, fold: int, *, multila
     if counts.max(initial=0) <= shots:
         raise DeloresError(
             f"shots: no class of fold {fold} has more than {shots} training clips (the largest has "
-            f"{counts.max(initial=0)}); use fewer shots, or none for the whole training set"
+            f"{counts.max(initial=0)}); use fewer shots, or leave shots out to train on all clips"
         )
     taken = np.zeros(len(targets), dtype=bool)
     # Stable, so that of equally rare labels the first in the vocabulary comes first.
@@ -60,12 +59,6 @@ def draw_shots(targets: np.ndarray, shots: int, seed: int, fold: int, *, multila
             order = order[~taken[order]][: max(0, missing)]
         taken[order[:shots]] = True
     return np.flatnonzero(taken)
-
-
-def few_shot_fold(fold: Fold, shots: int, seed: int, prediction_type: str) -> Fold:
-    """``fold`` with the drawn training rows alone; validation and test are left whole."""
-    rows = draw_shots(fold.train.targets.cpu().numpy(), shots, seed, fold.number, multilabel=_several(prediction_type))
-    return replace(fold, train=fold.train.subset(torch.from_numpy(rows)))
 
 
 def shortfall(drawn: np.ndarray, shots: int) -> int:
@@ -82,7 +75,3 @@ def shortfall_note(short: dict[int, int], shots: int) -> list[str]:
         f"shots: up to {max(folds.values())} classes have fewer than {shots} training clips in {len(folds)} folds; "
         "all of theirs were used"
     ]
-
-
-def _several(prediction_type: str) -> bool:
-    return prediction_type == "multilabel"

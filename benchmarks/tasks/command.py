@@ -1,4 +1,4 @@
-"""The commands of this room: ``delores tasks``, ``prepare`` and ``download``."""
+"""The commands ``delores tasks``, ``prepare`` and ``download``."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def prepare(
     shown = console(quiet)
     length = _seconds(duration)
     if length is not None and (source is None or is_task(task)):
-        raise DeloresError(f"{task}: its clips have a length of their own; --duration is for tasks made of a CSV")
+        raise DeloresError(f"{task}: --duration is for CSV tasks only; this task states its own clip length")
     with progress_bar(quiet, task) as report:
         if source is None:
             names = [spec.name for spec in list_tasks("demo")] if task == "demo" else [find_task(task).name]
@@ -112,8 +112,8 @@ def prepare(
         if is_task(task):
             if source.is_file():
                 raise DeloresError(
-                    f"{task} is a task of the registry, made of the folder its corpus was unpacked into, and {source} "
-                    "is a file; a task made of a CSV needs another name"
+                    f"{task} is a task of the registry, so --source must be the folder of its unpacked corpus, but "
+                    f"{source} is a file; for a task from a CSV, choose another name"
                 )
             summary: PrepareReport = prepare_corpus(task, source, out, split=split, subset=subset, **common)
         else:

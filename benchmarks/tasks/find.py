@@ -56,7 +56,9 @@ def _named(name: str, folders: list[Path]) -> Path:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise DeloresError(f"{name!r} names several task folders: {', '.join(p.name for p in matches)}; give one whole")
+        raise DeloresError(
+            f"{name!r} names several task folders: {', '.join(p.name for p in matches)}; give the full name of one"
+        )
     raise DeloresError(f"no task folder is called {name!r}. {did_you_mean(name, [p.name for p in folders])}")
 
 

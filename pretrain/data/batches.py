@@ -1,4 +1,4 @@
-"""Which crop of which clip stands in which batch: a pure function of the seed, prepared ahead by threads."""
+"""Which crop of which clip is in which batch: a pure function of the seed, prepared ahead by threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CACHED_CLIPS = 8
 
 
 class Batch(NamedTuple):
-    """``audio`` (B, n_samples) int16; ``bad``: numbers of the clips that others had to stand in for.
+    """``audio`` (B, n_samples) int16; ``bad``: numbers of the bad clips, which others replace.
 
     From a pack of features, ``audio`` is their log-mel frames, (B, n_frames, n_mels) float16.
     """

@@ -292,4 +292,4 @@ def _map(
 
 def _unskipped(message: str, others: int = 0) -> DeloresError:
     more = f" ({others} more bad file{'s' if others > 1 else ''})" if others else ""
-    return DeloresError(f"{message}{more}. Mend or remove it, or run with --skip-bad")
+    return DeloresError(f"{message}{more}. Fix or remove it, or run with --skip-bad")

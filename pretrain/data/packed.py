@@ -42,7 +42,6 @@ class Clips(_Stored):
         data: number of the --data that a clip is from.
         name, start, frames, rate: as of :class:`pretrain.data.audio.Piece`.
         length: in samples or log-mel frames; 0 for a clip with bad content.
-        content: the first 16 digits of the SHA-256 of the file, or the tar's member; none in packs of before.
     """
 
     data: list[int] = []
@@ -51,7 +50,6 @@ class Clips(_Stored):
     frames: list[int] = []
     rate: list[int] = []
     length: list[int] = []
-    content: list[str] = []
 
 
 class ShardInfo(_Stored):

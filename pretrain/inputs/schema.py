@@ -1,4 +1,4 @@
-"""What every schema of ours shares: a number is a number.
+"""The base of every schema in this project: a number must be a number.
 
 Of itself pydantic takes true for 1, "3" for 3 and 7.0 for 7: in a file that is a slip, and never what was meant.
 """

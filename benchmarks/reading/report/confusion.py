@@ -1,4 +1,4 @@
-"""Which classes a model takes for each other, from the saved predictions of multiclass tasks."""
+"""Which classes a model confuses, from the saved predictions of multiclass tasks."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def confusion_counts(records: Sequence[ResultRecord]) -> np.ndarray:
                 raise DeloresError(f"{record.folder}: folds or seeds with different numbers of classes; score again")
             total = counts if total is None else total + counts
     if total is None:
-        raise DeloresError("there are no predictions to count confusions of")
+        raise DeloresError("no result holds predictions, so there are no confusions to count")
     return total.astype(np.int64)
 
 

@@ -55,7 +55,9 @@ class HeadConfig:
         for name in ("embedding_norm", "hidden_norm", "norm_after_activation", "optim"):
             default = type(self).__dataclass_fields__[name].default
             if getattr(self, name) != default:
-                raise DeloresError(f"head parameter {name}: only {default!r} is known, got {getattr(self, name)!r}")
+                raise DeloresError(
+                    f"head parameter {name}: expected {default!r}, the only known value, got {getattr(self, name)!r}"
+                )
         if self.initialization not in ("xavier_uniform_", "xavier_normal_"):
             raise DeloresError(
                 "head parameter initialization: expected xavier_uniform_ or xavier_normal_, "
@@ -71,8 +73,8 @@ class HeadConfig:
                 )
         if self.max_epochs < self.check_val_every_n_epoch:
             raise DeloresError(
-                f"head parameter max_epochs: with {self.max_epochs} epochs and a validation every "
-                f"{self.check_val_every_n_epoch} there is never one; raise max_epochs"
+                f"head parameter max_epochs: {self.max_epochs} epochs end before the first validation, which comes "
+                f"after {self.check_val_every_n_epoch}; raise max_epochs"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def how_to_obtain(spec: TaskSpec) -> str:
 
 
 def crossing_groups(recordings: list[Recording]) -> list[str]:
-    """The groups that stand in more than one split, sorted."""
+    """The groups that are in more than one split, sorted."""
     splits: dict[str, set[str]] = {}
     for recording in recordings:
         if recording.group:

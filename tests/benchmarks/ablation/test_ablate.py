@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 import pytest
 import torch
 
-from benchmarks.reading.tables.ablation import AblationRow, ablation_tables, on_validation, to_markdown, to_rich
+from benchmarks.reading.tables.ablation_table import AblationRow, ablation_tables, on_validation, to_markdown, to_rich
 from benchmarks.results.record import ResultRecord, load_records
 from benchmarks.running.ablation import Ablation, read_settings
 from benchmarks.tasks.find import find_task_folders
@@ -166,11 +166,11 @@ def test_settings_come_from_a_file_and_may_name_another_preset(tmp_path: Path) -
     [
         ("augment.mixup=false", "expected a setting of the form 'NAME: KEY=VALUE ...'"),
         ("no-mixup", "expected a setting of the form"),
-        ("a/b: seed=1", "cannot call a setting 'a/b'"),
-        ("random2: seed=1", "cannot call a setting 'random2'"),
-        ("base: seed=1", "cannot call a setting 'base'"),
-        ("one: seed=2", "two settings called 'one'"),
-        ("same: seed=0", "setting 'same' is the base itself"),
+        ("a/b: seed=1", "a setting cannot be called 'a/b'"),
+        ("random2: seed=1", "a setting cannot be called 'random2'"),
+        ("base: seed=1", "a setting cannot be called 'base'"),
+        ("one: seed=2", "two settings are called 'one'"),
+        ("same: seed=0", "setting 'same' is the same as the base"),
         ("two: augment.mixupp=false", "'two': unknown configuration key 'augment.mixupp'. Did you mean 'mixup'"),
         ("two: preset=demo-x", "setting 'two': there is no preset 'demo-x'"),
         ("two: 'seed=1", "setting 'two': No closing quotation"),

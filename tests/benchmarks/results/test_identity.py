@@ -103,7 +103,7 @@ def test_two_results_of_one_run_are_refused_by_every_reader(twice: list[ResultRe
     ]
     for read in readers:
         with pytest.raises(
-            DeloresError, match=r"two results of ours on esc50-v1-full \(hear, seed 42\) are here"
+            DeloresError, match=r"there are two results of ours on esc50-v1-full \(hear, seed 42\): "
         ) as caught:
             read()
         assert "\n" not in str(caught.value)
@@ -123,7 +123,7 @@ def test_by_every_command_in_one_line(
     }
     ran = delores(command, results, *words.get(command, []))
     assert ran.code == 1
-    assert ran.err.startswith("error: two results of ours on esc50-v1-full (hear, seed 42) are here: ")
+    assert ran.err.startswith("error: there are two results of ours on esc50-v1-full (hear, seed 42): ")
     assert ran.err.count("\n") == 1
 
 

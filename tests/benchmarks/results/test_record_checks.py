@@ -271,13 +271,13 @@ def test_an_archive_that_claims_more_than_it_holds_or_memory_takes(single: Resul
             archive.writestr(name, content)
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("test/target.npy", members["test/target.npy"])
-    with pytest.raises(DeloresError, match=r"test/target.npy is in it twice"):
+    with pytest.raises(DeloresError, match=r"test/target.npy is in the file twice"):
         load_predictions(single.folder)
 
 
 def test_what_unpacks_to_more_than_is_free(single: ResultRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     assert single.folder is not None
-    monkeypatch.setattr("benchmarks.results.checks.available_bytes", lambda: 100)
+    monkeypatch.setattr("benchmarks.results.consistency.available_bytes", lambda: 100)
     with pytest.raises(DeloresError, match=r"it unpacks to [\d.]+ GB, and 0.00 GB are free"):
         load_predictions(single.folder)
 

@@ -104,7 +104,7 @@ def test_prepare_takes_a_length_for_a_csv_alone(tmp_path: Path) -> None:
     for wrong in ("long", "0", "nan", "-1", "0.00001", "inf", "1e9"):
         with pytest.raises(DeloresError, match=r"expected seconds from 0\.01 to 86400, or mean"):
             run("prepare", "three", *words, f"--duration={wrong}")
-    with pytest.raises(DeloresError, match="esc50: its clips have a length of their own"):
+    with pytest.raises(DeloresError, match="esc50: --duration is for CSV tasks only"):
         run("prepare", "esc50", *words, "--duration", "mean")
 
 

@@ -12,17 +12,15 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from benchmarks.metrics.facts import METRIC_FACTS, metric_bounds
+from benchmarks.results.format import FoldPredictions, FoldResult, GridPoint, ResultRecord
 from hear_delores.errors import DeloresError
 from hear_delores.memory import available_bytes
 from hear_delores.settings import LARGEST, shown
-
-if TYPE_CHECKING:
-    from benchmarks.results.record import FoldPredictions, FoldResult, GridPoint, ResultRecord
 
 __all__ = ["check_archive", "check_arrays", "check_fold_predictions", "check_record", "check_regular"]
 
@@ -169,7 +167,7 @@ def check_archive(file: Path) -> None:
         members = archive.infolist()
         names = [member.filename for member in members]
         if twice := [name for number, name in enumerate(names) if name in names[:number]]:
-            raise DeloresError(f"{twice[0]} is in it twice")
+            raise DeloresError(f"{twice[0]} is in the file twice")
         total, most = 0, available_bytes()
         for member in members:
             kind = member.filename.removesuffix(".npy").rpartition("/")[2]
