@@ -20,7 +20,7 @@ from benchmarks.results.record import load_predictions, load_record, load_record
 from benchmarks.scoring import score as module
 from benchmarks.scoring.hear.protocol import Hear
 from benchmarks.scoring.score import score_embeddings
-from benchmarks.scoring.training import WorkFolder
+from benchmarks.scoring.work import WorkFolder
 from hear_delores.errors import DeloresError
 
 QUICK = {"grid": "faster", "grid_points": 3}
