@@ -160,7 +160,8 @@ def remove_work(path: Path) -> None:
         return
     with writing(path):
         remove_leftovers(path)
-        for file in (*path.glob("*.safetensors"), *path.glob("*.pt"), path / WORK_MARK):
+        known = (path / "behaviour.json", path / WORK_MARK)  # the former of fine-tuning
+        for file in (*path.glob("*.safetensors"), *path.glob("*.pt"), *known):
             file.unlink(missing_ok=True)
         if not any(path.iterdir()):
             path.rmdir()

@@ -50,7 +50,7 @@ def counted(self, *args):
         os.kill(os.getpid(), signal.SIGKILL)
     step(self, *args)
 def keeping(self):
-    torch.save([self.trace, self.model.state_dict()], kept + "." + os.environ["RANK"])
+    torch.save([self.best.trace, self.model.state_dict()], kept + "." + os.environ["RANK"])
     return test(self)
 finetune_train._Training._step, finetune_train._Training.fitted = counted, keeping
 sys.argv = ["delores", "finetune", *words]
@@ -100,7 +100,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     test = finetune_train._Training.fitted
 
     def keeping(self: Any) -> Any:
-        found[:] = [self.trace, {name: value.clone() for name, value in self.model.state_dict().items()}]
+        found[:] = [self.best.trace, {name: value.clone() for name, value in self.model.state_dict().items()}]
         return test(self)
 
     monkeypatch.setattr(finetune_train._Training, "fitted", keeping)

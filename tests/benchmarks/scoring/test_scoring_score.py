@@ -302,7 +302,7 @@ def test_bad_tasks_leave_nothing_behind(tmp_path):
         score_embeddings(other, results_dir=tmp_path / "r")
     grid = {"task_specific_param_grid": {"optim": ["SGD"]}}
     odd = write_scene(tmp_path / "e" / "m" / "c", evaluation_params=grid)
-    with pytest.raises(DeloresError, match="only 'Adam' is known"):
+    with pytest.raises(DeloresError, match="expected 'Adam', the only known value"):
         score_embeddings(odd, results_dir=tmp_path / "r")
     with pytest.raises(DeloresError, match="no such folder of embeddings"):
         score_embeddings(tmp_path / "nowhere", results_dir=tmp_path / "r")
