@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from benchmarks.embedding.folder import EmbeddingsTask
-from benchmarks.metrics.scene import find_metrics
+from benchmarks.metrics.registry import find_metrics
 from benchmarks.scoring.choice import best_point, tried_points
 from benchmarks.scoring.few_shot import check_shots, few_shot_fold, shortfall, shortfall_note
 from benchmarks.scoring.linear.protocol import standardisation

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.metrics.events import EventTable
-from benchmarks.metrics.scene import find_metrics
+from benchmarks.metrics.registry import find_metrics
 from benchmarks.results.identity import read_behaviour
 from benchmarks.results.record import (
     FORMAT_VERSION,

@@ -25,7 +25,7 @@ import numpy as np
 from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import t as student
 
-from benchmarks.metrics.facts import metric_bounds
+from benchmarks.metrics.registry import metric_bounds
 from benchmarks.reading.statistics.weighted import METRIC_NAMES, RatioStatistic, Statistic, statistic
 from benchmarks.results.checks import check_fold_predictions
 from benchmarks.results.record import ResultRecord, load_predictions

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from benchmarks.metrics.registry import metric_scale
 from benchmarks.reading.published import PublishedFigure
-from benchmarks.reading.tables.table import Cell, ComparisonTable, PublishedRow, metric_scale, split_text
+from benchmarks.reading.tables.table import Cell, ComparisonTable, PublishedRow, split_text
 from benchmarks.results.identity import behaviour_digest
 from benchmarks.results.record import ResultRecord
 

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from benchmarks.embedding.folder import EmbeddingsTask
-from benchmarks.metrics.scene import find_metrics
+from benchmarks.metrics.registry import find_metrics
 from benchmarks.scoring.few_shot import check_shots, few_shot_fold, shortfall, shortfall_note
 from benchmarks.scoring.hear.grid import HeadConfig, grid_configs, postprocessing_configs
 from benchmarks.scoring.hear.heads import Head, HeadJob, Trainer, has_single_row_batch

@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim.adam import adam
 
 from benchmarks.embedding.folder import EmbeddingsTask
-from benchmarks.metrics.scene import find_metrics
+from benchmarks.metrics.registry import find_metrics
 from benchmarks.scoring.choice import tried_points
 from benchmarks.scoring.few_shot import check_shots, few_shot_fold, shortfall, shortfall_note
 from benchmarks.scoring.linear.logistic import LOGISTIC_GRID, MAX_ITERATIONS, train_logistic

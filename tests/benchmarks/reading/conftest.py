@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.metrics.scene import METRICS
+from benchmarks.metrics.registry import METRICS
 from benchmarks.results.record import (
     FoldPredictions,
     FoldResult,

@@ -15,7 +15,7 @@ import torch
 from embeddings_folders import write_events, write_scene
 
 from benchmarks.metrics.events import EventTable
-from benchmarks.metrics.scene import METRICS
+from benchmarks.metrics.registry import METRICS
 from benchmarks.results.record import load_predictions, load_record, load_records
 from benchmarks.scoring import score as module
 from benchmarks.scoring.score import score_embeddings
