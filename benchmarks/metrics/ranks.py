@@ -12,23 +12,14 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
-__all__ = [
-    "Ranking",
-    "Sums",
-    "WeightedRanks",
-    "at_or_above",
-    "average_precision",
-    "negatives_below",
-    "precisions",
-    "roc_auc",
-]
+__all__ = ["Ranking", "Sums", "WeightedRanks"]
 
 
-class Sums(NamedTuple):
+@dataclass(frozen=True)
+class Sums:
     """Weights in the bins of a class, best bin first, each (n_bins,) or, for b weightings, (n_bins, b).
 
     ``every`` is of all rows of a bin, ``hits`` of the positive ones, ``ties`` of the negative ones at its threshold.
@@ -37,6 +28,41 @@ class Sums(NamedTuple):
     every: np.ndarray
     hits: np.ndarray
     ties: np.ndarray
+
+    @cached_property
+    def above(self) -> np.ndarray:
+        """All weight predicted at least as high as each threshold, float64."""
+        return np.cumsum(self.every, axis=0, dtype=np.float64)
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """The positive weight of it."""
+        return np.cumsum(self.hits, axis=0, dtype=np.float64)
+
+    @property
+    def n_positive(self) -> np.ndarray:
+        """All positive weight, () or (b,)."""
+        return np.asarray(self.right[-1] if len(self.right) else np.zeros(self.right.shape[1:]))
+
+    @cached_property
+    def precisions(self) -> np.ndarray:
+        """The share of positive weight in all weight at or above each threshold; 0 where there is none."""
+        return np.divide(self.right, self.above, out=np.zeros_like(self.right), where=self.above > 0)
+
+    def average_precision(self) -> np.ndarray:
+        """() or (b,): the mean of the precisions at positive rows; NaN without positive weight."""
+        with np.errstate(invalid="ignore"):
+            return np.divide((self.hits * self.precisions).sum(axis=0), self.n_positive)
+
+    def negatives_below(self, total: np.ndarray | float) -> np.ndarray:
+        """Negative weight below each threshold, ties half, where all rows weigh ``total``, () or (b,)."""
+        return total - self.n_positive - (self.above - self.right) + 0.5 * self.ties
+
+    def roc_auc(self, total: np.ndarray | float) -> np.ndarray:
+        """() or (b,): the share of pairs in the right order (Mann-Whitney); NaN where there is no pair."""
+        n_pairs = self.n_positive * (total - self.n_positive)
+        with np.errstate(invalid="ignore"):
+            return np.divide((self.hits * self.negatives_below(total)).sum(axis=0), n_pairs)
 
 
 @dataclass(frozen=True)
@@ -69,37 +95,6 @@ class Ranking:
     def counts(self) -> Sums:
         """The sums of rows that count once, int64."""
         return Sums(*(np.bincount(self.bin[rows], minlength=self.n_bins) for rows in self.members))
-
-
-def at_or_above(sums: Sums) -> tuple[np.ndarray, np.ndarray]:
-    """All, and the positive weight predicted at least as high as each threshold, float64."""
-    return np.cumsum(sums.every, axis=0, dtype=np.float64), np.cumsum(sums.hits, axis=0, dtype=np.float64)
-
-
-def precisions(sums: Sums) -> np.ndarray:
-    """The share of positive weight in all weight at or above each threshold; 0 where there is none."""
-    above, right = at_or_above(sums)
-    return np.divide(right, above, out=np.zeros_like(right), where=above > 0)
-
-
-def average_precision(sums: Sums) -> np.ndarray:
-    """Average precision, () or (b,): the mean of the precisions at positive rows; NaN without positive weight."""
-    with np.errstate(invalid="ignore"):
-        return np.divide((sums.hits * precisions(sums)).sum(axis=0), sums.hits.sum(axis=0, dtype=np.float64))
-
-
-def negatives_below(sums: Sums, total: np.ndarray | float) -> np.ndarray:
-    """Negative weight predicted lower than each threshold, ties half, where all rows weigh ``total``, () or (b,)."""
-    above, right = at_or_above(sums)
-    return total - right[-1:] - (above - right) + 0.5 * sums.ties
-
-
-def roc_auc(sums: Sums, total: np.ndarray | float) -> np.ndarray:
-    """Area under the ROC curve, () or (b,): pairs in the right order (Mann-Whitney); NaN where there is no pair."""
-    n_positive = sums.hits.sum(axis=0, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        ordered = (sums.hits * negatives_below(sums, total)).sum(axis=0)
-        return np.divide(ordered, n_positive * (total - n_positive))
 
 
 class WeightedRanks:

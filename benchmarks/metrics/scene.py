@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.metrics.ranks import Ranking, precisions, roc_auc
+from benchmarks.metrics.ranks import Ranking
 from hear_delores.errors import DeloresError
 
 __all__ = [
@@ -79,7 +79,7 @@ def average_precisions(prediction: np.ndarray, target: np.ndarray) -> np.ndarray
     for label, ranking in enumerate(_rankings(prediction, target)):
         sums = ranking.counts
         # One term for each positive row, added one after the other: to the bit what earlier records hold.
-        if len(terms := np.repeat(precisions(sums), sums.hits)):
+        if len(terms := np.repeat(sums.precisions, sums.hits)):
             found[label] = np.cumsum(terms)[-1] / len(terms)
     return np.where(np.isnan(prediction).any(axis=0), np.nan, found)
 
@@ -106,7 +106,7 @@ def roc_aucs(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
     _check(prediction, target)
     if not np.isfinite(prediction).all():
         return np.full(target.shape[1], np.nan)
-    return np.array([roc_auc(ranking.counts, len(target)) for ranking in _rankings(prediction, target)])
+    return np.array([ranking.counts.roc_auc(len(target)) for ranking in _rankings(prediction, target)])
 
 
 def aucroc(prediction: np.ndarray, target: np.ndarray) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.metrics.ranks import Ranking, at_or_above, average_precision, negatives_below, precisions, roc_auc
+from benchmarks.metrics.ranks import Ranking
 
 __all__ = ["average_precision_slopes", "roc_auc_slopes", "self_counting", "without_each"]
 
@@ -12,9 +12,9 @@ __all__ = ["average_precision_slopes", "roc_auc_slopes", "self_counting", "witho
 def roc_auc_slopes(ranking: Ranking) -> np.ndarray:
     """(n,) the derivative of the AUC by each row's weight: DeLong's placement values, less the AUC."""
     sums, n = ranking.counts, len(ranking.bin)
-    below, auc, n_positive = negatives_below(sums, n), roc_auc(sums, n), sums.hits.sum()
+    below, auc, n_positive = sums.negatives_below(n), sums.roc_auc(n), sums.n_positive
     n_negative = n - n_positive
-    above = np.append(at_or_above(sums)[1] - sums.hits, n_positive)[ranking.bin]
+    above = np.append(sums.right - sums.hits, n_positive)[ranking.bin]
     above += np.where(ranking.tied, 0.5 * np.append(sums.hits, 0)[ranking.bin], 0.0)
     slopes = (above / n_positive - auc) / n_negative
     slopes[ranking.positive] = (below[ranking.bin[ranking.positive]] / n_negative - auc) / n_positive
@@ -29,26 +29,26 @@ def average_precision_slopes(ranking: Ranking) -> np.ndarray:
     1 / N_i - A_i / N_i^2 when j is positive, by - A_i / N_i^2 when not.
     """
     sums = ranking.counts
-    precision, above, p = precisions(sums), at_or_above(sums)[0], sums.hits.sum()
-    slopes = -_of_positives_below(ranking, precision / above) / p
-    gain = _of_positives_below(ranking, 1.0 / above)
+    precision, p = sums.precisions, sums.n_positive
+    slopes = -_of_positives_below(ranking, precision / sums.above) / p
+    gain = _of_positives_below(ranking, 1.0 / sums.above)
     own = ranking.bin[ranking.positive]
-    slopes[ranking.positive] += (gain[ranking.positive] + precision[own] - average_precision(sums)) / p
+    slopes[ranking.positive] += (gain[ranking.positive] + precision[own] - sums.average_precision()) / p
     return slopes
 
 
 def without_each(ranking: Ranking) -> np.ndarray:
     """(n,) the average precision of a class without each of its rows; 0 without its only positive one."""
     sums = ranking.counts
-    precision, (above, right) = precisions(sums), at_or_above(sums)
-    p, total = int(sums.hits.sum()), float((sums.hits * precision).sum())
+    precision, p = sums.precisions, sums.n_positive
+    total, others = p * sums.average_precision(), np.maximum(sums.above - 1, 1)
     # A row counts in the precision of every positive one at or below it.
-    fewer_above = right / np.maximum(above - 1, 1) - precision
-    fewer_right = (right - 1) / np.maximum(above - 1, 1) - precision
+    fewer_above = sums.right / others - precision
+    fewer_right = (sums.right - 1) / others - precision
     found = (total + _of_positives_below(ranking, fewer_above)) / p
     own = ranking.bin[ranking.positive]
-    others = total + _of_positives_below(ranking, fewer_right)[ranking.positive]
-    found[ranking.positive] = (others - (fewer_right + precision)[own]) / max(p - 1, 1)
+    left = total + _of_positives_below(ranking, fewer_right)[ranking.positive]
+    found[ranking.positive] = (left - (fewer_right + precision)[own]) / max(p - 1, 1)
     return found
 
 
@@ -59,8 +59,8 @@ def self_counting(ranking: Ranking) -> float:
     A / N above it by (1 - A / N) / (N - 1).
     """
     sums = ranking.counts
-    others = np.maximum(at_or_above(sums)[0] - 1, 1)
-    return float((sums.hits * (1 - precisions(sums)) / others).sum() / sums.hits.sum())
+    others = np.maximum(sums.above - 1, 1)
+    return float((sums.hits * (1 - sums.precisions) / others).sum() / sums.n_positive)
 
 
 def _of_positives_below(ranking: Ranking, values: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from benchmarks.metrics.events import EventTable
-from benchmarks.metrics.ranks import WeightedRanks, average_precision, roc_auc
+from benchmarks.metrics.ranks import WeightedRanks
 from benchmarks.metrics.registry import METRICS, Metric, metric_bounds
 from benchmarks.metrics.scene import d_primes
 from benchmarks.reading.statistics.influence import (
@@ -143,7 +143,7 @@ class RankStatistic(Statistic):
             total: (b,) weight of all rows.
         """
         return np.stack(
-            [average_precision(own) if self.is_precision else roc_auc(own, total) for own in self.ranks.by_class(sums)]
+            [own.average_precision() if self.is_precision else own.roc_auc(total) for own in self.ranks.by_class(sums)]
         )
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
@@ -218,7 +218,7 @@ class RankStatistic(Statistic):
 
     @property
     def _aucs(self) -> np.ndarray:
-        return np.array([roc_auc(ranking.counts, len(self.units)) for ranking in self.ranks.rankings])
+        return np.array([ranking.counts.roc_auc(len(self.units)) for ranking in self.ranks.rankings])
 
     @cached_property
     def _slopes(self) -> np.ndarray:
