@@ -12,13 +12,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["ModelSpec", "RunSummary", "TaskFolder", "load_records", "run", "write_demo_tasks"]
+__all__ = ["ModelSpec", "RunSummary", "TaskFolder", "load_records", "load_results", "run", "write_demo_tasks"]
 
 _HOMES = {
-    "ModelSpec": "benchmarks.embedding.model",
+    "ModelSpec": "benchmarks.embedding.spec",
     "RunSummary": "benchmarks.running.run",
     "TaskFolder": "benchmarks.tasks.folder",
     "load_records": "benchmarks.results.record",
+    "load_results": "benchmarks.results.frame",
     "run": "benchmarks.running.run",
     "write_demo_tasks": "benchmarks.tasks.demo.suite",
 }

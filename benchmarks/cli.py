@@ -1,4 +1,4 @@
-"""The command ``delores``: every link of the chain from audio files to a comparison table."""
+"""The command ``delores``: every step from audio files to a comparison table."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from benchmarks.terminal import console, model_spec, print_json, progress_bar, set_up_process, write_tables
+from pretrain.inputs.help_text import PlainCommand
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
 # Each command imports what it needs itself: torch alone takes seconds, and `delores --help` needs nothing of it.
 
 
 class WholeHelp(TyperGroup):
-    """A group whose help tells the whole first paragraph of each command, where click cuts it to a line."""
+    """A group whose help shows the whole first paragraph of each command; click would cut it to a line."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
@@ -52,7 +53,7 @@ class Protocol(str, Enum):
 
 
 class Precision(str, Enum):
-    """Of the matrix products that train heads."""
+    """The precision of the matrix products that train heads."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -73,38 +74,44 @@ class Grid(str, Enum):
     faster = "faster"
 
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, count it and list it.")]
-Force = Annotated[bool, typer.Option("--force", help="Embed again whatever is there.")]
+Device = Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda, cuda:1 or mps.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, and list it.")]
+Force = Annotated[bool, typer.Option("--force", help="Embed again, even if the embeddings exist.")]
 ModelPath = Annotated[
-    str | None, typer.Option("--model", "-m", help="Weights handed to load_model; none calls it without.")
+    str | None, typer.Option("--model", "-m", help="Weights for load_model. Default: load_model gets no path.")
 ]
 BatchSeconds = Annotated[
     float | None,
-    typer.Option(**finite(0.01, SECONDS_OF_A_DAY), help="Seconds of audio per batch: less takes less memory."),
+    typer.Option(**finite(0.01, SECONDS_OF_A_DAY), help="Seconds of audio per batch. Fewer need less memory."),
 ]
-TasksDir = Annotated[Path, typer.Option(help="Folder that holds the task folders.")]
-Task = Annotated[list[str] | None, typer.Option("--task", "-t", help="Task or task folder name; repeat for more.")]
-GridOption = Annotated[Grid, typer.Option(help="heareval's grid of hyper-parameters (protocol hear).")]
-GridPoints = Annotated[int, typer.Option(**whole(1, 10_000), help="How many points of the grid (protocol hear).")]
+TasksDir = Annotated[Path, typer.Option(help="The folder that holds the task folders.")]
+Task = Annotated[
+    list[str] | None, typer.Option("--task", "-t", help="A task or task folder; repeat for more. Default: all.")
+]
+GridOption = Annotated[Grid, typer.Option(help="Protocol hear: heareval's grid of hyper-parameters.")]
+GridPoints = Annotated[int, typer.Option(**whole(1, 10_000), help="Protocol hear: how many points of the grid to try.")]
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="bfloat16: faster matrix products where the processor has them (protocol hear).")
+    Precision, typer.Option(help="Protocol hear: bfloat16 is faster on processors that support it.")
 ]
-SolverOption = Annotated[Solver, typer.Option(help="Adam, or scikit-learn's logistic regression (protocol linear).")]
-Shots = Annotated[int | None, typer.Option(**whole(1), help="Few-shot: training clips per class, drawn by seed.")]
-Protocols = Annotated[list[Protocol] | None, typer.Option("--protocol", "-p", help="Repeat for more than one.")]
-Seeds = Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds, from --seed on.")]
-Seed = Annotated[int, typer.Option(**whole(), help="First seed. heareval uses 42.")]
+SolverOption = Annotated[Solver, typer.Option(help="Protocol linear: Adam, or scikit-learn's logistic regression.")]
+Shots = Annotated[
+    int | None, typer.Option(**whole(1), help="Train on N clips per class, drawn by the seed. Default: all clips.")
+]
+Protocols = Annotated[
+    list[Protocol] | None, typer.Option("--protocol", "-p", help="How to score; repeat for more. Default: hear.")
+]
+Seeds = Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds to run, from --seed upwards.")]
+Seed = Annotated[int, typer.Option(**whole(), help="The first seed. heareval uses 42.")]
 MODEL_HELP = (
-    "[LABEL=]MODULE[@WEIGHTS][?option=value&...], e.g. hear_delores, small=hear_delores@run/checkpoint.safetensors, "
-    "benchmarks.baselines.random_encoder?seed=1"
+    "A model: [LABEL=]MODULE[@WEIGHTS][?option=value&...]. Examples: hear_delores, "
+    "small=hear_delores@run/checkpoint.safetensors, benchmarks.baselines.random_encoder?seed=1"
 )
 
 
 def print_version(wanted: bool) -> None:
-    """Prints the version and ends; called before a command is looked for."""
+    """Prints the version and exits, before any command is looked up."""
     if wanted:
         import hear_delores
 
@@ -122,24 +129,24 @@ def main_options(
     """Options before the command."""
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def demo(
-    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("delores-demo"),
+    out: Annotated[Path, typer.Option(help="The folder to write into.")] = Path("delores-demo"),
     quiet: Quiet = False,
 ) -> None:
-    """The whole chain on generated audio, in a few minutes and without any download."""
+    """Run the whole chain on generated audio. It takes a few minutes and downloads nothing."""
     from benchmarks.demo import run_demo
 
     set_up_process()
     run_demo(out, console(quiet))
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def embed(
     module: Annotated[str, typer.Argument(help=MODEL_HELP)],
     model: ModelPath = None,
     tasks_dir: TasksDir = Path("tasks"),
-    embeddings_dir: Annotated[Path, typer.Option(help="Where embeddings are written.")] = Path("embeddings"),
+    embeddings_dir: Annotated[Path, typer.Option(help="The folder to write embeddings into.")] = Path("embeddings"),
     task: Task = None,
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
@@ -147,7 +154,7 @@ def embed(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Embeddings of tasks on disk, in heareval's own layout."""
+    """Embed tasks with a model, and write the embeddings in heareval's layout."""
     from benchmarks.embedding.embed import embed_task
     from benchmarks.embedding.model import load_model
     from benchmarks.tasks.find import find_task_folders
@@ -168,11 +175,13 @@ def embed(
             shown.print(f"  left out: {name}")
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def score(
-    embeddings: Annotated[list[Path], typer.Argument(help="Embedding folders of single tasks, ours or heareval's.")],
+    embeddings: Annotated[
+        list[Path], typer.Argument(help="Embedding folders, one for each task, from `delores embed` or heareval.")
+    ],
     protocol: Protocols = None,
-    results: Annotated[Path, typer.Option(help="Where result records are written.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="The folder to write result records into.")] = Path("results"),
     grid: GridOption = Grid.default,
     grid_points: GridPoints = 8,
     precision: PrecisionOption = Precision.float32,
@@ -184,7 +193,7 @@ def score(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the shallow classifier on embeddings and test it."""
+    """Train a shallow classifier on embeddings, and test it."""
     from benchmarks.scoring.score import score_embeddings
 
     set_up_process()
@@ -224,16 +233,18 @@ def _options(
     }
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def run(
-    modules: Annotated[list[str], typer.Argument(help=f"{MODEL_HELP}; or @FILE with one a line.")],
-    suite: Annotated[str | None, typer.Option(help="Tasks of this suite.")] = None,
+    modules: Annotated[list[str], typer.Argument(help=f"{MODEL_HELP}. @FILE reads one model per line.")],
+    suite: Annotated[str | None, typer.Option(help="Use only the tasks of this suite: hear, delores or demo.")] = None,
     tasks_dir: TasksDir = Path("tasks"),
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", "-t", help="Task or task folder name, or @FILE with one a line; repeat for more."),
+        typer.Option(
+            "--task", "-t", help="A task or task folder, or @FILE with one per line; repeat for more. Default: all."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Embeddings, results and tables are written here.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="The folder to write embeddings, results and tables into.")] = Path("runs"),
     protocol: Protocols = None,
     grid: GridOption = Grid.default,
     grid_points: GridPoints = 8,
@@ -249,15 +260,15 @@ def run(
     jobs: Annotated[
         int,
         typer.Option(
-            "--jobs", "-j", **whole(1, 1000), help="Models x tasks side by side here, as far as memory allows."
+            "--jobs", "-j", **whole(1, 1000), help="How many jobs (a model on a task) to run at once, if memory allows."
         ),
     ] = 1,
     scheduler: Annotated[
-        str | None, typer.Option(help="tcp://HOST:PORT of a Dask scheduler whose workers do the work instead.")
+        str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT. Its workers do the jobs.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Embed, score and tabulate many models on many tasks; skips what is done."""
+    """Embed, score and tabulate many models on many tasks. What is finished is skipped."""
     from benchmarks.running.run import expand_lists
     from benchmarks.running.run import run as run_all
     from benchmarks.tasks.find import find_task_folders
@@ -294,9 +305,9 @@ def run(
         )
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def doctor(as_json: AsJson = False) -> None:
-    """What is installed, what works, and what to do about what does not."""
+    """Say what is installed and works on this machine, and how to fix the rest."""
     from dataclasses import asdict
 
     from benchmarks.doctor import diagnose
@@ -314,7 +325,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def register_rooms() -> None:
-    """The commands that live in the rooms that they belong to."""
+    """Adds the commands that the packages define."""
     from benchmarks.command import ablate, convert
     from benchmarks.reading.command import compare, standings, submit, tables
     from benchmarks.reading.report.command import report
@@ -324,8 +335,8 @@ def register_rooms() -> None:
     from pretrain.command import command as pretrain
     from pretrain.command import pack
 
-    app.command("pretrain")(pretrain)
-    app.command("pack")(pack)
+    app.command("pretrain", cls=PlainCommand)(pretrain)
+    app.command("pack", cls=PlainCommand)(pack)
     for command in (
         tasks,
         prepare,
@@ -340,7 +351,7 @@ def register_rooms() -> None:
         submit,
         standings,
     ):
-        app.command(command.__name__)(command)
+        app.command(command.__name__, cls=PlainCommand)(command)
 
 
 register_rooms()

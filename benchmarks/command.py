@@ -1,4 +1,4 @@
-"""The commands that join rooms: convert, ablate. Libraries load when one runs."""
+"""The commands ``convert`` and ``ablate``. Libraries load when one runs."""
 
 from __future__ import annotations
 
@@ -14,30 +14,37 @@ __all__ = ["ablate", "convert"]
 
 
 class Split(str, Enum):
-    """Whose scores a table shows."""
+    """The split whose scores a table shows."""
 
     valid = "valid"
     test = "test"
 
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")]
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A checkpoint of BYOL-A, DeLoRes or LAPE, or ours.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The new file, e.g. model.safetensors.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="A checkpoint of BYOL-A, DeLoRes or LAPE, or one of this project.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, such as model.safetensors.")],
     mean: Annotated[
-        float | None, typer.Option(**finite(-1e6, 1e6), help="Mean of the log-mel values that it was trained on.")
+        float | None,
+        typer.Option(**finite(-1e6, 1e6), help="The mean of the log-mel values that the model was trained on."),
     ] = None,
-    std: Annotated[float | None, typer.Option(**finite(1e-6, 1e6), help="Their standard deviation.")] = None,
+    std: Annotated[
+        float | None, typer.Option(**finite(1e-6, 1e6), help="The standard deviation of these values.")
+    ] = None,
     frontend: Annotated[
         str | None,
-        typer.Option(help="delores (librosa's mel filters) or byol-a (torchaudio's). None: the producer's."),
+        typer.Option(
+            help="delores (librosa's mel filters) or byol-a (torchaudio's). Default: that of the checkpoint's authors."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a published checkpoint in our format, with its front-end and statistics in the file."""
+    """Convert a published checkpoint to this project's format, with its front-end and statistics in the file."""
     from benchmarks.terminal import console
     from hear_delores.checkpoint import weights_hash
     from hear_delores.convert import convert as convert_checkpoint
@@ -57,34 +64,42 @@ def convert(
 
 
 def ablate(
-    data: Annotated[Path, typer.Option(help="A folder of audio, a CSV manifest or a HEAR task folder.")],
-    out: Annotated[Path, typer.Option(help="Runs, embeddings, results and the table are written here.")],
+    data: Annotated[Path, typer.Option(help="A folder of audio, a CSV with a file column or a HEAR task folder.")],
+    out: Annotated[Path, typer.Option(help="The folder to write runs, embeddings, results and the table into.")],
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="['NAME: KEY=VALUE ...']...", help="What to train beside the base.")
+        list[str] | None,
+        typer.Argument(metavar="'NAME: KEY=VALUE ...'", help="Settings to train beside the base, each in quotes."),
     ] = None,
-    preset: Annotated[str, typer.Option(help="The base: a preset's name, or a YAML configuration.")] = (
-        "delores-s-small"
-    ),
-    file: Annotated[Path | None, typer.Option("--settings", help="A YAML file of settings, one a line.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="The base: the name of a preset, or the path of a YAML configuration.")
+    ] = ("delores-s-small"),
+    file: Annotated[Path | None, typer.Option("--settings", help="A YAML file with one setting per line.")] = None,
     shared: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="For the base and all settings; repeat.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change this in the base and in all settings; repeat for more."
+        ),
     ] = None,
-    tasks_dir: Annotated[Path, typer.Option(help="Folder that holds the task folders.")] = Path("tasks"),
+    tasks_dir: Annotated[Path, typer.Option(help="The folder that holds the task folders.")] = Path("tasks"),
     task: Annotated[
-        list[str] | None, typer.Option("--task", "-t", help="Task or task folder name; repeat for more. None: all.")
+        list[str] | None, typer.Option("--task", "-t", help="A task or task folder; repeat for more. Default: all.")
     ] = None,
     protocol: Annotated[
         list[str] | None,
-        typer.Option("--protocol", "-p", help="linear, hear or knn; repeat for more. None: linear."),
+        typer.Option("--protocol", "-p", help="linear, hear or knn; repeat for more. Default: linear."),
     ] = None,
-    split: Annotated[Split, typer.Option(help="Scores of which split the table shows.")] = Split.valid,
-    seeds: Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds of the classifier, from --seed on.")] = 1,
-    seed: Annotated[int, typer.Option(**whole(), help="First seed of the classifier.")] = 42,
-    device: Annotated[str, typer.Option(help="Of scoring: auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over bad files; list them.")] = False,
+    split: Annotated[Split, typer.Option(help="The split whose scores the table shows.")] = Split.valid,
+    seeds: Annotated[
+        int, typer.Option(**whole(1, 1000), help="How many seeds of the classifier to run, from --seed upwards.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(**whole(), help="The first seed of the classifier.")] = 42,
+    device: Annotated[str, typer.Option(help="Where scoring is done: auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out files that cannot be read, and list them.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Pre-train a grid of settings, score each beside random on validation splits, and write one table."""
+    """Pre-train a grid of settings, score each on validation splits beside a random encoder, and write one table."""
     from benchmarks.reading.tables.ablation import to_rich
     from benchmarks.running.ablation import Ablation, read_settings
     from benchmarks.tasks.find import find_task_folders

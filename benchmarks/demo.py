@@ -28,7 +28,7 @@ GRID_POINTS = 2
 
 
 def run_demo(out: Path, shown: Console) -> None:
-    """Runs every link of the chain and prints one table per protocol. What is done already is not done again.
+    """Runs every step of the chain, and prints one table per protocol. Finished steps are skipped.
 
     Writes ``tasks/``, ``pool/`` (generated audio), ``pretrain/`` (two checkpoints), ``embeddings/``,
     ``results/``, ``tables.md``, ``results.csv`` and ``report.html`` into ``out``.

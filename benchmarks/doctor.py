@@ -1,4 +1,4 @@
-"""What is installed on this machine, what works, and what to do about what does not."""
+"""What is installed and works on this machine, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Diagnosis:
 
 
 def diagnose() -> list[Diagnosis]:
-    """Everything that the commands of this project depend on, looked at now."""
+    """The current state of everything that this project's commands depend on."""
     return [*_python(), *_packages(), *_devices(), *_audio(), *_weights(), *_space()]
 
 
@@ -42,7 +42,7 @@ def _python() -> Iterator[Diagnosis]:
         "python",
         "ok" if fine else "note",
         version,
-        "" if fine else "tested on 3.10 to 3.13: use one of these",
+        "" if fine else "hear-delores is tested on 3.10 to 3.13; use one of these",
     )
 
 
@@ -61,7 +61,7 @@ def _devices() -> Iterator[Diagnosis]:
     if torch.cuda.is_available():
         yield Diagnosis("cuda", "ok", torch.cuda.get_device_name(0))
     else:
-        yield Diagnosis("cuda", "note", "none: everything runs on the CPU")
+        yield Diagnosis("cuda", "note", "no GPU: everything runs on the CPU")
     mps = getattr(torch.backends, "mps", None)
     if mps is not None and mps.is_available():
         yield Diagnosis("mps", "ok", "available")

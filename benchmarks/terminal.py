@@ -16,7 +16,7 @@ __all__ = ["console", "model_spec", "print_json", "progress_bar", "set_up_proces
 
 
 def console(quiet: bool = False, stderr: bool = False) -> Console:
-    """Where a command writes; a quiet one writes nowhere. Lines of text are not broken: scripts read them too."""
+    """A command's console; a quiet one prints nothing. Lines are not wrapped, since scripts read them, too."""
     return Console(quiet=quiet, stderr=stderr, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -34,7 +34,7 @@ def model_spec(module: str, model: str | None = None) -> Any:
 
 
 def set_up_process() -> None:
-    """What every measuring command needs of its process, before any tensor is made."""
+    """Sets up the process of a measuring command, before any tensor is made."""
     from hear_delores.memory import keep_freed_memory
     from hear_delores.siblings import current_folder_last
 

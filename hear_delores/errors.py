@@ -6,7 +6,6 @@ what to do next. The command line prints that message in one line and exits with
 
 from __future__ import annotations
 
-import difflib
 import os
 import unicodedata
 from collections.abc import Iterable
@@ -61,6 +60,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("x", ["demo_timbre", "esc50"])
     'Available: demo_timbre, esc50.'
     """
+    import difflib  # the pytest plugin imports this module in every run, asked for or not
 
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)

@@ -1,4 +1,4 @@
-"""What a file is that was given for a checkpoint and is none: told by its first bytes, with what to do about it."""
+"""What a file is that was given as a checkpoint but is none: told by its first bytes, with advice."""
 
 from __future__ import annotations
 

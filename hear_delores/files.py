@@ -65,7 +65,7 @@ def check_name(name: Any, what: str, *, hidden: bool = False) -> str:
     """``name``, which an input gave and which is to become one part of a path; it is returned as it is.
 
     Args:
-        what: names the input in the message, e.g. "task_name".
+        what: names the input in the message, e.g. "task_name"; "" where the caller does.
         hidden: whether it may begin with a dot.
 
     Raises:
@@ -80,7 +80,7 @@ def check_name(name: Any, what: str, *, hidden: bool = False) -> str:
     """
     if fault := _name_fault(name, hidden):
         shown = repr(name) if len(repr(name)) <= 80 else f"{repr(name)[:77]}..."
-        raise DeloresError(f"{what}: expected a plain name, got {shown}; {fault}")
+        raise DeloresError(f"{what}{': ' if what else ''}expected a plain name, got {shown}; {fault}")
     return str(name)
 
 

@@ -361,4 +361,4 @@ def check_audio(audio: Tensor) -> None:
     low, high = audio.aminmax()
     # Not `peak > LOUDEST`: a comparison with NaN is false.
     if not max(abs(low.item()), abs(high.item())) <= LOUDEST or low.item() != low.item():
-        raise DeloresError(f"{shape}, but got values from {low.item():g} to {high.item():g}: mend or rescale the clip.")
+        raise DeloresError(f"{shape}, but got values from {low.item():g} to {high.item():g}: fix or rescale the clip.")

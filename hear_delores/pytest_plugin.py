@@ -22,7 +22,7 @@ END_SECONDS = 10.0
 
 
 class HearModelWarning(UserWarning):
-    """A finding that the HEAR API allows and that costs something."""
+    """A finding that the HEAR API allows, but that has a cost."""
 
 
 class CheckFailed(Exception):
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 
 class Validator:
-    """The process that checks the model. Its ``benchmarks`` is ours, whatever this process has under that name."""
+    """The process that checks the model. It imports this project's ``benchmarks``, whatever has that name here."""
 
     def __init__(self, module: str, model_path: str, device: str | None, long: bool) -> None:
         import multiprocessing

@@ -43,7 +43,10 @@ def shown(value: Any, length: int = 60) -> str:
     """
     if isinstance(value, int) and abs(value) >= 10**18:  # Python refuses to print the longest ones
         return f"an integer of {value.bit_length()} bits"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} of more levels than can be shown"
     return text if len(text) <= length else f"{text[:length]}..."
 
 

@@ -1,4 +1,4 @@
-"""The weights that come with the package: which there are, and where."""
+"""The bundled weights: their names and files."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ NAMES = ("pretrain", "benchmarks")
 
 
 def take_siblings() -> None:
-    """``pretrain`` and ``benchmarks`` are ours in this process from now on, whatever else on the path is called so.
+    """Makes ``pretrain`` and ``benchmarks`` this project's packages, whatever else on the path has these names.
 
     Raises:
         DeloresError: another module of such a name was imported before.

@@ -15,9 +15,10 @@ def main() -> None:
         import typer
 
         from pretrain.command import command, flushed
+        from pretrain.inputs.help_text import PlainCommand
 
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-        app.command()(command)
+        app.command(cls=PlainCommand)(command)
         with flushed():
             app()
     except (KeyboardInterrupt, SystemExit) as stop:

@@ -16,14 +16,14 @@ from pretrain.inputs.options import whole
 
 __all__ = ["command", "flushed", "pack"]
 
-DATA_HELP = "A folder of audio, a CSV manifest, a HEAR task folder, or WebDataset tars (shards-{000..009}.tar)"
+DATA_HELP = "A folder of audio, a CSV with a file column, a HEAR task folder or WebDataset tars (shards-{000..009}.tar)"
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Configuration overrides: optimizer.lr=5e-5 steps=1000."),
+    typer.Argument(metavar="KEY=VALUE", help="Settings to change, such as optimizer.lr=5e-5 steps=1000."),
 ]
-Preset = Annotated[str, typer.Option(help="A preset's name, or the path of a YAML configuration.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Pass over bad files; list them.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing.")]
+Preset = Annotated[str, typer.Option(help="The name of a preset, or the path of a YAML configuration.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out files that cannot be read, and list them.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
 
 @contextlib.contextmanager
@@ -63,24 +63,26 @@ class Content(str, Enum):
 
 def command(
     data: Annotated[Path, typer.Option(help=f"{DATA_HELP}, or a folder that `delores pack` made.")],
-    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    out: Annotated[Path, typer.Option(help="The folder of the run.")],
     overrides: Overrides = None,
     preset: Preset = "delores-s-small",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last saved state, if any.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume from the last saved state, if there is one.")
+    ] = False,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
-    picture: Annotated[bool, typer.Option(help="Draw training.png at the end.")] = True,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write the log's numbers to OUT/tensorboard, too.")
-    ] = False,
+    picture: Annotated[bool, typer.Option(help="Draw the curves, training.png, at the end.")] = True,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write the log to OUT/tensorboard.")] = False,
     probe: Annotated[
-        Path | None, typer.Option(help="A HEAR task folder: linear accuracy on it while training goes on.")
+        Path | None, typer.Option(help="A HEAR task folder. Its linear accuracy is logged during training.")
     ] = None,
-    probe_every: Annotated[int, typer.Option(**whole(1), help="Steps between two probes.")] = 200,
+    probe_every: Annotated[
+        int, typer.Option(**whole(1), help="How many steps lie between two measurements of --probe.")
+    ] = 200,
 ) -> None:
-    """Pre-trains a DeLoRes encoder on unlabelled audio and writes a checkpoint.
+    """Pre-train a DeLoRes encoder on unlabelled audio, and write a checkpoint.
 
-    On several devices: torchrun --no-python --nproc-per-node N delores pretrain ... with the same options.
+    To train on several devices: torchrun --no-python --nproc-per-node N delores pretrain ... with the same options.
     """
     from hear_delores.errors import DeloresError
     from pretrain.config import load_config  # torch loads when it is needed, not for --help
@@ -104,23 +106,23 @@ def command(
 
 
 def pack(
-    out: Annotated[Path, typer.Option(help="The pack's folder: new, or one that is to be added to.")],
+    out: Annotated[Path, typer.Option(help="The folder of the pack: a new one, or a pack to add to.")],
     overrides: Overrides = None,
     data: Annotated[Path | None, typer.Option(help=f"{DATA_HELP}.")] = None,
     content: Annotated[
-        Content, typer.Option(help="16-bit audio at the front-end's rate, or log-mel features in half precision.")
+        Content, typer.Option(help="What to store: 16-bit audio, or log-mel features in half precision.")
     ] = Content.audio,
     preset: Preset = "delores-s-small",
-    shard_mb: Annotated[int, typer.Option(**whole(1, 2**20), help="Size at which a shard is closed, MiB.")] = 256,
+    shard_mb: Annotated[int, typer.Option(**whole(1, 2**20), help="The size of a shard in MiB.")] = 256,
     skip_bad: SkipBad = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Read the whole pack and compare its checksums.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read the whole pack, and compare its checksums.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decode and resample audio once, for `delores pretrain --data`. Adds what is new; goes on where it was stopped."""
+    """Decode and resample audio once, for `delores pretrain --data`. The same command again resumes or adds files."""
     from hear_delores.errors import DeloresError
 
     if data is None and not verify:
-        raise DeloresError("delores pack: expected --data to pack, or --verify")
+        raise DeloresError("expected --data to pack, or --verify to check a pack")
     from pretrain.config import load_config
     from pretrain.data.pack import pack as pack_data
     from pretrain.data.packed import verify as verify_pack

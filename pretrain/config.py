@@ -168,7 +168,7 @@ class DecorrelationConfig(Section):
 
 
 class PretrainConfig(Section):
-    """Everything that decides the result of a run, and a few things that decide its speed alone."""
+    """Everything that decides the result of a run, and a few settings that change its speed only."""
 
     method: Literal["delores-s", "delores-m"] = "delores-s"
     frontend: FrontendConfig = FrontendConfig()
@@ -229,7 +229,7 @@ class PretrainConfig(Section):
 
 
 def list_presets() -> list[str]:
-    """The names of the presets that come with the package, sorted."""
+    """The names of the bundled presets, sorted."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 

@@ -1,4 +1,4 @@
-"""One process at a time at what is written: locks that end with their process, however it ends."""
+"""Locks that let one process at a time write; they end with their process, however it ends."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _has_name(file: Path, inode: os.stat_result) -> bool:
 
 
 def release_all() -> None:
-    """Lets go of every lock of this process, which is about to end without another word: by a signal's own action."""
+    """Releases every lock of this process, which is about to be ended by a signal."""
     for file, lock in list(_HELD.items()):
         _release(lock, file)
 

@@ -21,7 +21,7 @@ Metrics = dict[str, Tensor]
 
 
 class Observed(NamedTuple):
-    """What a person may want to look at of a step, detached; rows are this process's own.
+    """Values of a step that are worth watching, detached; rows are this process's own.
 
     Attributes:
         embedding: (n, D), the pooled embeddings of the first view.

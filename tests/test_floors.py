@@ -1,8 +1,9 @@
-"""The three floors: hear_delores < pretrain < benchmarks; scoring and reading meet in results alone."""
+"""The three floors: hear_delores < pretrain < benchmarks; scoring and reading meet in results alone; no circles."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,72 @@ def test_the_ground_floor_imports_three_packages_alone() -> None:
             roots = {module.split(".")[0] for module in imports(path)}
             plugin = by_pytest if path.name == "pytest_plugin.py" else set()
             assert roots <= allowed | plugin | set(sys.stdlib_module_names), path
+
+
+# --- circles
+
+#: Circles that are known and have to go, each the set of its modules: add none.
+KNOWN_CIRCLES: set[frozenset[str]] = set()
+
+
+def module_name(path: Path) -> str:
+    """``benchmarks.results.record`` of its file, ``benchmarks.results`` of its ``__init__.py``."""
+    package = next(name for name in FLOORS if name in path.parts)
+    parts = path.with_suffix("").parts
+    inside = parts[len(parts) - parts[::-1].index(package) - 1 :]
+    return ".".join(inside[:-1] if inside[-1] == "__init__" else inside)
+
+
+def run_on_import(nodes: list[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports that run when a module is imported: not those in functions, nor those for type checkers alone."""
+    for node in nodes:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield node
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from run_on_import(node.orelse)
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for field in ("body", "orelse", "handlers", "finalbody"):
+                yield from run_on_import(getattr(node, field, None) or [])
+
+
+def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """{module: the modules among ``sources`` that it imports when it is imported}."""
+    graph: dict[str, set[str]] = {name: set() for name in sources}
+    for name, text in sources.items():
+        for node in run_on_import(ast.parse(text).body):
+            if isinstance(node, ast.Import):
+                found = {alias.name for alias in node.names}
+            else:  # "from package import module" imports the module, any other name is in the package's __init__
+                found = {f"{node.module}.{alias.name}" for alias in node.names}
+                found = {each if each in sources else str(node.module) for each in found}
+            graph[name] |= found & graph.keys() - {name}
+    return graph
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
+    """The groups of modules that reach each other, largest first."""
+    reached = {}
+    for start in graph:
+        seen, left = set(), [start]
+        while left:
+            new = graph[left.pop()] - seen
+            seen |= new
+            left += new
+        reached[start] = seen
+    groups = {frozenset({a, *(b for b in reached[a] if a in reached[b])}) for a in graph if a in reached[a]}
+    return sorted((set(group) for group in groups), key=lambda group: (-len(group), sorted(group)))
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_no_modules_import_each_other_in_a_circle(floor: str) -> None:
+    sources = {module_name(path): path.read_text(encoding="utf-8") for name, path in SOURCES if name == floor}
+    found = {frozenset(group) for group in circles(import_graph(sources))}
+    assert found == {group for group in KNOWN_CIRCLES if min(group).startswith(floor)}
+
+
+def test_circles_are_found() -> None:
+    sources = {
+        "p": "", "p.a": "import p.b", "p.b": "from p import c", "p.c": "try:\n    from p.a import x\nexcept E: pass",
+        "p.d": "def f():\n    import p.e\nif TYPE_CHECKING:\n    import p.e", "p.e": "from p.d import y",
+    }  # fmt: skip
+    assert circles(import_graph(sources)) == [{"p.a", "p.b", "p.c"}]

@@ -1,4 +1,4 @@
-"""A HEAR model without anything learnt: statistics of the log-mel spectrogram.
+"""A HEAR model without training: statistics of the log-mel spectrogram.
 
 The scene embedding is the mean and the standard deviation over time of the 64 log-mel bands of
 ``hear_delores.frontend``; the timestamp embedding is the same over the 21 frames (210 ms) around

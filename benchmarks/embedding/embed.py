@@ -1,4 +1,4 @@
-"""A task folder and a model -> embeddings on disk in heareval's layout, cached, resumable, never stale."""
+"""Embeds a task folder with a model, in heareval's layout on disk: cached, resumable, never stale."""
 
 from __future__ import annotations
 

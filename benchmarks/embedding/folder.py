@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,12 +114,12 @@ class EmbeddingsTask:
         return int(next(iter(self.splits.values())).embeddings.shape[1])
 
     def data_splits(self) -> list[dict[str, list[str]]]:
-        """The train/valid/test combinations, one a fold."""
+        """The train/valid/test combinations, one per fold."""
         return data_splits(self.metadata)
 
 
 def data_splits(metadata: Mapping[str, Any]) -> list[dict[str, list[str]]]:
-    """What to train, validate and test on, one entry a fold, as heareval does it.
+    """What to train, validate and test on, one entry per fold, as heareval does it.
 
     trainvaltest: the three splits of that name. k folds, sorted: test = fold i, valid = fold i + 1
     (the last fold's is the first), train = the others in order.
@@ -167,6 +168,8 @@ class _SplitReader:
             files = self._row_files(name, labels)
             file_index = np.arange(len(labels))
         targets = self._targets(name, labels, files, file_index)
+        if not self.is_event:
+            self._check_labels(name, labels)
         self._check_finite(name, embeddings, files, file_index)
         self.update(json.dumps([name, truth, labels, files], sort_keys=True).encode())
         if timestamps is not None:
@@ -257,6 +260,17 @@ class _SplitReader:
             if [sorted(str(label) for label in truth[file]) for file in order] == want:
                 return tuple(order)
         return tuple(f"{name}[{row}]" for row in range(len(labels)))
+
+    def _check_labels(self, name: str, labels: list[list[Any]]) -> None:
+        """The rows have the labels of the split's clips, in whatever order; clips may have been left out."""
+        truth = Counter(tuple(sorted(map(str, clip))) for clip in self.truth[name].values())
+        rows = Counter(tuple(sorted(map(str, row))) for row in labels)
+        if odd := rows - truth:
+            labels_of = ", ".join(min(odd)) or "no label"
+            raise DeloresError(
+                f"{self.folder}: {name}.target-labels.pkl has {rows[min(odd)]} rows labelled {labels_of}, but "
+                f"{name}.json has {truth[min(odd)]} such clips; {AGAIN}"
+            )
 
     def _possible_orders(self) -> dict[str, list[list[str]]]:
         """heareval's order of rows: one Random(0), split after split; skipped clips left out."""

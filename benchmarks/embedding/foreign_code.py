@@ -1,4 +1,4 @@
-"""Calls of foreign code, such as a model's module: whatever it does is at most one error, never the end of a run."""
+"""Calls of foreign code, such as a model's module: whatever it does becomes one error and cannot end a run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["ForeignExit", "Terminated", "contained", "one_line"]
 
 
 class ForeignExit(RuntimeError):
-    """Foreign code tried to end the process, or raised what is no Exception."""
+    """Foreign code tried to end the process, or raised something that is not an Exception."""
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was told to end (SIGTERM): like Ctrl-C, no foreign code's affair."""
+    """The process was told to end (SIGTERM). Like Ctrl-C, foreign code must not catch it."""
 
 
 @contextlib.contextmanager
@@ -36,6 +36,6 @@ def contained() -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line; with its kind when it is none of ours."""
+    """An error's message in one line, with the name of its class if this project did not raise it."""
     text = " ".join(str(error).split()) or "(no message)"
     return text if isinstance(error, (DeloresError, ForeignExit)) else f"{type(error).__name__}: {text}"

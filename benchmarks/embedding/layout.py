@@ -22,8 +22,6 @@ __all__ = ["AGAIN", "INFO_FILE", "open_rows", "read_info", "read_row_labels", "r
 INFO_FILE = "embedding-info.json"
 #: What to do about a damaged folder.
 AGAIN = "embed the task again"
-#: The first timestamp of a model may lie a little before its clip; more is another unit or another clip.
-EARLIEST_MS = -1000.0
 
 
 class _Described(BaseModel):
@@ -31,7 +29,7 @@ class _Described(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
 
-    label: str | None = None
+    label: str | None = Field(default=None, min_length=1)
     module: str | None = None
     file: str | None = None
     weights_hash: str | None = None
@@ -146,7 +144,8 @@ def read_timestamps(folder: Path, split: str, n_rows: int) -> tuple[list[str], n
     """The clip and the time of each row of an event split: names without folders, and (n,) float64 milliseconds.
 
     Raises:
-        DeloresError: not ``n_rows`` pairs of a name and a number, or a time before the clip or after a day.
+        DeloresError: not ``n_rows`` pairs of a name and a number, a time before the clip or after a day, or times of
+            a clip that do not increase: each row of a clip is of another time, and later than the one before.
     """
     path = folder / f"{split}.filename-timestamps.json"
     pairs = read_json(path, list, advice=AGAIN)
@@ -158,8 +157,16 @@ def read_timestamps(folder: Path, split: str, n_rows: int) -> tuple[list[str], n
     # heareval writes the whole path of the clip.
     files = [file.replace("\\", "/").rsplit("/", 1)[-1] for file, _ in pairs]
     times = np.array([time for _, time in pairs], dtype=np.float64)
-    odd = ~((times >= EARLIEST_MS) & (times <= MAX_CLIP_MS))
+    odd = ~((times >= 0) & (times <= MAX_CLIP_MS))
     if odd.any():
         row = int(np.argmax(odd))
         raise DeloresError(f"{path}: {files[row]}: expected a time in its clip in ms, got {times[row]:g}; {AGAIN}")
+    latest: dict[str, float] = {}
+    for row, (file, time) in enumerate(zip(files, times.tolist(), strict=True)):
+        if time <= latest.get(file, -1.0):
+            raise DeloresError(
+                f"{path}: {file}: expected times that increase, got {time:g} ms after {latest[file]:g} ms in "
+                f"row {row}; {AGAIN}"
+            )
+        latest[file] = time
     return files, times

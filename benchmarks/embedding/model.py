@@ -30,7 +30,7 @@ FUNCTIONS = ("load_model", "get_scene_embeddings", "get_timestamp_embeddings")
 
 
 class OutOfMemory(DeloresError):
-    """The model had too little memory for a batch: a smaller one may do."""
+    """The model had too little memory for a batch; a smaller batch may fit."""
 
 
 class NotFinite(DeloresError):
@@ -71,7 +71,7 @@ class LoadedModel:
 
     @cached_property
     def behaviour(self) -> Behaviour:
-        """What the model answers to the probe sounds, found out once."""
+        """What the model returns for the probe sounds, computed once."""
         return observe(self)
 
     def info(self) -> ModelInfo:
@@ -180,7 +180,9 @@ def load_model(spec: ModelSpec | str, device: str = "auto") -> LoadedModel:
     module = _import(spec)
     missing = [name for name in FUNCTIONS if not callable(getattr(module, name, None))]
     if missing:
-        raise DeloresError(f"model {spec.label}: the module {spec.module} has no function {', '.join(missing)}")
+        raise DeloresError(
+            f"model {spec.label}: the module {spec.module} has no function {', '.join(missing)}; a HEAR model needs it"
+        )
     try:
         with contained():
             model = module.load_model(*([spec.path] if spec.path else []), **spec.options)

@@ -1,7 +1,9 @@
 """A model's behaviour: what its functions answer to fixed probe sounds, as a few hundred numbers.
 
-The probe sounds are of several lengths and levels. Of each answer a small sketch is kept, so that a model whose code
-was edited is told from one that answers as before, whatever the number of threads, the device or the batch.
+The probe sounds are of several lengths and levels, from a hundredth of a second to ten, from silence to full scale,
+alone and in batches: what a model does only to short, long, loud or many sounds shows in one of them. Of each answer a
+small sketch is kept, so that a model whose code was edited is told from one that answers as before, whatever the number
+of threads, the device or the batch.
 """
 
 from __future__ import annotations
@@ -24,9 +26,17 @@ if TYPE_CHECKING:
 __all__ = ["observe", "probe_sounds", "sketch"]
 
 #: Of the sounds and the sketch. Behaviours of two versions cannot be compared.
-VERSION = 1
-#: How long the probe sounds are, and which of SOUNDS each length has.
-LENGTHS_S = {0.1: ("noise", "quiet", "tones"), 0.5: ("clicks", "tones"), 1.0: ("noise", "swell"), 2.3: ("phrase",)}
+VERSION = 2
+#: How long the probe sounds are, and which of SOUNDS each length has: those are one batch.
+LENGTHS_S = {
+    0.01: ("loud",),
+    0.1: ("noise", "quiet", "tones", "loud", "clicks", "swell", "phrase", "tones"),
+    0.2: ("silence",),  # by itself: a model that divides by it fails for its whole batch
+    0.5: ("clicks", "tones", "square"),
+    1.0: ("noise", "swell", "loud"),
+    2.3: ("phrase",),
+    10.5: ("long",),
+}
 #: The length whose sounds are played again at the end: a model that answers otherwise then is not deterministic.
 REPEATED_S = 0.5
 #: Numbers that an answer is added up into. A dimension that changes by a part in 10,000 of the whole shows.
@@ -127,6 +137,22 @@ def _phrase(time: np.ndarray) -> np.ndarray:
     return np.where(place < 0.4, rising, np.where(place > 0.8, 2 * _noise(time), 0.0))
 
 
+def _loud(time: np.ndarray) -> np.ndarray:
+    """Noise of which the peak is full scale."""
+    noise = np.random.RandomState(3).uniform(-1, 1, len(time))
+    return noise / np.abs(noise).max()
+
+
+def _square(time: np.ndarray) -> np.ndarray:
+    """Clipped: every sample is at full scale."""
+    return np.where(np.sin(2 * np.pi * 310 * time) >= 0, 1.0, -1.0)
+
+
+def _long(time: np.ndarray) -> np.ndarray:
+    """A phrase, then a loud end."""
+    return np.where(time > time[-1] - 0.5, _loud(time), _phrase(time))
+
+
 SOUNDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "noise": _noise,
     "quiet": _quiet,
@@ -134,4 +160,8 @@ SOUNDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "clicks": _clicks,
     "swell": _swell,
     "phrase": _phrase,
+    "loud": _loud,
+    "square": _square,
+    "silence": np.zeros_like,
+    "long": _long,
 }

@@ -26,8 +26,8 @@ def source_of(module: ModuleType) -> str:
         _SEEN[module.__name__] = module, now
     elif first != now:
         raise DeloresError(
-            f"{module.__file__} was changed after this process had imported it; start Python again (of a Dask "
-            "cluster: start the workers again)"
+            f"{module.__file__} was changed after this process had imported it; start Python again (on a Dask "
+            "cluster, start the workers again)"
         )
     return now
 

@@ -51,11 +51,11 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if not _MODULE.fullmatch(self.module):
-            raise DeloresError(f"{self.module!r} is not the name of a Python module, such as hear_delores")
+            raise DeloresError(f"expected the name of a Python module, such as hear_delores; got {self.module!r}")
         object.__setattr__(self, "options", dict(self.options))  # a copy: the caller's may change
         for key in self.options:
             if not key.isidentifier():
-                raise DeloresError(f"the model option {key!r} of {self.module} is not the name of an argument")
+                raise DeloresError(f"expected the name of an argument as model option of {self.module}; got {key!r}")
         if not self.label:
             object.__setattr__(self, "label", self._default_label(1 if self._common_stem else 0))
         if not _LABEL.fullmatch(self.label):
@@ -163,11 +163,11 @@ def _options(text: str, words: str) -> dict[str, Any]:
             part = words[place:].partition("&")[0]
             raise DeloresError(f"cannot read the option {part!r} of the model {text!r}; expected key=value")
         if match["key"] in options:
-            raise DeloresError(f"the option {match['key']!r} of the model {text!r} is given twice")
+            raise DeloresError(f"the option {match['key']!r} of the model {text!r} is given twice; remove one")
         options[match["key"]] = _value(match["key"], match["value"])
         place = match.end()
     if words.endswith("&"):
-        raise DeloresError(f"cannot read the option '' of the model {text!r}; expected key=value")
+        raise DeloresError(f"the model {text!r} ends with &; expected another key=value after it, or no &")
     return options
 
 
@@ -185,7 +185,9 @@ def _value(key: str, written: str) -> Any:
     except ValueError:  # more digits than Python reads
         number = math.inf
     if isinstance(number, float) and not math.isfinite(number):
-        raise DeloresError(f'the option {key}={text[:40]} of a model is no finite number; as a string: {key}="..."')
+        raise DeloresError(
+            f'expected a finite number as model option {key}, got {text[:40]}; for a string, write {key}="..."'
+        )
     return number
 
 

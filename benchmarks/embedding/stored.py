@@ -1,4 +1,4 @@
-"""Whether embeddings that are on disk are those that a model would give: kept, or made again with a reason."""
+"""Whether the embeddings on disk are those that the model would give now. If not, the reason is stated."""
 
 from __future__ import annotations
 

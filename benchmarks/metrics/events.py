@@ -72,7 +72,7 @@ def check_event(event: Any) -> None:
 
 @dataclass(frozen=True)
 class EventTable:
-    """The events of many files as arrays; a file without events stands in ``files`` all the same.
+    """The events of many files as arrays; ``files`` also lists files without events.
 
     ``file`` and ``label`` (m,) int64 index ``files`` and ``labels``; ``start_ms``, ``end_ms`` (m,) float64.
     """
@@ -136,7 +136,9 @@ Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # file, label, 
 def _in_seconds(predicted: EventTable, target: EventTable, score_missing_files: bool) -> tuple[int, Columns, Columns]:
     """Number of scored files, and the reference and the estimated events of these."""
     if predicted.labels != target.labels:
-        raise DeloresError("predicted and target events must have one vocabulary in one order: pass the task's")
+        raise DeloresError(
+            "expected predicted and target events with the same vocabulary in the same order; pass the task's"
+        )
     index = {file: i for i, file in enumerate(predicted.files)}
     if score_missing_files:
         for file in target.files:

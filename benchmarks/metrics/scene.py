@@ -50,7 +50,7 @@ def chroma_right(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def top1_acc(prediction: np.ndarray, target: np.ndarray) -> float:
-    """Share of rows whose largest prediction stands where the (first) target is; also ``pitch_acc``.
+    """Share of rows whose largest prediction is at the (first) target; also ``pitch_acc``.
 
     >>> top1_acc(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([[1, 0], [0, 1]]))
     0.5

@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth, and how often the paired test finds a difference that is not there.
 
-On made data whose true score is known: in closed form, for mAP by integration.
+On synthetic data whose true score is known: in closed form, for mAP by integration.
 
     python benchmarks/perf/interval_coverage.py [--draws 1000] [--clips 100 200 500] [--bootstrap] [--seed 0]
 

@@ -1,4 +1,4 @@
-"""The commands of what people read: tables, compare, submit, standings. Libraries load when a command runs."""
+"""The commands ``tables``, ``compare``, ``submit`` and ``standings``. Libraries load when one runs."""
 
 from __future__ import annotations
 
@@ -13,35 +13,44 @@ from pretrain.inputs.options import whole
 __all__ = ["compare", "standings", "submit", "tables"]
 
 FORMATS = {"md": "tables.md", "csv": "results.csv", "tex": "tables.tex", "html": "tables.html"}
-Results = Annotated[list[Path], typer.Argument(help="Folders of result records.")]
+Results = Annotated[list[Path], typer.Argument(help="Folders that hold result records.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Label = Annotated[
-    str | None, typer.Option("--model", "-m", help="The label of the model, if the folders hold several.")
+    str | None, typer.Option("--model", "-m", help="The model's label. Needed if the folders hold several models.")
 ]
-OneSeed = Annotated[int | None, typer.Option("--seed", **whole(), help="The seed, if the folders hold several.")]
+OneSeed = Annotated[
+    int | None, typer.Option("--seed", **whole(), help="The seed. Needed if the folders hold several seeds.")
+]
 LeaderboardFile = Annotated[
     Path | None,
-    typer.Option("--leaderboard", help="The current leaderboard CSV; none takes the copy that comes along."),
+    typer.Option("--leaderboard", help="The current leaderboard CSV. Default: the bundled copy."),
 ]
 
 
 def tables(
     results: Results,
-    out: Annotated[Path | None, typer.Option(help="Write the tables into this folder; none prints them.")] = None,
-    formats: Annotated[str, typer.Option("--format", help="md, csv, tex, html; several with commas.")] = "md",
-    task: Annotated[list[str] | None, typer.Option("--task", "-t", help="Task; repeat for more.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to write the tables into. Default: print them.")] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="md, csv, tex or html; separate several with commas.")
+    ] = "md",
+    task: Annotated[
+        list[str] | None, typer.Option("--task", "-t", help="Show this task only; repeat for more. Default: all.")
+    ] = None,
     paper: Annotated[
-        str | None, typer.Option(help="delores or hear: that paper's tasks, its published figures beside ours.")
+        str | None, typer.Option(help="delores or hear: show that paper's tasks, with its published figures.")
     ] = None,
     overlay: Annotated[
-        Path | None, typer.Option(help="CSV of more published figures: model,task,metric,score,protocol,split,source.")
+        Path | None,
+        typer.Option(help="A CSV of more published figures: model,task,metric,score,protocol,split,source."),
     ] = None,
-    intervals: Annotated[bool, typer.Option("--intervals", help="95 % intervals instead of deviations.")] = False,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Show 95 % intervals instead of standard deviations.")
+    ] = False,
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Leave out records that cannot be read.")
+        bool, typer.Option("--skip-damaged", help="Leave out records that cannot be read, and list them.")
     ] = False,
 ) -> None:
-    """Comparison tables of result records, measured beside published."""
+    """Make comparison tables from result records, with published figures beside them if wanted."""
     from benchmarks.reading.published import published_figures
     from benchmarks.reading.tables.plain import to_csv, to_markdown
     from benchmarks.reading.tables.table import comparison_tables
@@ -51,9 +60,9 @@ def tables(
 
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in FORMATS]:
-        raise DeloresError(f"expected --format with some of {', '.join(FORMATS)}; got {unknown[0]!r}")
+        raise DeloresError(f"--format: expected some of {', '.join(FORMATS)}, separated by commas; got {unknown[0]!r}")
     if overlay is not None and paper is None:
-        raise DeloresError("--overlay adds to published figures; give --paper delores or --paper hear as well")
+        raise DeloresError("--overlay needs published figures to add to; give --paper delores or --paper hear, too")
     records = _load(results, skip_damaged)
     found = comparison_tables(records, task, intervals=intervals, paper=paper, overlay=overlay, whole_paper=True)
     figures = published_figures(paper, overlay) if paper else []
@@ -75,11 +84,13 @@ def tables(
 
 def compare(
     result_a: Annotated[Path, typer.Argument(help="A result record's folder, or a folder of one model's results.")],
-    result_b: Annotated[Path, typer.Argument(help="The same of the other model.")],
-    protocol: Annotated[str | None, typer.Option("--protocol", "-p", help="Where the two share several.")] = None,
+    result_b: Annotated[Path, typer.Argument(help="The same for the other model.")],
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", "-p", help="The protocol to compare. Needed if the two share several.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two models clip by clip: difference, 95 % interval and p-value, per task and over tasks."""
+    """Compare two models clip by clip: difference, 95 % interval and p-value, for each task and over all."""
     from benchmarks.reading.statistics.compare import compare_records
     from benchmarks.results.record import load_records
     from benchmarks.terminal import print_json
@@ -94,22 +105,22 @@ def compare(
 def submit(
     results: Results,
     name: Annotated[str, typer.Option(help="The model's name on the leaderboard.")],
-    url: Annotated[str, typer.Option(help="Where the model can be had.")],
-    out: Annotated[Path, typer.Option(help="leaderboard.csv and PULL_REQUEST.md are written here.")] = Path(
+    url: Annotated[str, typer.Option(help="Where others can get the model.")],
+    out: Annotated[Path, typer.Option(help="The folder to write leaderboard.csv and PULL_REQUEST.md into.")] = Path(
         "submission"
     ),
-    date: Annotated[str | None, typer.Option(help="Submission date, as 2026-01-31; none takes today.")] = None,
+    date: Annotated[str | None, typer.Option(help="The submission date, such as 2026-01-31. Default: today.")] = None,
     model: Label = None,
     seed: OneSeed = None,
     leaderboard: LeaderboardFile = None,
-    team: Annotated[str, typer.Option(help="For the pull request.")] = "",
-    authors: Annotated[str, typer.Option(help="For the pull request.")] = "",
-    paper: Annotated[str, typer.Option(help="For the pull request.")] = "",
-    description: Annotated[str, typer.Option(help="For the pull request.")] = "",
-    pretraining_data: Annotated[str, typer.Option(help="For the pull request: the kind of data, e.g. AudioSet.")] = "",
-    why_missing: Annotated[str, typer.Option(help="Why tasks have no score, if some have none.")] = "",
+    team: Annotated[str, typer.Option(help="Pull request: the name of the team.")] = "",
+    authors: Annotated[str, typer.Option(help="Pull request: the authors.")] = "",
+    paper: Annotated[str, typer.Option(help="Pull request: the model's paper.")] = "",
+    description: Annotated[str, typer.Option(help="Pull request: a sentence on the model.")] = "",
+    pretraining_data: Annotated[str, typer.Option(help="Pull request: the training data, such as AudioSet.")] = "",
+    why_missing: Annotated[str, typer.Option(help="Pull request: why some tasks have no score.")] = "",
 ) -> None:
-    """The leaderboard row, the CSV with the row appended, and the filled pull-request text."""
+    """Prepare a leaderboard submission: the row, the CSV with the row appended, and the text of the pull request."""
     from datetime import datetime, timezone
 
     from benchmarks.reading.leaderboard.submission import SubmissionFacts, prepare_submission, write_submission
@@ -131,18 +142,21 @@ def submit(
 
 def standings(
     results: Annotated[
-        list[Path] | None, typer.Argument(help="Result folders of a model to add; none adds none.")
+        list[Path] | None, typer.Argument(help="Result folders of your model. Default: no model is added.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="What the model is called in the standings; none takes its label.")
+    name: Annotated[str | None, typer.Option(help="The model's name in the standings. Default: its label.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder for standings.csv, a heatmap and correlations. Default: print the standings only."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="standings.csv, heatmap and correlations are written here.")] = None,
     model: Label = None,
     seed: OneSeed = None,
     leaderboard: LeaderboardFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """The benchmark's normalised scores of all leaderboard models, with yours among them."""
+    """Compute the normalised scores of all leaderboard models, with your model among them."""
     from benchmarks.reading.leaderboard.standings import compute_standings, write_standings
     from benchmarks.reading.leaderboard.submission import column_scores, select_records
     from benchmarks.results.record import load_records
@@ -208,7 +222,10 @@ def _print_comparison(found: Any) -> None:
             f" p = {found.p_clips:.4f} over clips, {found.p_tasks:.4f} over tasks;"
             f" A better on {found.wins_a}, B on {found.wins_b}"
         )
-    for text, names in (("not in the mean over tasks", found.left_out), ("of one model alone", found.only_in_one)):
+    for text, names in (
+        ("not in the mean over tasks", found.left_out),
+        ("scored for one model only", found.only_in_one),
+    ):
         if names:
             typer.echo(f"{text}: {', '.join(names)}")
 

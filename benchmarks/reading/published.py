@@ -1,4 +1,4 @@
-"""Published figures beside which measured ones are read: each with its protocol, split and source.
+"""Published figures to compare with measured ones, each with its protocol, split and source.
 
 ``published/*.csv`` have the columns model, task, metric, score (per cent; empty where none was published or known),
 protocol, split and source. ``published/leaderboard.csv`` is the HEAR leaderboard, byte for byte. A user's overlay
@@ -7,7 +7,6 @@ file of the same columns replaces or adds rows, e.g. the DeLoRes-M figures, whic
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError, did_you_mean
-from pretrain.inputs.csv_table import parse_table
+from pretrain.inputs.csv_table import parse_table, read_number
 
 __all__ = [
     "COLUMNS",
@@ -36,7 +35,7 @@ PAPERS = {
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """One published score in per cent, None where there is none; ``task`` is a task or a leaderboard column."""
+    """One published score in per cent, None if there is none; ``task`` is a task or a leaderboard column."""
 
     model: str
     task: str
@@ -53,7 +52,7 @@ def published_text(name: str) -> str:
 
 
 def published_figures(paper: str, overlay: str | Path | None = None) -> list[PublishedFigure]:
-    """The figures that a paper's tables are read beside, in the order of their tables.
+    """The published figures of a paper, in the order of its tables.
 
     Args:
         paper: ``delores`` (the paper's tables 4, 5 and 6, and BYOL-A's README) or ``hear`` (the leaderboard).
@@ -106,10 +105,7 @@ def read_figures(text: str, name: str) -> list[PublishedFigure]:
 def _score(text: str, where: str) -> float | None:
     if not text:
         return None
-    try:
-        score = float(text)
-    except ValueError:
-        score = math.nan
+    score = read_number(text)
     if not 0 <= score <= 100:
         raise DeloresError(f"{where}: expected a score in per cent, from 0 to 100, or nothing; got {text!r}")
     return score

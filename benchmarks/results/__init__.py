@@ -1,1 +1,1 @@
-"""The record between measuring and reading: its format, its checks, and which model it is of."""
+"""The result record, which scoring writes and reading reads: its format, its checks, and its model."""

@@ -24,9 +24,10 @@ from hear_delores.settings import LARGEST, shown
 if TYPE_CHECKING:
     from benchmarks.results.record import FoldPredictions, FoldResult, GridPoint, ResultRecord
 
-__all__ = ["check_archive", "check_arrays", "check_fold_predictions", "check_record"]
+__all__ = ["check_archive", "check_arrays", "check_fold_predictions", "check_record", "check_regular"]
 
 ROUNDING = 1e-6  # relative, of a mean that another program computed from rounded folds
+WITHOUT_EMBEDDINGS = ("finetune",)  # protocols that go from audio to scores
 HASH = re.compile(r"[0-9a-f]{1,128}")
 LAST_MS = 7 * 86_400_000.0  # an event's end: a week; scores of segments take memory by it
 
@@ -49,7 +50,9 @@ def _check_names(record: ResultRecord) -> None:
             f"{task.primary_metric} is of {facts.kind} tasks and {'larger' if facts.maximise else 'smaller'} is "
             f"better, but the record says {task.embedding_type} and {'larger' if task.maximise else 'smaller'}"
         )
-    hashes = {"model.weights_hash": model.weights_hash or "0", "embeddings_hash": record.embeddings_hash}
+    hashes = {"model.weights_hash": model.weights_hash or "0"}
+    if record.protocol.name not in WITHOUT_EMBEDDINGS or record.embeddings_hash:
+        hashes["embeddings_hash"] = record.embeddings_hash
     for name, value in {**hashes, "fingerprint": record.fingerprint}.items():
         if not HASH.fullmatch(value):
             raise DeloresError(f"expected {name} to be hexadecimal digits, got {shown(value)}")
@@ -92,11 +95,19 @@ def _check_folds(record: ResultRecord) -> None:
     splits = [fold.test_split for fold in record.folds]
     if twice := [split for number, split in enumerate(splits) if split in splits[:number]]:
         raise DeloresError(f"two of its folds have the test split {twice[0]!r}")
+    if len(splits) == 1 and splits != ["test"]:
+        raise DeloresError(f"a task with one fold has the split 'test', but this fold's is {splits[0]!r}")
     if "test" in splits and len(splits) > 1:
         raise DeloresError(f"a task with the split 'test' has one fold, but there are {len(splits)}: {splits}")
     first = record.folds[0]
     if missing := [metric for metric in record.task.metrics if metric not in first.scores]:
         raise DeloresError(f"{missing[0]} of fold {first.test_split!r} is missing")
+    metrics = record.task.metrics
+    if extra := [name for name in first.scores if not any(f"{name}_".startswith(f"{metric}_") for metric in metrics)]:
+        raise DeloresError(f"{extra[0]} is scored, but the task's metrics are {', '.join(metrics)}")
+    tested, clips = sum(fold.n_test_rows for fold in record.folds), record.task.n_clips
+    if record.task.embedding_type == "scene" and tested > clips:
+        raise DeloresError(f"its folds test {tested} clips, but the task has {clips}")
     for fold in record.folds:
         if fold.scores.keys() != first.scores.keys():
             raise DeloresError(
@@ -158,7 +169,7 @@ def check_archive(file: Path) -> None:
         members = archive.infolist()
         names = [member.filename for member in members]
         if twice := [name for number, name in enumerate(names) if name in names[:number]]:
-            raise DeloresError(f"{twice[0]} is in it twice")
+            raise DeloresError(f"{twice[0]} is in the file twice")
         total, most = 0, available_bytes()
         for member in members:
             kind = member.filename.removesuffix(".npy").rpartition("/")[2]
@@ -212,6 +223,12 @@ def _check_events(what: str, events: np.ndarray, n_files: int, n_labels: int) ->
             raise DeloresError(f"{what}: expected {'labels' if column else 'files'} by a number below {size}")
     if ((events[:, 2] < 0) | (events[:, 3] < events[:, 2]) | (events[:, 3] > LAST_MS)).any():
         raise DeloresError(f"{what}: expected 0 <= start <= end <= a week, in ms")
+
+
+def check_regular(file: Path) -> None:
+    """Raises DeloresError for what would be read without end, such as a device or FIFO."""
+    if not file.is_file():
+        raise DeloresError("expected a file, got a folder, a device or a FIFO")
 
 
 def check_fold_predictions(fold: FoldResult, predictions: Mapping[str, FoldPredictions]) -> FoldPredictions:

@@ -1,4 +1,4 @@
-"""The record between measuring and reading: one per model x task x protocol, with full provenance.
+"""The result record, which scoring writes and reading reads: one per model, task and protocol.
 
 A record's folder is ``<results>/<model label>-<hash8>/<task>/<protocol>[-variant]-seed<N>/`` and holds
 ``record.json`` (written last: a folder without it is unfinished), ``predictions.npz`` and
@@ -7,23 +7,24 @@ A record's folder is ``<results>/<model label>-<hash8>/<task>/<protocol>[-varian
 
 from __future__ import annotations
 
-import math
+import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
-from benchmarks.results.checks import check_archive, check_arrays, check_record
+from benchmarks.results.checks import check_archive, check_arrays, check_fold_predictions, check_record, check_regular
 from benchmarks.results.identity import Behaviour, Models, behaviour_change, option_suffix, with_options
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError
-from hear_delores.files import atomic_path, check_name, write_json, writing
-from pretrain.inputs.schema import Schema
+from hear_delores.files import atomic_path, check_name, remove_leftovers, write_json, writing
+from pretrain.inputs.schema import Figure, Schema
+from pretrain.locks import folder_lock
 
 __all__ = [
     "FORMAT_VERSION",
@@ -34,12 +35,15 @@ __all__ = [
     "ProtocolInfo",
     "ResultRecord",
     "TaskInfo",
+    "clear_unfinished",
     "existing_record",
+    "fold_predictions",
     "load_predictions",
     "load_record",
     "load_records",
     "record_folder",
     "refuse_repeats",
+    "remove_work",
     "save_record",
 ]
 
@@ -47,10 +51,10 @@ FORMAT_VERSION = 1
 RECORD_FILE = "record.json"
 PREDICTIONS_FILE = "predictions.npz"
 OFFICIAL_FILE = "test.predicted-scores.json"
-
-
-#: A number that may be NaN, which JSON writes as null (older records hold NaN itself).
-Figure = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+WORK_FOLDER = "work"
+"""In a record's folder while it is made: the heads that are finished."""
+WORK_MARK = "fingerprint"
+"""Says which run the heads in a work folder are of; removed last."""
 
 
 class _Part(Schema, BaseModel):
@@ -58,12 +62,12 @@ class _Part(Schema, BaseModel):
 
 
 class ModelInfo(_Part):
-    """The model that made the embeddings. ``weights_hash`` is "" where a foreign folder does not say.
+    """The model that made the embeddings. ``weights_hash`` is "" if a folder of other software does not state it.
 
     ``behaviour`` is None in records and embeddings from before it was recorded: it is unknown then.
     """
 
-    label: str
+    label: str = Field(min_length=1)
     module: str
     file: str | None = None
     weights_hash: str = ""
@@ -96,7 +100,7 @@ class TaskInfo(_Part):
     @field_validator("name", "version", "mode")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        return check_name(value, "of the task's folder")
+        return check_name(value, "")
 
     @property
     def folder_name(self) -> str:
@@ -105,7 +109,7 @@ class TaskInfo(_Part):
 
 
 class ProtocolInfo(_Part):
-    """The protocol, its resolved options, those not at their default, and where the run had to leave it."""
+    """The protocol, its resolved options, those not at their default, and how the run deviated from it."""
 
     name: str
     options: dict[str, Any] = {}
@@ -150,6 +154,7 @@ class ResultRecord(_Part):
     """One model's result on one task under one protocol.
 
     ``scores`` are means over folds, ``scores_std`` their standard deviations (ddof 1; empty for one fold).
+    ``embeddings_hash`` is "" where there are none: ``finetune`` goes from audio to scores.
     ``fingerprint`` is a hash of everything the scores depend on: a run with the same one is not repeated.
     """
 
@@ -246,7 +251,7 @@ def save_record(
 
 
 def existing_record(results_dir: str | Path, draft: ResultRecord) -> ResultRecord | None:
-    """The record of the run that ``draft`` states (the same fingerprint), or None: then it has to be made.
+    """The saved record with the fingerprint of ``draft``, or None if there is none yet.
 
     One from before options named folders is moved to where it belongs. What it does not say of the model (its
     behaviour, when it is old) is filled in: the same fingerprint means the same embeddings.
@@ -263,12 +268,37 @@ def existing_record(results_dir: str | Path, draft: ResultRecord) -> ResultRecor
             found = load_record(folder)
     if found is None:
         return None
+    clear_unfinished(folder)
     before, now = found.model.behaviour, draft.model.behaviour
     if found.model.label != draft.model.label or (now and (before is None or behaviour_change(before, now))):
         found = found.model_copy(update={"model": draft.model})
         write_json(folder / RECORD_FILE, found.model_dump(mode="python"))
         found._folder = folder
     return found
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Removes what a process has left that was killed after it wrote the record in ``folder``, and before it ended.
+
+    What a living process is doing there, which makes the record again, stays; so does what no run has made.
+    """
+    if not (folder / WORK_FOLDER).exists() and not any(folder.glob(".*.tmp")):
+        return
+    with contextlib.suppress(DeloresError), folder_lock(folder, "making this record"):
+        remove_leftovers(folder)
+        remove_work(folder / WORK_FOLDER)
+
+
+def remove_work(path: Path) -> None:
+    """Deletes the folder of a run's finished heads, and nothing in it that no run has made."""
+    if not path.exists():
+        return
+    with writing(path):
+        remove_leftovers(path)
+        for file in (*path.glob("*.safetensors"), *path.glob("*.pt"), path / WORK_MARK):
+            file.unlink(missing_ok=True)
+        if not any(path.iterdir()):
+            path.rmdir()
 
 
 def _identical(folder: Path, fingerprint: str) -> ResultRecord | None:
@@ -286,7 +316,7 @@ def load_record(path: str | Path) -> ResultRecord:
     """
     file = Path(path)
     file = file / RECORD_FILE if file.is_dir() else file
-    if not file.exists():
+    if not os.path.lexists(file):
         raise DeloresError(f"{file}: no such result record; make it with 'delores score'")
     # nan: records of older versions hold NaN, which is null today.
     values = read_json(file, nan=True, advice="a damaged result record: delete it and score again")
@@ -331,8 +361,8 @@ def load_records(
         root = Path(path)
         if not root.exists():
             raise DeloresError(f"{root}: no such folder of results; make one with 'delores score' or 'delores run'")
-        found = sorted(root.rglob(RECORD_FILE)) if root.is_dir() else [root]
-        files.update(dict.fromkeys(file.resolve() for file in found))
+        found = sorted(_record_files(root)) if root.is_dir() else [root]
+        files.update(dict.fromkeys(file.resolve() if file.exists() else file for file in found))
     records, damaged = [], []
     for file in files:
         try:
@@ -342,6 +372,13 @@ def load_records(
                 raise
             damaged.append(str(error))
     return (records, damaged) if skip_damaged else records
+
+
+def _record_files(root: Path) -> Iterator[Path]:
+    """The records below ``root``, links that lead nowhere among them, which ``rglob`` passes over without a word."""
+    for folder, folders, names in os.walk(root):
+        if RECORD_FILE in (*folders, *names):
+            yield Path(folder, RECORD_FILE)
 
 
 def refuse_repeats(records: Iterable[ResultRecord]) -> Models:
@@ -359,7 +396,7 @@ def refuse_repeats(records: Iterable[ResultRecord]) -> Models:
             run = f"{record.protocol.title}, seed {record.seed}"
             what = f"{models.name(record.model)} on {record.task.folder_name} ({run})"
             places = " and ".join(str(each.folder or "in memory") for each in (first, record))
-            raise DeloresError(f"two results of {what} are here: {places}; remove one, or name the folder of one")
+            raise DeloresError(f"there are two results of {what}: {places}; remove one, or name the folder of one")
     return models
 
 
@@ -373,6 +410,7 @@ def load_predictions(folder: str | Path) -> dict[str, FoldPredictions]:
         raise DeloresError(f"{file}: missing; score again")
     found: dict[str, dict[str, np.ndarray]] = {}
     try:
+        check_regular(file)
         check_archive(file)
         with np.load(file, allow_pickle=False) as arrays:
             for key in arrays.files:
@@ -384,6 +422,25 @@ def load_predictions(folder: str | Path) -> dict[str, FoldPredictions]:
     # zipfile, zlib and numpy each have their own way of saying that the file is damaged.
     except Exception as error:
         raise DeloresError(f"{file}: damaged predictions ({error}); score again") from None
+
+
+def fold_predictions(record: ResultRecord) -> list[FoldPredictions]:
+    """The predictions of a record's folds, in their order: as many as were scored, and no others.
+
+    Raises DeloresError naming the record's folder otherwise, or when the record was never saved.
+    """
+    if record.folder is None:
+        raise DeloresError(
+            f"the result of {record.model.label} on {record.task.name} is not on disk; load it from a folder"
+        )
+    predictions = load_predictions(record.folder)
+    try:
+        found = [check_fold_predictions(fold, predictions) for fold in record.folds]
+        if extra := predictions.keys() - {fold.test_split for fold in record.folds}:
+            raise DeloresError(f"there are predictions of {min(extra)!r}, which is none of its folds")
+    except DeloresError as error:
+        raise DeloresError(f"{record.folder}: {error}; score again") from None
+    return found
 
 
 def _slug(text: str) -> str:

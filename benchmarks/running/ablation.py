@@ -78,10 +78,11 @@ def read_settings(
     for name, words in named:
         if not NAME.fullmatch(name) or name == BASE or name.startswith(RANDOM):
             raise DeloresError(
-                f"cannot call a setting {name!r}: use letters, digits, '.', '_', '+' and '-', not base or random"
+                f"a setting cannot be called {name!r}; use letters, digits, '.', '_', '+' and '-', "
+                "but not base or random"
             )
         if name in [setting.name for setting in settings]:
-            raise DeloresError(f"there are two settings called {name!r}: give each a name of its own")
+            raise DeloresError(f"two settings are called {name!r}; give each a name of its own")
         presets = [word.removeprefix("preset=") for word in words if word.startswith("preset=")]
         overrides = [word for word in words if not word.startswith("preset=")]
         try:
@@ -89,7 +90,7 @@ def read_settings(
         except DeloresError as error:
             raise DeloresError(f"setting {name!r}: {error}") from None
         if config == base:
-            raise DeloresError(f"setting {name!r} is the base itself: change something, if only the seed")
+            raise DeloresError(f"setting {name!r} is the same as the base; change at least the seed")
         settings.append(Setting(name, config, differences(config, base)))
     return settings
 
@@ -164,7 +165,7 @@ class Ablation:
         if split not in ("valid", "test"):
             raise DeloresError(f"expected the split to be valid or test, got {split!r}")
         if world_size() > 1:
-            raise DeloresError("an ablation is one process: start delores ablate without torchrun")
+            raise DeloresError("an ablation runs in one process; start delores ablate without torchrun")
         self.settings, self.data, self.out, self.tasks = settings, data, out, tasks
         self.protocols, self.seeds, self.device, self.split = protocols, seeds, device, split
         self.skip_bad, self.quiet, self.say = skip_bad, quiet, say
@@ -176,7 +177,7 @@ class Ablation:
     def run(self) -> AblationSummary:
         """Everything that is not done yet. A setting that fails is noted, and the others still run."""
         for number, setting in enumerate(self.settings, 1):
-            self.say(f"[{number}/{len(self.settings)}] {setting.name}: {setting.difference or 'as it is'}")
+            self.say(f"[{number}/{len(self.settings)}] {setting.name}: {setting.difference or 'unchanged'}")
             path = self._train(setting)
             self.rows.append(_row(setting, self.out / "runs" / setting.name))
             if path is not None:

@@ -55,8 +55,8 @@ def run_on_dask(jobs: Sequence[Job], address: str, done: Done) -> None:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise DeloresError(
-            f"no Dask scheduler answered at {address} within {CONNECT_SECONDS:g} s ({one_line(error)}); expected "
-            "tcp://HOST:PORT of one that runs"
+            f"no Dask scheduler answered at {address} within {CONNECT_SECONDS:g} s ({one_line(error)}); give the "
+            "address of a running one, tcp://HOST:PORT"
         ) from None
     numbers: dict[Any, int] = {}  # by future, of jobs that are not done
     completed = as_completed(loop=client.loop)

@@ -1,4 +1,4 @@
-"""One model on one task, under all its protocols and seeds: what ``delores run`` deals out, to whatever process.
+"""One model on one task, under all its protocols and seeds: the unit of work of ``delores run``, in any process.
 
 A process that is killed in the middle of a job leaves whole files or none, and the job is simply run again.
 """
@@ -52,7 +52,7 @@ class Job:
 
 @dataclass
 class JobResult:
-    """What a job gave.
+    """The result of a job.
 
     Attributes:
         failures: what went wrong, one line each; a protocol that fails does not keep the others from running.
@@ -141,6 +141,6 @@ def _task(run: str, path: Path) -> TaskFolder:
 
 
 def forget() -> None:
-    """Lets go of the model and the tasks of the last run."""
+    """Frees the model and the tasks of the last run."""
     _model.cache_clear()
     _task.cache_clear()

@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Failure:
-    """One model on one task (or a model that could not be loaded: task "") that gave no result, and why."""
+    """One model on one task (or a model that could not be loaded: task "") that gave no result, and the reason."""
 
     model: str
     task: str
@@ -74,7 +74,9 @@ def run(
             cannot be used.
     """
     if jobs < 1 or (jobs > 1 and scheduler):
-        raise DeloresError(f"expected jobs >= 1, or a scheduler, whose workers decide; got {jobs} and {scheduler}")
+        raise DeloresError(
+            f"expected jobs of 1 or more, and no jobs beside a scheduler; got jobs {jobs} and scheduler {scheduler}"
+        )
     started = time.perf_counter()
     name = uuid.uuid4().hex
     named_once = {task.path: task for task in tasks}.values()  # lists may name one twice
@@ -149,6 +151,6 @@ def expand_lists(words: Sequence[str]) -> list[str]:
         lines = read_text(word[1:], "expected a list of one name a line").splitlines()
         listed = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
         if not listed:
-            raise DeloresError(f"the list {word[1:]!r} is empty; expected one name a line")
+            raise DeloresError(f"the list {word[1:]!r} is empty; expected one name per line")
         found += listed
     return found

@@ -1,4 +1,4 @@
-"""Choosing among the points of a small grid on the validation split, in every fold anew: knn and logistic."""
+"""Choice among the points of a small grid on the validation split of each fold: knn and logistic."""
 
 from __future__ import annotations
 

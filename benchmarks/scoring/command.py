@@ -13,47 +13,47 @@ __all__ = ["finetune"]
 
 
 def finetune(
-    module: Annotated[str, typer.Argument(help="[LABEL=]MODULE[@WEIGHTS][?option=value&...], of a torch HEAR model.")],
+    module: Annotated[str, typer.Argument(help="A torch model: [LABEL=]MODULE[@WEIGHTS][?option=value&...].")],
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Weights handed to load_model; none calls it without.")
+        str | None, typer.Option("--model", "-m", help="Weights for load_model. Default: load_model gets no path.")
     ] = None,
-    tasks_dir: Annotated[Path, typer.Option(help="Folder that holds the task folders.")] = Path("tasks"),
+    tasks_dir: Annotated[Path, typer.Option(help="The folder that holds the task folders.")] = Path("tasks"),
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", "-t", help="Task or task folder name; repeat for more. None: all tasks of clips."),
+        typer.Option("--task", "-t", help="A task or task folder; repeat for more. Default: all tasks of clips."),
     ] = None,
-    results: Annotated[Path, typer.Option(help="Where result records are written.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="The folder to write result records into.")] = Path("results"),
     lr: Annotated[
-        float | None, typer.Option(**finite(1e-12, 1e3), help="Adam's learning rate, of all weights. [default: 0.001]")
+        float | None, typer.Option(**finite(1e-12, 1e3), help="Adam's learning rate for all weights. Default: 0.001.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(**whole(1), help="Clips per step. [default: 64]")] = None,
-    epochs: Annotated[int | None, typer.Option(**whole(1), help="At most so many. [default: 100]")] = None,
+    batch_size: Annotated[int | None, typer.Option(**whole(1), help="Clips per step. Default: 64.")] = None,
+    epochs: Annotated[int | None, typer.Option(**whole(1), help="The most epochs to train. Default: 100.")] = None,
     patience: Annotated[
         int | None,
-        typer.Option(**whole(1), help="Stop after so many epochs without a better validation. [default: 20]"),
+        typer.Option(**whole(1), help="Stop after N epochs without a better validation score. Default: 20."),
     ] = None,
     crop_seconds: Annotated[
         float | None,
         typer.Option(
             **finite(0.01, SECONDS_OF_A_DAY),
-            help="Length of the random crops. [default: mean duration of the training clips]",
+            help="Length of the random crops. Default: mean length of the training clips.",
         ),
     ] = None,
     shots: Annotated[
-        int | None, typer.Option(**whole(1), help="Train on so many clips per class, drawn by seed.")
+        int | None, typer.Option(**whole(1), help="Train on N clips per class, drawn by the seed. Default: all clips.")
     ] = None,
     amp: Annotated[
-        bool, typer.Option("--amp", help="Autocast training to bfloat16 (float16 where CUDA lacks it).")
+        bool, typer.Option("--amp", help="Train in bfloat16 (float16 where CUDA lacks it). This is faster.")
     ] = False,
-    seeds: Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds, from --seed on.")] = 1,
-    seed: Annotated[int, typer.Option(**whole(), help="First seed.")] = 42,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    seeds: Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds to run, from --seed upwards.")] = 1,
+    seed: Annotated[int, typer.Option(**whole(), help="The first seed.")] = 42,
+    device: Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda or cuda:1.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")] = False,
 ) -> None:
-    """Fine-tune a torch model end to end (the papers' transfer evaluation). A killed run goes on when run again.
+    """Fine-tune a torch model end to end on tasks: the papers' transfer evaluation. The same command again resumes.
 
-    On several devices: torchrun --no-python --nproc-per-node N delores finetune ... with the same options.
+    To train on several devices: torchrun --no-python --nproc-per-node N delores finetune ... with the same options.
     """
     import torch
 
@@ -108,14 +108,14 @@ def _own_device(device: str, processes: int) -> str:
         return str(found)
     if found.type not in ("cpu", "cuda"):
         raise DeloresError(
-            f"device: several processes run on cpu or cuda, not on {found.type}; start one, without torchrun"
+            f"device: several processes run on cpu or cuda, not on {found.type}; start one process, without torchrun"
         )
     if found.type == "cpu":
         return "cpu"
     if local_rank() >= torch.cuda.device_count():
         raise DeloresError(
-            f"device: {torch.cuda.device_count()} GPUs for process {local_rank()} (from 0) of this machine: start one "
-            "process a GPU, or give --device cpu"
+            f"device: {torch.cuda.device_count()} GPUs for process {local_rank()} (from 0) of this machine; start one "
+            "process per GPU, or give --device cpu"
         )
     torch.cuda.set_device(local_rank())
     return f"cuda:{local_rank()}"

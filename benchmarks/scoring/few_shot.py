@@ -22,7 +22,9 @@ def check_shots(shots: int | None, *, is_event: bool = False) -> None:
     if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
         raise DeloresError(f"shots: expected a whole number of training clips per class, 1 or more, got {shots!r}")
     if is_event:
-        raise DeloresError("shots are clips, and the rows of an event task are frames: leave shots out for this task")
+        raise DeloresError(
+            "shots counts clips, but the rows of an event task are frames; leave shots out for this task"
+        )
 
 
 def draw_shots(targets: np.ndarray, shots: int, seed: int, fold: int, *, multilabel: bool = False) -> np.ndarray:
@@ -48,7 +50,7 @@ def draw_shots(targets: np.ndarray, shots: int, seed: int, fold: int, *, multila
     if counts.max(initial=0) <= shots:
         raise DeloresError(
             f"shots: no class of fold {fold} has more than {shots} training clips (the largest has "
-            f"{counts.max(initial=0)}); use fewer shots, or none for the whole training set"
+            f"{counts.max(initial=0)}); use fewer shots, or leave shots out to train on all clips"
         )
     taken = np.zeros(len(targets), dtype=bool)
     # Stable, so that of equally rare labels the first in the vocabulary comes first.

@@ -21,6 +21,7 @@ from benchmarks.metrics.registry import find_metrics
 from benchmarks.results.identity import read_behaviour
 from benchmarks.results.record import (
     FORMAT_VERSION,
+    WORK_FOLDER,
     FoldPredictions,
     FoldResult,
     GridPoint,
@@ -106,7 +107,7 @@ def score_embeddings(
         if not overwrite and (existing := existing_record(results_dir, draft)) is not None:
             return existing  # another process has made it meanwhile
         remove_leftovers(folder)
-        work = WorkFolder(folder / "work", draft.fingerprint)
+        work = WorkFolder(folder / WORK_FOLDER, draft.fingerprint)
         if isinstance(settings, HearOptions):
             run = run_hear(task, settings, work, device=str(where), progress=progress)
         elif isinstance(settings, KnnOptions):

@@ -18,11 +18,12 @@ from torch import nn
 
 from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.metrics.events import EventTable
+from benchmarks.results.record import WORK_MARK, remove_work
 from benchmarks.scoring.evaluation import EventEvaluator, SceneEvaluator, make_evaluator
 from benchmarks.scoring.rows import Rows
 from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError
-from hear_delores.files import atomic_path, remove_leftovers, writing
+from hear_delores.files import atomic_path, remove_leftovers
 
 __all__ = [
     "BestEpoch",
@@ -39,8 +40,6 @@ __all__ = [
     "predict",
 ]
 
-#: Says which run the heads in a work folder are of; removed last.
-MARK = "fingerprint"
 Progress = Callable[[int, int, str], None]
 """Called as progress(done, total, text) whenever a head is finished."""
 
@@ -221,7 +220,7 @@ class WorkFolder:
         self.path = path
         if path is None:
             return
-        mark = path / MARK
+        mark = path / WORK_MARK
         if not mark.exists() or mark.read_text(encoding="utf-8") != fingerprint:
             self.remove()
         remove_leftovers(path)
@@ -251,14 +250,8 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Deletes the folder, and nothing in it that no run has made: the run's record is written."""
-        if self.path is None or not self.path.exists():
-            return
-        with writing(self.path):
-            remove_leftovers(self.path)
-            for file in (*self.path.glob("*.safetensors"), *self.path.glob("*.pt"), self.path / MARK):
-                file.unlink(missing_ok=True)
-            if not any(self.path.iterdir()):
-                self.path.rmdir()
+        if self.path is not None:
+            remove_work(self.path)
 
 
 def as_device(device: str) -> torch.device:
@@ -270,7 +263,7 @@ def as_device(device: str) -> torch.device:
     except RuntimeError:
         raise DeloresError(f"device: expected auto, cpu, cuda or cuda:N, got {device!r}") from None
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise DeloresError("device: cuda was asked for, but torch sees none; use cpu or auto")
+        raise DeloresError("device: expected a CUDA device, but torch sees none; use cpu or auto")
     return found
 
 

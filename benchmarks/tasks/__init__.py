@@ -1,1 +1,1 @@
-"""What is measured: the registry of tasks, HEAR task folders, and what turns a raw corpus into one."""
+"""Tasks: their registry, HEAR task folders on disk, and how a raw corpus becomes one."""

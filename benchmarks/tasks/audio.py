@@ -1,4 +1,4 @@
-"""Audio files as finite mono float32 at the rate that is asked for."""
+"""Audio files as finite mono float32 at a requested rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of this room: ``delores tasks``, ``prepare`` and ``download``."""
+"""The commands ``delores tasks``, ``prepare`` and ``download``."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 __all__ = ["download", "prepare", "tasks"]
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")]
 
 
 def tasks(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TASK]...", help="Tasks to tell everything about; none lists them all."),
+        typer.Argument(metavar="TASK", help="Tasks to describe in full. Default: list all tasks."),
     ] = None,
-    suite: Annotated[str | None, typer.Option(help="Only this suite.")] = None,
+    suite: Annotated[str | None, typer.Option(help="List only this suite: hear, delores or demo.")] = None,
     long: Annotated[
-        bool, typer.Option("--long", help="Everything about each: splits, counts, and who says so.")
+        bool, typer.Option("--long", help="Describe each task in full: splits, counts and sources.")
     ] = False,
-    tasks_dir: Annotated[Path, typer.Option(help="Where task folders are looked for.")] = Path("tasks"),
+    tasks_dir: Annotated[Path, typer.Option(help="The folder that holds the task folders.")] = Path("tasks"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """List the tasks: figures, split, metric, source, licence, size, how to get them, whether they are ready here."""
+    """List the tasks: what each measures, how to get it, and whether it is ready on this machine."""
     from benchmarks.tasks.listing import card, list_lines, look_up
     from benchmarks.tasks.registry import find_task, list_tasks
 
@@ -51,35 +51,45 @@ def prepare(
     task: Annotated[
         str,
         typer.Argument(
-            help="A task of the registry, `demo` for all generated ones, or a name for the task made of a CSV."
+            help="A task of `delores tasks`, `demo` for all generated tasks, or a name for a task from a CSV."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder that the task folder is written into.")] = Path("tasks"),
+    out: Annotated[Path, typer.Option(help="The folder to write the task folder into.")] = Path("tasks"),
     source: Annotated[
         Path | None,
-        typer.Option(help="The corpus as distributed, or a CSV: file,label[,group],split|fold."),
+        typer.Option(help="The unpacked corpus, or a CSV with the columns file,label[,group],split|fold."),
     ] = None,
-    audio: Annotated[Path | None, typer.Option(help="Folder of the audio, if not beside the CSV.")] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="CSV tasks only: the folder of the audio. Default: the folder of the CSV.")
+    ] = None,
     sample_rate: Annotated[
-        int, typer.Option(**whole(1000, 768_000), help="Rate of the audio in the task folder.")
+        int, typer.Option(**whole(1000, 768_000), help="The sample rate of the task's audio in Hz.")
     ] = 16000,
     duration: Annotated[
         str | None,
-        typer.Option(help="Of a task made of a CSV: seconds that clips are cut or padded to, or `mean`: theirs."),
+        typer.Option(help="CSV tasks only: clip length in seconds, or `mean` for their mean. Default: unchanged."),
     ] = None,
-    multilabel: Annotated[bool, typer.Option("--multilabel", help="Labels are separated by ';'.")] = False,
-    split: Annotated[str | None, typer.Option(help="Another split of a registry task, such as published.")] = None,
-    subset: Annotated[bool, typer.Option("--subset", help="Accept a corpus that lacks files; marked as such.")] = False,
-    shared_groups: Annotated[
-        bool, typer.Option("--shared-groups", help="Allow a group (speaker, source) in several splits.")
+    multilabel: Annotated[
+        bool, typer.Option("--multilabel", help="CSV tasks only: a clip has any number of labels, separated by ';'.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a task folder that is there.")] = False,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Use another split of the task, such as published. `delores tasks TASK` lists them."),
+    ] = None,
+    subset: Annotated[
+        bool, typer.Option("--subset", help="Accept a corpus that lacks files. Its scores are marked.")
+    ] = False,
+    shared_groups: Annotated[
+        bool,
+        typer.Option("--shared-groups", help="CSV tasks only: allow a group (such as a speaker) in several splits."),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the task folder if it exists.")] = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, count it and list it.")
+        bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, and list it.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Raw corpus to HEAR task folder."""
+    """Make a HEAR task folder from a corpus, or from audio with a CSV of labels."""
     from benchmarks.tasks.corpora import labels_csv, prepare_corpus
     from benchmarks.tasks.corpora.labels_csv import PrepareReport
     from benchmarks.tasks.demo import write_demo_tasks
@@ -89,7 +99,7 @@ def prepare(
     shown = console(quiet)
     length = _seconds(duration)
     if length is not None and (source is None or is_task(task)):
-        raise DeloresError(f"{task}: its clips have a length of their own; --duration is for tasks made of a CSV")
+        raise DeloresError(f"{task}: --duration is for CSV tasks only; this task states its own clip length")
     with progress_bar(quiet, task) as report:
         if source is None:
             names = [spec.name for spec in list_tasks("demo")] if task == "demo" else [find_task(task).name]
@@ -102,8 +112,8 @@ def prepare(
         if is_task(task):
             if source.is_file():
                 raise DeloresError(
-                    f"{task} is a task of the registry, made of the folder its corpus was unpacked into, and {source} "
-                    "is a file; a task made of a CSV needs another name"
+                    f"{task} is a task of the registry, so --source must be the folder of its unpacked corpus, but "
+                    f"{source} is a file; for a task from a CSV, choose another name"
                 )
             summary: PrepareReport = prepare_corpus(task, source, out, split=split, subset=subset, **common)
         else:
@@ -127,35 +137,40 @@ def prepare(
 def _seconds(text: str | None) -> Any:
     """A positive number of seconds, ``mean``, or None."""
     from hear_delores.errors import DeloresError
+    from pretrain.inputs.csv_table import read_number
 
     if text is None or text == "mean":
         return text
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
+    seconds = read_number(text)
     if not 0.01 <= seconds <= SECONDS_OF_A_DAY:
         raise DeloresError(f"--duration: expected seconds from 0.01 to {SECONDS_OF_A_DAY:g}, or mean; got {text!r}")
     return seconds
 
 
 def download(
-    tasks: Annotated[list[str], typer.Argument(help="Tasks by name, or `hear` for all that have an archive.")],
-    out: Annotated[Path, typer.Option(help="Folder that the task folders are written into.")] = Path("tasks"),
+    tasks: Annotated[
+        list[str], typer.Argument(help="Tasks of `delores tasks`, or `hear` for all that have an archive.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write the task folders into.")] = Path("tasks"),
     sample_rate: Annotated[
-        int | None, typer.Option(**whole(1000, 768_000), help="Rate of the archive, if the record has several.")
+        int | None,
+        typer.Option(**whole(1000, 768_000), help="The sample rate in Hz, if archives of several rates exist."),
     ] = None,
     record_url: Annotated[
-        str | None, typer.Option(help="Another record of the same form (JSON with files[]), such as a mirror's.")
+        str | None, typer.Option(help="The address of a mirror's record: JSON with files[], as Zenodo has it.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be fetched, and how large.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be downloaded, and how large it is.")
+    ] = False,
     timeout: Annotated[
-        float, typer.Option(**finite(0.1, SECONDS_OF_A_DAY), help="Seconds without a byte that count as a stall.")
+        float, typer.Option(**finite(0.1, SECONDS_OF_A_DAY), help="Try again after this many seconds without data.")
     ] = 60.0,
-    attempts: Annotated[int, typer.Option(**whole(1, 1000), help="Connections in a row that may bring nothing.")] = 5,
+    attempts: Annotated[
+        int, typer.Option(**whole(1, 1000), help="Give up after this many attempts in a row without data.")
+    ] = 5,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch official task archives: resumes, verifies checksums, unpacks safely, keeps what is whole."""
+    """Download and unpack official task archives. Checksums are verified. The same command again resumes."""
     from benchmarks.tasks import download as fetching
     from benchmarks.tasks.registry import find_task, list_tasks
     from hear_delores.errors import DeloresError

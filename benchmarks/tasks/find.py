@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.folder import METADATA_FILE, TaskFolder
 from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = ["find_task_folders"]
@@ -29,7 +30,7 @@ def find_task_folders(
     """
     if not tasks_dir.is_dir():
         raise DeloresError(f"expected a folder of tasks, but there is none at {tasks_dir}; run `delores prepare` first")
-    folders = sorted(path for path in tasks_dir.iterdir() if (path / "task_metadata.json").is_file())
+    folders = sorted(path for path in tasks_dir.iterdir() if os.path.lexists(path / METADATA_FILE))
     if names:
         chosen = [_named(name, folders) for name in names]
     elif suite is not None:
@@ -38,7 +39,15 @@ def find_task_folders(
         chosen = folders
     if not chosen:
         raise DeloresError(f"no task of {suite or 'any suite'} is in {tasks_dir}; run `delores prepare` first")
-    return [TaskFolder.open(path) for path in chosen]
+    tasks = [TaskFolder.open(path) for path in chosen]
+    by_name: dict[str, TaskFolder] = {}
+    for task in tasks:  # embeddings and records are kept by this name
+        if (other := by_name.setdefault(task.folder_name, task)) is not task:
+            raise DeloresError(
+                f"{task.path} and {other.path} are both the task {task.folder_name} by their {METADATA_FILE}; "
+                "remove one of them, or name one by --task"
+            )
+    return tasks
 
 
 def _named(name: str, folders: list[Path]) -> Path:
@@ -47,7 +56,9 @@ def _named(name: str, folders: list[Path]) -> Path:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise DeloresError(f"{name!r} names several task folders: {', '.join(p.name for p in matches)}; give one whole")
+        raise DeloresError(
+            f"{name!r} names several task folders: {', '.join(p.name for p in matches)}; give the full name of one"
+        )
     raise DeloresError(f"no task folder is called {name!r}. {did_you_mean(name, [p.name for p in folders])}")
 
 

@@ -22,7 +22,7 @@ from benchmarks.tasks.split_file import check_files_once, read_split
 from benchmarks.tasks.vocabulary import VOCABULARY_FILE, read_vocabulary
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import file_hash
-from pretrain.data.audio import file_length
+from pretrain.data.audio import file_length, sample_rate_folders
 from pretrain.data.content import content_hashes
 
 __all__ = [
@@ -81,7 +81,7 @@ class TaskFolder:
         raw_labels = {split: read_split(folder / f"{split}.json", info, vocabulary) for split in info.splits}
         if info.embedding_type == "event":
             check_files_once(folder, raw_labels)
-        task = cls(folder, metadata, info, vocabulary, raw_labels, _find_sample_rates(folder))
+        task = cls(folder, metadata, info, vocabulary, raw_labels, sample_rate_folders(folder))
         task._check_audio()
         if info.embedding_type == "event":
             task._check_unit()
@@ -242,10 +242,3 @@ def _check_no_unlisted_split(folder: Path, info: TaskMetadata) -> None:
                 f"{folder}: {path.name} is an extra split that 'splits' in {METADATA_FILE} does not list; "
                 f"list it or remove the file"
             )
-
-
-def _find_sample_rates(folder: Path) -> list[int]:
-    rates = sorted(int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdecimal())
-    if not rates:
-        raise DeloresError(f"{folder}: no audio; expected a folder named by its sample rate, such as 16000/")
-    return rates

@@ -71,7 +71,7 @@ class TaskMetadata(BaseModel):
     @field_validator("task_name", "version", "mode")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        return check_name(value, "of its folder's name")
+        return check_name(value, "")
 
     @field_validator("splits")
     @classmethod
@@ -175,5 +175,7 @@ def explain(error: ValidationError, known: Sequence[str]) -> str:
     message = " ".join(str(fault["msg"]).removeprefix("Value error, ").split())
     if not where:
         return message
+    if ", got " in message:
+        return f"{where}: {message}"
     got = repr(fault["input"])
     return f"{where}: {message}; got {got if len(got) <= 60 else got[:57] + '...'}"

@@ -107,7 +107,7 @@ def write_task_folder(
     with folder_lock(target, "preparing this task", whole=True):
         if settle_folder(target).exists() and not overwrite:
             if on_kept is None or not _is_same(target, content, splits, sample_rate, vocabulary, on_bad):
-                raise DeloresError(f"{target} exists; remove it, or choose to overwrite it")
+                raise DeloresError(f"{target} exists; remove it, or replace it with --overwrite")
             on_kept()
             return TaskFolder.open(target)
         with atomic_folder(target, [METADATA_FILE]) as partial:
@@ -180,7 +180,7 @@ class _Writer:
         for clip in clips:
             check_name(clip.file, f"a clip of split {split!r}", hidden=True)
             if clip.file in labels:
-                raise DeloresError(f"two clips of split {split!r} are called {clip.file}")
+                raise DeloresError(f"two clips of split {split!r} are called {clip.file}; rename one")
             try:
                 audio = self._audio(clip)
             except DeloresError as error:

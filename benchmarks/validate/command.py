@@ -18,24 +18,32 @@ STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
 
 def validate(
-    module: Annotated[str | None, typer.Argument(help="An importable module with the three HEAR functions.")] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Weights handed to load_model; none calls it without.")
+    module: Annotated[
+        str | None, typer.Argument(help="An importable module that has the three HEAR functions.")
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", "-d", help="Where the model is put: cpu, cuda.")] = None,
-    long: Annotated[bool, typer.Option("--long", help="Also 20 minutes of audio, within 16 GB.")] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Weights for load_model. Default: load_model gets no path.")
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", "-d", help="Where the model runs: cpu or cuda. Default: where load_model puts it."),
+    ] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="Also embed 20 minutes of audio, within 16 GB of memory.")
+    ] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the outcome as JSON; - is standard output.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write the outcome as JSON. Use - for standard output."),
     ] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the outcome as JUnit XML.")] = None,
     explain: Annotated[
-        str | None, typer.Option(metavar="CHECK", help="Say what a check asks, and why; all for every check.")
+        str | None, typer.Option(metavar="CHECK", help="Say what a check asks and why. Use all for every check.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what fails.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the checks that fail.")] = False,
 ) -> None:
-    """Check a model against the HEAR common API: what hear-validator checks, and what it misses.
+    """Check a model against the HEAR common API: every check of the official hear-validator, and more.
 
-    Exit code 0: no check failed (there may be warnings). 1: a check failed. 2: nothing could be checked.
+    The exit code is 0 if no check failed (there may be warnings), 1 if one failed, and 2 if the checks could not run.
     """
     from hear_delores.errors import DeloresError
 
@@ -44,10 +52,10 @@ def validate(
             _explain(explain)
             return
         if module is None:
-            raise DeloresError("name a module to validate, or a check with --explain")
+            raise DeloresError("expected a module to validate, or a check with --explain")
         for path in (json_file, junit):  # known before minutes of checks, not after them
             if path is not None and not path.absolute().parent.is_dir():
-                raise DeloresError(f"{path}: its folder does not exist")
+                raise DeloresError(f"{path}: its folder does not exist; make it, or choose another path")
         _find(module)
         outcomes = _run(module, model or "", device, long, quiet, to_stderr=str(json_file) == "-")
         _write(module, outcomes, json_file, junit)
@@ -104,7 +112,7 @@ def _run(module: str, model: str, device: str | None, long: bool, quiet: bool, *
 
 
 class _Silent:
-    """Progress where nobody watches."""
+    """A progress display that shows nothing."""
 
     def __enter__(self) -> _Silent:
         return self

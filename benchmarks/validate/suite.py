@@ -48,7 +48,7 @@ def fail(message: str) -> Finding:
 
 
 def warn(message: str) -> Finding:
-    """A finding that the API allows and that costs something."""
+    """A finding that the API allows, but that has a cost."""
     return Finding("warn", message)
 
 
@@ -64,13 +64,13 @@ class Check:
 
     @property
     def explanation(self) -> str:
-        """Why the point matters and how to mend a model that misses it."""
+        """Why the point matters and how to fix a model that misses it."""
         return " ".join((self.run.__doc__ or "").split())
 
 
 @dataclass
 class Outcome:
-    """What became of one check."""
+    """The verdict of one check, with its findings."""
 
     check: Check
     verdict: Verdict
@@ -94,7 +94,7 @@ def check(name: str, *, official: bool = False, needs: tuple[str, ...] = (), slo
 
 def load_checks() -> None:
     """Fills ``CHECKS``, in the order in which they are run and shown."""
-    from benchmarks.validate import contract, side_effects, behaviour, sounds, timing  # noqa: F401, I001
+    from benchmarks.validate.checks import contract, side_effects, behaviour, sounds, timing  # noqa: F401, I001
 
 
 def find_check(name: str) -> Check:
@@ -137,7 +137,7 @@ class Validation:
         self.outcomes: dict[str, Outcome] = {}
 
     def outcome(self, name: str) -> Outcome:
-        """What became of the check ``name``; an unknown name is a :class:`DeloresError`."""
+        """The outcome of the check ``name``; an unknown name is a :class:`DeloresError`."""
         if name not in self.outcomes:
             self.outcomes[name] = self._run(find_check(name))
         return self.outcomes[name]

@@ -1,4 +1,4 @@
-"""The one reader of audio files, whole, in part or only their length; every fault is one line that names the file.
+"""The one reader of audio files, whole, in part, or their length only. Every fault is one line that names the file.
 
 :mod:`pretrain.data.containers` tells what the decoder would not: that a file is cut short, or how long it really is.
 """
@@ -10,6 +10,7 @@ import functools
 import io
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +22,13 @@ import soxr
 from numpy.typing import NDArray
 
 from hear_delores.errors import DeloresError, shown
-from pretrain.data.containers import AS_IT_IS, Layout, check_rate, examine
+from pretrain.data.containers import AS_IT_IS, RATES, Layout, check_rate, examine
+from pretrain.data.quiet import quiet_decoders
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["AUDIO_SUFFIXES", "Member", "Piece", "file_length", "read_channels", "read_piece", "regular_size"]
+__all__ = ["AUDIO_SUFFIXES", "Member", "Piece", "file_length", "read_channels", "read_piece", "regular_size", "sample_rate_folders"]
 
 AUDIO_SUFFIXES = frozenset(  # what libsndfile reads
     {
@@ -110,6 +112,10 @@ class _Window(io.RawIOBase):
         super().close()
 
 
+class _NoWayThere(Exception):
+    """A place in a file can only be reached by decoding all that lies before."""
+
+
 class _Decoder(soundfile.SoundFile):
     """Only reads on. soundfile's own seeks back after each read, which fails at the end of an open-ended FLAC."""
 
@@ -117,11 +123,18 @@ class _Decoder(soundfile.SoundFile):
         return False
 
     def skip(self, frames: int) -> None:
-        """Goes on to frame ``frames``, decoding what lies before where the format has no other way."""
+        """Goes on to frame ``frames``, decoding what lies before where the format has no other way.
+
+        Raises:
+            _NoWayThere: it said that it could seek, and could not; it is of no more use.
+        """
         if super().seekable():
             # A frame of MP3 takes bits from those before it: without them the first ones are noise.
             before = min(frames, MP3_LEAD) if self.format == "MP3" else 0
-            self.seek(frames - before)
+            try:
+                self.seek(frames - before)
+            except soundfile.SoundFileError:
+                raise _NoWayThere from None
             frames = before
         self.count(frames)
 
@@ -173,6 +186,24 @@ def regular_size(path: Path) -> int:
         return status.st_size
     kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
     raise DeloresError(f"{shown(path)}: expected a regular file, but this is {kind}")
+
+
+def sample_rate_folders(folder: Path) -> list[int]:
+    """The sample rates in Hz, ascending, that a task folder has its audio at, each in a folder of that name.
+
+    Raises:
+        DeloresError: there is none, or one is a rate that nothing is recorded at.
+    """
+    names = [path.name for path in folder.iterdir() if re.fullmatch("[0-9]+", path.name) and path.is_dir()]
+    for name in names:
+        if len(name) > 6 or name[0] == "0" or int(name) not in RATES:
+            raise DeloresError(
+                f"{folder}: the audio folder {shown(name)} is no sample rate; expected {RATES.start} to "
+                f"{RATES.stop - 1} (Hz), such as 16000; rename or remove it"
+            )
+    if not names:
+        raise DeloresError(f"{folder}: no audio; expected a folder named by its sample rate, such as 16000/")
+    return sorted(map(int, names))
 
 
 def _layout(path: Path, offset: int, size: int, is_mp3: bool) -> Layout:
@@ -236,8 +267,9 @@ def _opened(path: Path, member: Member | None, needed: int | None = None) -> Ite
     """The decoder and the number of frames, None where only decoding tells; faults name the file."""
     label, fault = _label(path, member), "cannot be read as audio"
     try:
-        decoder, layout = _open(path, member, needed)
-        with decoder:
+        with quiet_decoders(), contextlib.ExitStack() as stack:
+            decoder, layout = _open(path, member, needed)
+            stack.enter_context(decoder)
             if decoder.format == "RAW":  # what libsndfile makes of anything called .au
                 raise DeloresError("cannot be read as audio (no known header)")
             check_rate(decoder.samplerate)
@@ -290,20 +322,32 @@ def read_piece(piece: Piece, sample_rate: int) -> NDArray[np.int16]:
     Raises:
         DeloresError: undecodable, cut short, NaN or infinity, or not scaled to [-1, 1].
     """
+    try:
+        audio = _part(piece, sample_rate)
+    except _NoWayThere:  # DWVW, and a FLAC whose header is wrong about its blocks
+        audio = _part(piece, sample_rate, by_decoding=True)
+    if audio.dtype == np.int16:
+        return np.ascontiguousarray(audio[:, 0])
+    mono = audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
+    if piece.rate != sample_rate:
+        mono = soxr.resample(mono, piece.rate, sample_rate)
+    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def _part(piece: Piece, sample_rate: int, by_decoding: bool = False) -> NDArray[Any]:
+    """(n, channels) float32; int16 where resampling and mixing would give back what the file holds."""
     with _opened(piece.path, piece.member, piece.start + piece.frames) as (decoder, _):
-        if piece.start:
+        if by_decoding:
+            decoder.count(piece.start)
+        elif piece.start:
             decoder.skip(piece.start)
         # 16-bit samples of one channel at the rate wanted are what float32 and back would make of them.
         plain = decoder.subtype == "PCM_16" and decoder.channels == 1 and piece.rate == sample_rate
         audio = decoder.take(piece.frames, "int16" if plain else "float32")
         _check_length(decoder, audio, piece.frames)
-        if plain:
-            return np.ascontiguousarray(audio[:, 0])
-        _check_scale(audio)
-    mono = audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
-    if piece.rate != sample_rate:
-        mono = soxr.resample(mono, piece.rate, sample_rate)
-    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+        if not plain:
+            _check_scale(audio)
+        return audio
 
 
 def _check_length(decoder: _Decoder, audio: NDArray[Any], frames: int | None) -> None:

@@ -1,11 +1,9 @@
-"""Which crop of which clip stands in which batch: a pure function of the seed, prepared ahead by threads."""
+"""Which crop of which clip is in which batch: a pure function of the seed, prepared ahead by threads."""
 
 from __future__ import annotations
 
 import functools
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from hear_delores.frontend import LogMel
 from pretrain.config import PretrainConfig
+from pretrain.data.ahead import ahead
 from pretrain.data.corpus import Corpus
 
 __all__ = ["Batch", "Sampler", "batches", "crop_length", "measure_statistics", "to_float", "to_log_mel"]
@@ -26,7 +25,7 @@ CACHED_CLIPS = 8
 
 
 class Batch(NamedTuple):
-    """``audio`` (B, n_samples) int16; ``bad``: numbers of the clips that others had to stand in for.
+    """``audio`` (B, n_samples) int16; ``bad``: numbers of the bad clips, which others replace.
 
     From a pack of features, ``audio`` is their log-mel frames, (B, n_frames, n_mels) float16.
     """
@@ -100,19 +99,7 @@ class Sampler:
 
 def batches(sampler: Sampler, start: int, stop: int, threads: int, prefetch: int) -> Iterator[Batch]:
     """Batches ``start`` .. ``stop`` - 1 in order, ``prefetch`` of them made ahead by ``threads`` threads."""
-    if threads == 0:
-        yield from (sampler.batch(step) for step in range(start, stop))
-        return
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="pretrain-data")
-    waiting: deque[Future[Batch]] = deque()
-    try:
-        for step in range(start, stop):
-            ahead = min(stop, step + prefetch)
-            while step + len(waiting) < ahead:
-                waiting.append(pool.submit(sampler.batch, step + len(waiting)))
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return ahead(sampler.batch, range(start, stop), threads, prefetch)
 
 
 def crop_length(corpus: Corpus, config: PretrainConfig) -> int:

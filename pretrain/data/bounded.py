@@ -64,6 +64,6 @@ class BoundedReader:
 
 
 def check_member(member: tarfile.TarInfo) -> None:
-    """Raises ReadError for a size below 0, with which some versions of tarfile go round in a circle."""
+    """Raises ReadError for a size below 0, with which some versions of tarfile loop forever."""
     if member.size < 0 or member.offset_data < 0:
         raise tarfile.ReadError(f"a file of {member.size} bytes")

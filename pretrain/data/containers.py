@@ -26,6 +26,7 @@ _OPEN_END_64 = 1 << 60
 _HEAD = 4096  # bytes that are read at once: the headers of nearly all files
 _OGG_PAGE = 27 + 255 + 255 * 255  # the longest
 _MOST_CHUNKS = 10_000
+_CODED_IN_BLOCKS = {b"\x02\0": "MS ADPCM", b"\x11\0": "IMA ADPCM", b"1\0": "GSM"}  # by the tag of a WAV's format
 _ID3 = 10
 
 Read = Callable[[int, int], bytes]  # up to n bytes from an offset on
@@ -145,7 +146,7 @@ def _wave(read: Read, size: int, order: _Order) -> Layout:
                 return Layout(read(0, chunk.place - 4) + b"\xff\xff\xff\xff", chunk.place)
             if not _is_unknown(chunk.size):
                 _check_whole(chunk.size, present)
-                return AS_IT_IS if fmt[:2] != b"1\0" else Layout(frames=_gsm_frames(fmt, chunk.size, fact))
+                return Layout(frames=_block_frames(fmt, chunk.size, fact))
             return AS_IT_IS
     return AS_IT_IS
 
@@ -159,13 +160,19 @@ def _is_open(read: Read, size: int, data: _Chunk, whole: int) -> bool:
     return not (is_chunk and data.place + 8 + _number("<", "I", following[4:]) <= size + 1)
 
 
-def _gsm_frames(fmt: bytes, size: int, fact: int | None) -> int | None:
-    """GSM 6.10 in whole blocks: libsndfile takes the pad byte for another one, and decodes what it has not read."""
+def _block_frames(fmt: bytes, size: int, fact: int | None) -> int | None:
+    """The frames of a coding in blocks, the last of which is filled up; None for any other, and where it is not known.
+
+    Of GSM 6.10, libsndfile takes the pad byte for another block, and decodes what it has not read.
+    """
+    coding = _CODED_IN_BLOCKS.get(fmt[:2])
     block, per_block = _number("<", "H", fmt[12:14]), _number("<", "H", fmt[18:20])
-    if not block or not per_block:
+    if coding is None or not block or not per_block:
         return None
-    frames = size // block * per_block
-    return min(frames, fact) if fact else frames
+    frames = (size // block if coding == "GSM" else -(-size // block)) * per_block
+    if fact and frames - per_block < fact <= frames:
+        return fact
+    return frames if coding == "GSM" else None
 
 
 def _wave_64_bit(read: Read, data: _Chunk, present: int, fmt: bytes, long: bytes) -> Layout:

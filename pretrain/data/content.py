@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["Stopped", "content_hashes"]
+__all__ = ["Part", "Stopped", "content_hashes"]
 
 THREADS = 2  # SHA-256 of different files at once: hashlib lets go of the interpreter
 BLOCK = 1 << 20  # bytes
@@ -27,18 +28,26 @@ SETTLED_NS = 2_000_000_000
 (2 s on FAT) it could change again and look the same."""
 
 
+class Part(NamedTuple):
+    """The ``size`` bytes of a file from ``offset`` on, such as a member of a tar."""
+
+    path: Path
+    offset: int
+    size: int
+
+
 class Stopped(Exception):
     """Hashing was called off."""
 
 
 def content_hashes(
-    paths: Sequence[Path],
+    paths: Sequence[Path | Part],
     progress: Callable[[int, int], None] | None = None,
     *,
     threads: int = THREADS,
     stop: threading.Event | None = None,
 ) -> list[bytes | None]:
-    """SHA-256 (32 bytes) of each file's content; None for one that cannot be read, or is no regular file.
+    """SHA-256 (32 bytes) of the content of each file, or part of one; None where it is no regular file or unreadable.
 
     Args:
         progress: called with the number of files done and their total.
@@ -68,17 +77,17 @@ def content_hashes(
     return found
 
 
-def _batches(paths: Iterable[Path]) -> Iterator[list[tuple[Path, str | None]]]:
-    batch: list[tuple[Path, str | None]] = []
+def _batches(paths: Iterable[Path | Part]) -> Iterator[list[tuple[Path | Part, str | None]]]:
+    batch: list[tuple[Path | Part, str | None]] = []
     size = 0
     for path in paths:
         try:
-            status = os.stat(path)
+            status = os.stat(path.path if isinstance(path, Part) else path)
         except (OSError, ValueError):
             batch.append((path, None))
             continue
         batch.append((path, _stamp(status) if stat.S_ISREG(status.st_mode) else None))
-        size += status.st_size
+        size += path.size if isinstance(path, Part) else status.st_size
         if len(batch) >= BATCH_FILES or size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0
@@ -91,17 +100,21 @@ def _stamp(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
-def _hash(path: Path, stop: threading.Event | None) -> tuple[bytes | None, str | None]:
+def _hash(path: Path | Part, stop: threading.Event | None) -> tuple[bytes | None, str | None]:
     """The content's hash, and the stamp under which it may be remembered, if any."""
     began = time.time_ns()
     digest = hashlib.sha256()
     try:
-        with open(path, "rb", buffering=0) as stream:
+        with open(path.path if isinstance(path, Part) else path, "rb", buffering=0) as stream:
             before = os.fstat(stream.fileno())
-            buffer = bytearray(min(BLOCK, before.st_size + 1))
-            view = memoryview(buffer)
-            while count := stream.readinto(buffer):
+            left = before.st_size + 1  # the end of the file ends it
+            if isinstance(path, Part):
+                left = path.size
+                stream.seek(path.offset)
+            view = memoryview(bytearray(min(BLOCK, left)))
+            while count := stream.readinto(view[:left]):
                 digest.update(view[:count])
+                left -= count if isinstance(path, Part) else 0
                 if stop is not None and stop.is_set():
                     raise Stopped
             after = os.fstat(stream.fileno())
@@ -145,7 +158,7 @@ class _Memory:
             self._base.close()
             self._base = None
 
-    def recall(self, path: Path, stamp: str) -> bytes | None:
+    def recall(self, path: Path | Part, stamp: str) -> bytes | None:
         if self._base is None:
             return None
         try:
@@ -155,7 +168,7 @@ class _Memory:
             return None
         return row[0] if row and isinstance(row[0], bytes) and len(row[0]) == hashlib.sha256().digest_size else None
 
-    def keep(self, rows: Sequence[tuple[Path, str, bytes]]) -> None:
+    def keep(self, rows: Sequence[tuple[Path | Part, str, bytes]]) -> None:
         if self._base is None or not rows:
             return
         with contextlib.suppress(sqlite3.Error):
@@ -170,8 +183,12 @@ class _Memory:
                 raise
 
 
-def _key(path: Path) -> bytes:
-    return hashlib.sha256(os.fsencode(os.path.abspath(path))).digest()[:16]
+def _key(path: Path | Part) -> bytes:
+    file = path.path if isinstance(path, Part) else path
+    digest = hashlib.sha256(os.fsencode(os.path.abspath(file)))
+    if isinstance(path, Part):
+        digest.update(f"\0{path.offset} {path.size}".encode())
+    return digest.digest()[:16]
 
 
 def _place() -> Path | None:

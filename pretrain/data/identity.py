@@ -17,7 +17,7 @@ from hear_delores.files import atomic_path
 from pretrain.data.content import Stopped, content_hashes
 from pretrain.data.corpus import Corpus
 
-__all__ = ["Contents"]
+__all__ = ["KEPT", "Contents"]
 
 KEPT = 8  # bytes of each hash: 8 MB for a million files, and no two alike by chance
 BATCH = 256  # files that are hashed between two looks at whether to stop

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,9 +20,12 @@ from hear_delores.errors import DeloresError, shown
 from hear_delores.files import atomic_path, file_hash, remove_leftovers
 from hear_delores.frontend import LogMel
 from pretrain.config import PretrainConfig
+from pretrain.data.ahead import ahead
 from pretrain.data.audio import Piece
 from pretrain.data.batches import to_log_mel
+from pretrain.data.content import Part, content_hashes
 from pretrain.data.corpus import Corpus, Progress
+from pretrain.data.identity import KEPT
 from pretrain.data.packed import (
     DTYPES,
     PACK_FILE,
@@ -41,6 +42,7 @@ from pretrain.locks import LOCK_FILE, folder_lock
 
 __all__ = ["Packed", "pack"]
 
+HASHED_AT_ONCE = 256
 Key = tuple[str, int, int, int]  # name, start, frames, rate: what makes a clip of one --data the same again
 
 
@@ -106,13 +108,14 @@ def _pack(
     skipped = [corpus.skipped if i == number else bad for i, bad in enumerate(info.skipped)]
     info = info.model_copy(update={"skipped": skipped})
     shards = _whole_shards(out)
-    todo = _missing(corpus.pieces, number, shards, source)
+    todo = _missing(corpus.pieces, number, shards, source, progress)
     if todo:
         info = info.model_copy(update={"unfinished": sorted({*info.unfinished, number}), "shards": []})
         _write(out / PACK_FILE, info)
     encode = _encoder(corpus, config, content)
-    made = _ahead(encode, todo, config.data.threads)
-    for done in _write_shards(out, len(shards), zip(todo, made, strict=True), corpus, number, shard_mb * 2**20):
+    made = ahead(encode, todo, config.data.threads, 4 * config.data.threads)
+    hashed = _hashed([corpus.pieces[i] for i in todo])
+    for done in _write_shards(out, len(shards), zip(todo, hashed, made, strict=True), corpus, number, shard_mb * 2**20):
         progress("packing", done, len(todo))
     info = info.model_copy(update={"unfinished": [i for i in info.unfinished if i != number]})
     return _finish(out, info, len(todo))._replace(notes=corpus.notes)
@@ -150,29 +153,62 @@ def _whole_shards(out: Path) -> list[ShardInfo]:
     return shards
 
 
-def _missing(pieces: Sequence[Piece], number: int, shards: list[ShardInfo], source: str) -> list[int]:
+def _missing(
+    pieces: Sequence[Piece], number: int, shards: list[ShardInfo], source: str, progress: Progress
+) -> list[int]:
     """The pieces that the shards do not hold; a clip listed n times is packed n times.
 
     Raises:
-        DeloresError: the shards hold a clip of a file as it no longer is.
+        DeloresError: the shards hold a clip of a file as it no longer is, by its length or its content.
     """
-    held: Counter[Key] = Counter()
+    held: dict[Key, list[str]] = {}
     for shard in shards:
         clips = shard.clips
-        rows = zip(clips.data, clips.name, clips.start, clips.frames, clips.rate, strict=True)
-        held.update((name, start, frames, rate) for data, name, start, frames, rate in rows if data == number)
+        content = clips.content or [""] * len(clips.name)  # of a pack from before it was stated
+        rows = zip(clips.data, clips.name, clips.start, clips.frames, clips.rate, content, strict=True)
+        for data, name, start, frames, rate, digest in rows:
+            if data == number:
+                held.setdefault((name, start, frames, rate), []).append(digest)
     todo: list[int] = []
+    stated: list[tuple[int, str]] = []
     for i, piece in enumerate(pieces):
-        key = (piece.name, piece.start, piece.frames, piece.rate)
-        if held[key] > 0:
-            held[key] -= 1
+        digests = held.get((piece.name, piece.start, piece.frames, piece.rate))
+        if digests:
+            stated.append((i, digests.pop()))
         else:
             todo.append(i)
     present = {piece.name for piece in pieces}
-    for (name, *_), count in held.items():
-        if count > 0 and name in present:
-            raise DeloresError(f"{source}: {name} has changed since it was packed: pack into another folder")
+    changed = [name for (name, *_), digests in held.items() if digests and name in present]
+    changed += _changed([(pieces[i], digest) for i, digest in stated if digest], progress)
+    if changed:
+        raise DeloresError(f"{source}: {changed[0]} has changed since it was packed: pack into another folder")
     return todo
+
+
+def _changed(stated: Sequence[tuple[Piece, str]], progress: Progress) -> list[str]:
+    """The names of pieces whose file does not hold what was stated."""
+    found = _hashed([piece for piece, _ in stated], lambda done: progress("comparing", done, len(stated)))
+    return [piece.name for (piece, digest), now in zip(stated, found, strict=True) if now != digest]
+
+
+def _hashed(pieces: Sequence[Piece], progress: Callable[[int], None] | None = None) -> Iterator[str]:
+    """The hash of what each piece is cut from, as :class:`Clips` states it; "" where it cannot be read.
+
+    The files are read a few at a time, shortly before they are decoded, so that the system still has them by then.
+    """
+    for first in range(0, len(pieces), HASHED_AT_ONCE):
+        batch = [_whole(piece) for piece in pieces[first : first + HASHED_AT_ONCE]]
+        different = list(dict.fromkeys(batch))
+        digests = dict(zip(different, content_hashes(different), strict=True))
+        for done, item in enumerate(batch, first + 1):
+            yield (digests[item] or b"")[:KEPT].hex()
+            if progress is not None:
+                progress(done)
+
+
+def _whole(piece: Piece) -> Path | Part:
+    """What a piece is cut from: a file, or a member of a tar."""
+    return piece.path if piece.member is None else Part(piece.path, piece.member.offset, piece.member.size)
 
 
 def _encoder(corpus: Corpus, config: PretrainConfig, content: Content) -> Callable[[int], NDArray[Any] | str]:
@@ -191,30 +227,10 @@ def _encoder(corpus: Corpus, config: PretrainConfig, content: Content) -> Callab
     return encode
 
 
-def _ahead(
-    function: Callable[[int], NDArray[Any] | str], items: Sequence[int], threads: int
-) -> Iterator[NDArray[Any] | str]:
-    """``map`` in order, in threads, with a few results in memory at a time."""
-    if threads == 0:
-        yield from map(function, items)
-        return
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="pack")
-    waiting: deque[Future[NDArray[Any] | str]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _write_shards(
     out: Path,
     first: int,
-    made: Iterator[tuple[int, NDArray[Any] | str]],
+    made: Iterator[tuple[int, str, NDArray[Any] | str]],
     corpus: Corpus,
     number: int,
     largest: float,
@@ -226,12 +242,12 @@ def _write_shards(
         digest, size, clips, bad = hashlib.sha256(), 0, Clips(), []
         with atomic_path(name.with_suffix(".bin")) as temporary, temporary.open("wb") as stream:
             while item is not None and size < largest:
-                index, content = item
+                index, held, content = item
                 if isinstance(content, str):
                     bad.append((len(clips.name), content))
                     content = np.zeros(0, np.int16)
                 size += _append(stream, digest, content)
-                _note(clips, number, corpus.pieces[index], len(content))
+                _note(clips, number, corpus.pieces[index], held, len(content))
                 done += 1
                 yield done
                 item = next(made, None)
@@ -246,7 +262,7 @@ def _append(stream: io.BufferedWriter, digest: Any, content: NDArray[Any]) -> in
     return len(data)
 
 
-def _note(clips: Clips, number: int, piece: Piece, length: int) -> None:
+def _note(clips: Clips, number: int, piece: Piece, held: str, length: int) -> None:
     """One more row of the index."""
     clips.data.append(number)
     clips.name.append(piece.name)
@@ -254,6 +270,7 @@ def _note(clips: Clips, number: int, piece: Piece, length: int) -> None:
     clips.frames.append(piece.frames)
     clips.rate.append(piece.rate)
     clips.length.append(length)
+    clips.content.append(held)
 
 
 def _finish(out: Path, info: PackInfo, added: int) -> Packed:

@@ -23,12 +23,11 @@ from pretrain.config import PretrainConfig, config_to_dict
 from pretrain.data.audio import Piece
 from pretrain.data.corpus import Corpus, Progress
 
-__all__ = ["Clips", "PackInfo", "PackedCorpus", "ShardInfo", "ShardRecord", "open_corpus", "relevant", "verify"]
+__all__ = ["Clips", "PackInfo", "PackedClips", "ShardInfo", "ShardRecord", "open_corpus", "relevant", "verify"]
 
 Content = Literal["audio", "log-mel"]
 DTYPES: dict[str, str] = {"audio": "<i2", "log-mel": "<f2"}
 PACK_FILE = "pack.json"
-FORMAT_VERSION = 1
 
 
 class _Stored(pydantic.BaseModel):
@@ -42,6 +41,7 @@ class Clips(_Stored):
         data: number of the --data that a clip is from.
         name, start, frames, rate: as of :class:`pretrain.data.audio.Piece`.
         length: in samples or log-mel frames; 0 for a clip with bad content.
+        content: the first 16 digits of the SHA-256 of the file, or the tar's member; none in packs of before.
     """
 
     data: list[int] = []
@@ -50,6 +50,7 @@ class Clips(_Stored):
     frames: list[int] = []
     rate: list[int] = []
     length: list[int] = []
+    content: list[str] = []
 
 
 class ShardInfo(_Stored):
@@ -167,24 +168,23 @@ class _Pieces(Sequence[Piece]):
         return Piece(self._roots[data] / name, name, start, frames, rate)
 
 
-class PackedCorpus(Corpus):
-    """The corpus in a pack: the same clips in the same order, with the same crops, as the audio that it is made of.
+class PackedClips:
+    """The clips in a pack, a :class:`pretrain.data.corpus.ClipStore`: those of the audio it is made of, in its order.
 
     A clip is mapped into memory while it is being cropped, and only then: the pages that are read of it are the
     system's to keep or to drop, and the process does not grow with the corpus. Clips with bad content, which
     ``delores pack --skip-bad`` passed over, stay bad here.
     """
 
-    def __init__(
-        self, folder: Path, config: PretrainConfig, *, skip_bad: bool = False, progress: Progress | None = None
-    ) -> None:
+    def __init__(self, folder: Path, config: PretrainConfig, *, progress: Progress | None = None) -> None:
         """Opens the pack in ``folder``: compares its settings, its index's checksums and its shards' sizes.
 
         Raises:
-            DeloresError: unfinished, damaged, or packed with other settings than those of ``config``.
+            DeloresError: unfinished, damaged, empty, or packed with other settings than those of ``config``.
         """
         self.folder, self.info = folder, read_stored(folder / PACK_FILE, PackInfo)
-        self.content = self.info.content
+        self.content: str = self.info.content
+        self.facts = {"packed": self.content}
         self.info.check_whole(folder)
         self.info.check(folder, config)
         shards = list(open_shards(folder, self.info, progress))
@@ -196,52 +196,14 @@ class PackedCorpus(Corpus):
         self._lengths = np.concatenate([*lengths, np.zeros(0, np.int64)])
         self._offsets = np.concatenate([*(np.cumsum(part) - part for part in lengths), np.zeros(0, np.int64)])
         firsts = itertools.accumulate((len(part) for part in lengths), initial=0)
-        self._faults = {
-            first + i: reason for first, shard in zip(firsts, shards, strict=False) for i, reason in shard.bad
-        }
-        headers = [pair for pairs in self.info.skipped for pair in pairs]
+        self.faults = {first + i: why for first, shard in zip(firsts, shards, strict=False) for i, why in shard.bad}
+        self.skipped = [pair for pairs in self.info.skipped for pair in pairs]
         self._hashes = [bytes.fromhex(shard.sha256) for shard in shards]
-        self._found = _Pieces(self.info.data, shards)
-        super().__init__(
-            (),
-            config.data,
-            sample_rate=config.frontend.sample_rate,
-            skip_bad=skip_bad or bool(self._faults or headers),
-            progress=progress,
-            name=shown(folder.resolve().name),
-        )
-        self._headers += headers
+        self.pieces: Sequence[Piece] = _Pieces(self.info.data, shards)
+        if not len(self.pieces):
+            raise DeloresError(f"{folder}: the pack holds no clips")
 
-    def fingerprint(self) -> str:
-        """That of the audio files, bit for bit the same corpus; of features, one of their own."""
-        plain = super().fingerprint()
-        return plain if self.content == "audio" else f"{self.content}:{plain}"
-
-    def files(self) -> list[Path]:
-        return [self.folder / f"{record.name}.bin" for record in self.info.shards]
-
-    def stated_hashes(self) -> list[bytes]:
-        return self._hashes
-
-    def summary(self) -> dict[str, Any]:
-        return {**super().summary(), "packed": self.content}
-
-    def load(self) -> None:
-        """There is nothing to decode; what is bad is known."""
-        self._bad.update(self._faults)
-
-    def blank(self, rows: int, length: int) -> NDArray[Any]:
-        """Room for crops of this length: silence, which in log-mel is log(eps)."""
-        return np.full((rows, length, *self._shape), self._silence, dtype=DTYPES[self.content])
-
-    def _scan(self, sources: list[Any]) -> Sequence[Piece]:
-        if not len(self._found):
-            raise DeloresError(f"{self.folder}: the pack holds no clips")
-        return self._found
-
-    def _decode(self, index: int) -> NDArray[Any]:
-        if index in self._faults:
-            raise DeloresError(self._faults[index])
+    def decode(self, index: int) -> NDArray[Any]:
         path = self.folder / f"{shard_name(int(self._shards[index]))}.bin"
         length = int(self._lengths[index])
         offset = int(self._offsets[index]) * self._item
@@ -255,6 +217,19 @@ class PackedCorpus(Corpus):
             raise OSError(f"{path}: the shard has been cut short since the pack was opened") from None
         flat = np.frombuffer(view, DTYPES[self.content], length * math.prod(self._shape), before)
         return flat.reshape(length, *self._shape)
+
+    def blank(self, rows: int, length: int) -> NDArray[Any]:
+        """Silence, which in log-mel is log(eps)."""
+        return np.full((rows, length, *self._shape), self._silence, dtype=DTYPES[self.content])
+
+    def worth_keeping(self, room: int) -> Iterator[int]:
+        return iter(())  # there is nothing to decode
+
+    def files(self) -> list[Path]:
+        return [self.folder / f"{record.name}.bin" for record in self.info.shards]
+
+    def stated_hashes(self) -> list[bytes]:
+        return self._hashes
 
 
 def open_shards(folder: Path, info: PackInfo, progress: Progress | None = None) -> Iterator[ShardInfo]:
@@ -305,7 +280,8 @@ def open_corpus(
     """
     path = Path(path)
     if (path / PACK_FILE).is_file():
-        return PackedCorpus(path, config, skip_bad=skip_bad, progress=progress)
+        store = PackedClips(path, config, progress=progress)
+        return Corpus(store, config.data, name=shown(path.resolve().name), skip_bad=skip_bad, progress=progress)
     return Corpus.from_path(
         path, config.data, sample_rate=config.frontend.sample_rate, skip_bad=skip_bad, progress=progress
     )

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from hear_delores.errors import DeloresError
 
-__all__ = ["ALONE", "ReportedElsewhere", "World", "join", "local_rank", "world_size"]
+__all__ = ["ALONE", "ReportedElsewhere", "World", "contact_lost", "join", "local_rank", "world_size"]
 
 T = TypeVar("T")
 
@@ -304,7 +304,7 @@ def join(device_type: str, go_on: str = "go on with --resume") -> Iterator[World
     try:
         yield world
     except RuntimeError as error:
-        if not any(word in str(error).lower() for word in _LOST):
+        if not contact_lost(error):
             raise
         if not world.leads:
             raise ReportedElsewhere("contact with the other processes was lost") from None
@@ -317,6 +317,11 @@ def join(device_type: str, go_on: str = "go on with --resume") -> Iterator[World
             gc.collect()  # what else holds the group, a DistributedDataParallel in a cycle, say
             world._control = None
             dist.destroy_process_group()
+
+
+def contact_lost(error: BaseException) -> bool:
+    """Whether an error says that another process is gone: no fault of the code that was about to hear from it."""
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _LOST)
 
 
 def _initialise(backend: str) -> None:

@@ -1,1 +1,1 @@
-"""What users write, read and checked at the door: CSV, YAML, options and settings."""
+"""Checked input from users: CSV, YAML, command-line options and settings."""

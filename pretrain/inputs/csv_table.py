@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError, did_you_mean
 
-__all__ = ["LOOKALIKES", "Row", "Table", "parse_table", "read_rows", "read_table"]
+__all__ = ["LOOKALIKES", "Row", "Table", "parse_table", "read_number", "read_rows", "read_table"]
 
 #: What other programs call the columns of our own tables, by our name; in small letters, without blanks and marks.
 LOOKALIKES: Mapping[str, tuple[str, ...]] = {
@@ -30,6 +31,7 @@ LOOKALIKES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?\s*", re.IGNORECASE | re.ASCII)
 
 
 class Row(NamedTuple):
@@ -59,6 +61,16 @@ class Table:
     def note(self, column: str, like: str) -> str:
         """A line on one of the unused columns."""
         return f"{self.where}: the column {_short(column)!r} is not used; if it is the {like}, call it {like!r}"
+
+
+def read_number(text: str) -> float:
+    """The finite number that a cell holds; NaN if it holds anything else, what only Python takes for one among it.
+
+    >>> read_number(" 1.5e-3"), read_number("4_0"), read_number("inf")
+    (0.0015, nan, nan)
+    """
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    return value if math.isfinite(value) else math.nan
 
 
 def read_table(

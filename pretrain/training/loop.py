@@ -1,4 +1,4 @@
-"""One pre-training run, step by step: its state, its log, and what a person sees of it."""
+"""One pre-training run, step by step: its state, its log and its display."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = ["Run", "Watching"]
 
 @dataclass(frozen=True)
 class Watching:
-    """What a person watches of a run besides its log; none of it has a part in the result.
+    """How to watch a run besides its log. None of this changes the result.
 
     Attributes:
         picture: draw ``training.png`` at the end.
@@ -156,7 +156,7 @@ class Run:
         try:
             self.world.agree(error)
         except DeloresError:
-            self.world.share(self.save)  # a bad file can be mended and the run resumed
+            self.world.share(self.save)  # a bad file can be fixed and the run resumed
             raise
         return batch._replace(bad=self._everybodys_bad(batch.bad))
 

@@ -58,7 +58,7 @@ def pretrain(
         resume: go on from the last saved state, if there is one.
         skip_bad: count, list and pass over bad files rather than stop at the first one.
         progress, quiet: show progress bars; print nothing at all.
-        watching: a picture, TensorBoard, an online probe; nothing of them by default.
+        watching: a picture, TensorBoard, an online probe. Default: none of these.
 
     Raises:
         DeloresError: bad data, a folder in use, another configuration on resuming, a loss not finite; of several

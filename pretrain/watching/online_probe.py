@@ -21,7 +21,7 @@ from hear_delores.model import HearModel
 from hear_delores.pooling import plain_part
 from pretrain.config import PretrainConfig
 from pretrain.data.audio import Piece, file_length, read_piece
-from pretrain.data.corpus import task_metadata
+from pretrain.data.sources import task_metadata
 
 __all__ = ["Probe"]
 

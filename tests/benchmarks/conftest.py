@@ -1,4 +1,4 @@
-"""A small labelled corpus, a small checkpoint, and the command line as a function."""
+"""A small labelled corpus, a small checkpoint, the command line as a function, and result records with predictions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from benchmarks.metrics.registry import METRICS
+from benchmarks.results.record import (
+    FoldPredictions,
+    FoldResult,
+    ModelInfo,
+    ProtocolInfo,
+    ResultRecord,
+    TaskInfo,
+    load_record,
+    save_record,
+)
 from hear_delores import AudioNTT, EncoderConfig, FrontendConfig, HearModel, save_checkpoint
 
 
@@ -68,3 +80,78 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         encoder = AudioNTT(EncoderConfig(embedding_size=16))
     save_checkpoint(path, HearModel(encoder, FrontendConfig(), -7.0, 4.0))
     return path
+
+
+# --- result folders whose scores are the scorer's own
+
+
+def scene_fold(n: int, skill: float, seed: int, *, labels: int = 4, truth_seed: int = 99) -> FoldPredictions:
+    """n clips; a model of more skill ranks the true class higher. The truth hangs on ``truth_seed`` alone."""
+    truth = np.eye(labels, dtype=np.float32)[np.random.default_rng(truth_seed).integers(0, labels, n)]
+    prediction = np.random.default_rng(seed).normal(size=(n, labels)) + skill * truth
+    return FoldPredictions(prediction.astype(np.float32), truth, np.array([f"clip{i:04d}.wav" for i in range(n)]))
+
+
+def result(
+    folds: dict[str, FoldPredictions],
+    *,
+    label: str = "ours",
+    task: str = "toy",
+    version: str = "v1",
+    mode: str = "full",
+    metrics: tuple[str, ...] = ("top1_acc",),
+    seed: int = 42,
+    weights: str = "ab" * 32,
+    n_clips: int | None = None,
+    **changes: Any,
+) -> ResultRecord:
+    """The record of some folds, scored by the scorer."""
+    scored = {
+        split: {name: METRICS[name].scores(fold.prediction, fold.target)[name] for name in metrics}
+        for split, fold in folds.items()
+    }
+    means = {name: float(np.mean([scores[name] for scores in scored.values()])) for name in metrics}
+    deviations = {name: float(np.std([s[name] for s in scored.values()], ddof=1)) for name in metrics if len(folds) > 1}
+    sizes = {"scene_embedding_size": 2048, "timestamp_embedding_size": 512}
+    model = {"label": label, "module": "hear_delores", "weights_hash": weights, "n_parameters": 5321856, "sizes": sizes}
+    values: dict[str, Any] = {
+        "fingerprint": "f", "embeddings_hash": "e" * 64, "model": ModelInfo(**model),
+        "task": TaskInfo(
+            name=task, version=version, mode=mode, revision=changes.pop("revision", "r" * 64), embedding_type="scene",
+            prediction_type="multiclass", primary_metric=metrics[0], metrics=list(metrics), maximise=True,
+            n_clips=n_clips or sum(len(fold.files) for fold in folds.values()), subset=changes.pop("subset", None),
+        ),
+        "protocol": ProtocolInfo(name=changes.pop("protocol", "hear"), variant=changes.pop("variant", "")),
+        "seed": seed, "scores": means, "scores_std": deviations,
+        "folds": [
+            FoldResult(
+                test_split=split, scores=scores, loss=0.1, validation_score=0.5, epoch=3, epochs_run=9,
+                hyperparameters={}, n_train_rows=5, n_test_rows=len(folds[split].files), seconds=1.0,
+            )
+            for split, scores in scored.items()
+        ],
+        "device": "cpu", "versions": {"hear-delores": "0.1.0", "torch": "2"}, "created": "2026-01-01",
+    }  # fmt: skip
+    return ResultRecord(**{**values, **changes})
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., ResultRecord]:
+    """Saves a record with its predictions and loads it again: as ``result``."""
+
+    def make(folds: dict[str, FoldPredictions], **values: Any) -> ResultRecord:
+        return load_record(save_record(result(folds, **values), tmp_path / "results", folds))
+
+    return make
+
+
+@pytest.fixture
+def make_fold() -> Callable[..., FoldPredictions]:
+    """``scene_fold``."""
+    return scene_fold
+
+
+@pytest.fixture
+def make_result() -> Callable[..., ResultRecord]:
+    """``result``."""
+    return result

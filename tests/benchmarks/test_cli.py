@@ -150,7 +150,7 @@ def test_a_csv_under_the_name_of_a_known_task_is_refused(delores: Delores, tmp_p
     table = tmp_path / "labels.csv"
     table.write_text("file,label,split\n")
     ran = delores("prepare", "mridangam_stroke", "--source", table, "--out", tmp_path / "tasks")
-    refused(ran, "a task made of a CSV needs another name")
+    refused(ran, "for a task from a CSV, choose another name")
     assert [path.name for path in tmp_path.iterdir()] == ["labels.csv"]
 
 

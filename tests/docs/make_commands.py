@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import typer.main
 
+from pretrain.inputs.help_text import argument_word, default_word, value_word
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
-NAMES = {Path: "PATH", int: "INTEGER", float: "NUMBER"}
 HEAD = """# Commands
 
 `delores COMMAND --help` says the same. Every error is one line that says what to do, with exit code 1; wrong usage
@@ -39,7 +39,7 @@ def page() -> str:
 def _section(title: str, command: Any) -> str:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
-    usage = " ".join([title, "[OPTIONS]" if options else "", *map(_metavar, arguments)])
+    usage = " ".join([title, "[OPTIONS]" if options else "", *map(argument_word, arguments)])
     hints = get_type_hints(inspect.unwrap(command.callback))
     lines = [f"## {title}", "", _cell(command.help), "", f"    {' '.join(usage.split())}", ""]
     if rows := [_row(parameter, hints[parameter.name]) for parameter in [*arguments, *options]]:
@@ -47,43 +47,15 @@ def _section(title: str, command: Any) -> str:
     return "\n".join(lines)
 
 
-def _metavar(argument: Any) -> str:
-    if argument.metavar:
-        return str(argument.metavar)
-    name = argument.name.upper() + ("..." if argument.nargs == -1 else "")
-    return name if argument.required else f"[{name}]"
-
-
 def _row(parameter: Any, annotation: Any) -> str:
     if parameter.param_type_name == "argument":
-        shown = f"`{_metavar(parameter)}`"
+        shown = f"`{argument_word(parameter)}`"
     else:
         names = ", ".join(f"`{name}`" for name in sorted(parameter.opts, key=len, reverse=True))
-        values = "" if parameter.is_flag else f" {_values(parameter, annotation)}"
+        values = "" if parameter.is_flag else f" {_cell(value_word(parameter, annotation))}"
         shown = f"{names}{values}"
-    default = "needed" if parameter.required else _default(parameter)
+    default = "required" if parameter.required else (word := default_word(parameter)) and f"`{word}`"
     return f"| {shown} | {_cell(getattr(parameter, 'help', None))} | {default} |"
-
-
-def _values(option: Any, annotation: Any) -> str:
-    """What an option takes: the members of an enumeration, else its metavar or type in capitals."""
-    annotation = _inner(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return " \\| ".join(f"`{member.value}`" for member in annotation)
-    return str(option.metavar or NAMES.get(annotation, "TEXT"))
-
-
-def _inner(annotation: Any) -> Any:
-    """T of T, list[T], T | None and both."""
-    inner = [argument for argument in get_args(annotation) if argument is not type(None)]
-    return _inner(inner[0]) if inner else annotation
-
-
-def _default(parameter: Any) -> str:
-    value = parameter.default
-    if value is None or value == () or value is False or callable(value):
-        return ""
-    return f"`{getattr(value, 'value', value)}`"
 
 
 def _cell(text: str | None) -> str:

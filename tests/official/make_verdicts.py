@@ -54,7 +54,8 @@ def _work(job: tuple[str, str]) -> Verdicts:
     """Both verdicts on one model, in a fork of its own: what one model does to the process no other sees."""
     from faulty_models import NAME, forked
 
-    from benchmarks.validate import side_effects, validate
+    from benchmarks.validate import validate
+    from benchmarks.validate.checks import side_effects
 
     side_effects.run_probe = forked  # type: ignore[assignment]  # quick; the tests try the real one
     model, source = job

@@ -11,9 +11,10 @@ import torch
 from hear_delores.checkpoint import load_checkpoint
 from hear_delores.decorrelation import fit_decorrelation
 from hear_delores.errors import DeloresError
-from pretrain import decorrelate, run
+from pretrain import decorrelate
 from pretrain.augment import Augmenter
 from pretrain.config import PretrainConfig, load_config
+from pretrain.training import loop
 from pretrain.training.start import pretrain
 from pretrain.training.state import load_state
 
@@ -95,7 +96,7 @@ def test_stopped_before_the_checkpoint_was_written_it_ends_in_the_same_file(clip
         raise DeloresError("no room")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "save_checkpoint", full)
+        patch.setattr(loop, "save_checkpoint", full)
         with pytest.raises(DeloresError, match="no room"):
             train(configuration(), clips, tmp_path / "parts")
     assert not (tmp_path / "parts" / "checkpoint.safetensors").exists()

@@ -146,4 +146,5 @@ def test_what_a_killed_pre_training_left_half_written_is_gone_when_it_goes_on(
     ):  # of this version, of the one before
         (tmp_path / name).write_bytes(b"half")
     pretrain(tiny_s, clips, tmp_path, resume=True, quiet=True)
-    assert sorted(os.listdir(tmp_path)) == ["checkpoint.safetensors", "config.yaml", "log.jsonl", "state.pt"]
+    files = ["checkpoint.safetensors", "config.yaml", "data-hashes.npy", "log.jsonl", "state.pt"]
+    assert sorted(os.listdir(tmp_path)) == files

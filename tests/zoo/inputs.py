@@ -64,7 +64,8 @@ def _make(folder: Path) -> None:
     _scene_embeddings(folder / "folds" / "kfold-1-full", task="kfold", seed=1, splits=FOLDS)
     _event_embeddings(folder / "event_embeddings" / "sounds-1-full")
     _checkpoints(folder)
-    _records(folder)
+    _records(folder / "records")
+    _records(folder / "official", (("esc50", FOLDS, "v2.0.0"),))
     _run(folder)
     _pack(folder)
     _archive(folder / "archive")
@@ -201,9 +202,9 @@ def _write_rows(folder: Path, split: str, rows: np.ndarray, labels: list[list[st
 
 
 def _scene_embeddings(
-    folder: Path, *, task: str, seed: int, splits: tuple[str, ...] = SPLITS, noise: float = 4.0
+    folder: Path, *, task: str, seed: int, splits: tuple[str, ...] = SPLITS, noise: float = 4.0, version: str = "1"
 ) -> None:
-    metadata = scene_metadata(task, splits)
+    metadata = scene_metadata(task, splits, version)
     _head(folder, metadata, ("a", "b", "c"))
     rng, shuffle = np.random.default_rng(seed), random.Random(0)
     centres = rng.standard_normal((3, 6))
@@ -255,14 +256,14 @@ def _checkpoints(folder: Path) -> None:
     write_json(folder / "foreign" / "byola.pth.json", {"mean": -7.0, "std": 4.0})
 
 
-def _records(folder: Path) -> None:
-    """Records of two models on two tasks, by the project's own scorer: what they say must agree with itself."""
+def _records(folder: Path, tasks: Any = (("toy", SPLITS, "1"), ("kfold", FOLDS, "1"))) -> None:
+    """Records of two models on these tasks, by the project's own scorer: what they say must agree with itself."""
     from benchmarks.scoring.score import score_embeddings
 
     for place, label in enumerate(("first", "second")):
-        for task, splits in (("toy", SPLITS), ("kfold", FOLDS)):
-            embedded = folder / ".made" / label / f"{task}-1-full"
-            _scene_embeddings(embedded, task=task, seed=7, splits=splits, noise=2.5 + place)
+        for task, splits, version in tasks:
+            embedded = folder / ".made" / label / f"{task}-{version}-full"
+            _scene_embeddings(embedded, task=task, seed=7, splits=splits, noise=2.5 + place, version=version)
             weights = hashlib.sha256(label.encode()).hexdigest()
             info = {
                 "format_version": 1, "seconds": 1.0, "skipped": [], "device": "cpu", "versions": {},
@@ -271,10 +272,10 @@ def _records(folder: Path) -> None:
                     "weights_hash": weights, "sample_rate": RATE, "n_parameters": 10,
                     "sizes": {"scene": 6, "timestamp": 6},
                 },
-                "task": {"name": f"{task}-1-full", "revision": "0" * 64, "audio_sample_rate": RATE},
+                "task": {"name": embedded.name, "revision": "0" * 64, "audio_sample_rate": RATE},
             }  # fmt: skip
             write_json(embedded / "embedding-info.json", info)
-            score_embeddings(embedded, protocol="knn", seed=42, results_dir=folder / "records")
+            score_embeddings(embedded, protocol="knn", seed=42, results_dir=folder)
     shutil.rmtree(folder / ".made")
 
 

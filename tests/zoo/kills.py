@@ -203,7 +203,7 @@ def _at_change(number: int | None, log: Path | None) -> None:
 def _in_interpreter(words: tuple[str, ...], folder: Path, sent: signal.Signals, wait: float) -> tuple[int, str]:
     """The command as its script runs it, signalled some time after the interpreter itself has started."""
     read, write = os.pipe()
-    script = f"import os, sys; os.write({write}, b'.'); from benchmarks.cli import main; sys.exit(main())"
+    script = f"import os, sys; os.write({write}, b'.'); from hear_delores.siblings import delores; delores()"
     root = str(Path(__file__).resolve().parents[2])
     with open(folder / "stderr", "wb") as err:
         process = subprocess.Popen(

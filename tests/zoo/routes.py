@@ -115,8 +115,8 @@ SCORE_EVENTS = Route(
 TABLES = Route("tables", ("tables", "in/records"), ("records",), "text")
 OVERLAY = Route(
     "tables --overlay",
-    ("tables", "in/records", "--paper", "hear", "--overlay", "in/overlay.csv"),
-    ("records", "overlay.csv"),
+    ("tables", "in/official", "--paper", "hear", "--overlay", "in/overlay.csv"),
+    ("official", "overlay.csv"),
     "text",
 )
 FIRST, SECOND = (f"{label}-{hashlib.sha256(label.encode()).hexdigest()[:8]}" for label in ("first", "second"))

@@ -137,7 +137,7 @@ class Runner:
                 shutil.copy(source, target)
         if case.first is not None:
             self._first(case.first, folder)
-        rng = random.Random(zlib.crc32(f"{self.seed} {case.kind} {case.name}".encode()))
+        rng = random.Random(zlib.crc32(f"{self.seed} {case.kind} {case.agree or case.name}".encode()))
         if case.change is not None:
             case = replace(case, expect=case.change(work, rng) or case.expect)
         before = take_snapshot(folder)

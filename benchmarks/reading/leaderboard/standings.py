@@ -23,7 +23,7 @@ from benchmarks.reading.leaderboard.submission import leaderboard_header
 from benchmarks.reading.published import published_text
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
-from pretrain.inputs.csv_table import read_rows
+from pretrain.inputs.csv_table import read_number, read_rows
 
 __all__ = ["Standings", "compute_standings", "read_leaderboard", "write_standings"]
 
@@ -72,10 +72,7 @@ def read_leaderboard(text: str, name: str = "the leaderboard CSV") -> tuple[list
     for number, row in itertools.islice(read_rows(text, name), 1, None):
         if len(row) != len(header):
             raise DeloresError(f"{name}, line {number}: expected {len(header)} cells, got {len(row)}; a comma in one?")
-        try:
-            values = [float(cell) if cell.strip() else math.nan for cell in row[3:]]
-        except ValueError as error:
-            raise DeloresError(f"{name}, line {number}: {error}; expected a number or a blank") from None
+        values = [read_number(cell) for cell in row[3:]]
         if odd := [cell for cell, value in zip(row[3:], values, strict=True) if cell.strip() and not 0 <= value <= 1]:
             raise DeloresError(f"{name}, line {number}: expected scores from 0 to 1, got {odd[0]}")
         models.append(row[0])

@@ -56,7 +56,7 @@ class SubmissionFacts:
 
 @dataclass(frozen=True)
 class Submission:
-    """A row that is fit for the leaderboard. ``row`` has one text for each column of ``header``."""
+    """A row that the leaderboard accepts. ``row`` has one text for each column of ``header``."""
 
     header: tuple[str, ...]
     row: tuple[str, ...]
@@ -66,7 +66,7 @@ class Submission:
 
 
 def leaderboard_header(text: str, name: str = "the leaderboard CSV") -> tuple[str, ...]:
-    """The columns of a leaderboard CSV. Raises DeloresError when they are not the ones that are known here."""
+    """The columns of a leaderboard CSV. Raises DeloresError when they are not the expected ones."""
     header = tuple(next(read_rows(text.removeprefix("\ufeff"), name), (1, []))[1])
     expected = {*FIRST_COLUMNS, *list_columns()}
     if header[:3] != FIRST_COLUMNS or set(header) != expected or len(header) != len(expected):
@@ -79,7 +79,7 @@ def leaderboard_header(text: str, name: str = "the leaderboard CSV") -> tuple[st
 
 
 def append_row(text: str, row: Sequence[str]) -> str:
-    """The CSV's text with one more row, every character before it as it was, its line ends followed.
+    """The CSV's text with one more row. Existing text stays as it is, and so do the line ends.
 
     >>> append_row("a,b\\r\\n1,2", ["3", ""])
     'a,b\\r\\n1,2\\r\\n3,'
@@ -96,7 +96,7 @@ def _check_cell(what: str, text: str, *, may_be_blank: bool = False) -> None:
         raise DeloresError(f"{what} is empty; the leaderboard needs it")
     bad = [mark for mark in (",", '"', "\n", "\r", "\t") if mark in text]
     if bad:
-        raise DeloresError(f"{what} holds {bad[0]!r}, which breaks the leaderboard's site: {text!r}; write it without")
+        raise DeloresError(f"{what} holds {bad[0]!r}, which breaks the leaderboard's site: {text!r}; remove it")
     if text != text.strip():
         raise DeloresError(f"{what} begins or ends with a blank: {text!r}; remove it")
 
@@ -146,7 +146,7 @@ def select_records(
         if folder not in specs:
             raise DeloresError(f"{folder} is not the official task; the leaderboard takes {_official(record, specs)}")
         if folder in taken:
-            raise DeloresError(f"two results of {folder} are here; give the folder of one")
+            raise DeloresError(f"there are two results of {folder}; give the folder of one")
         _check_official(record, specs[folder])
         taken[folder] = record
     return list(taken.values())
@@ -172,13 +172,15 @@ def _check_official(record: ResultRecord, spec: TaskSpec) -> None:
     if missing:
         raise DeloresError(f"{where} lacks the metric {missing[0]}; score again with the official task_metadata.json")
     if len(record.folds) != (spec.nfolds or 1):
-        raise DeloresError(f"{where} has {len(record.folds)} tested folds, expected {spec.nfolds or 1}; score again")
+        raise DeloresError(
+            f"{where} has {len(record.folds)} tested folds, but {spec.nfolds or 1} are expected; score again"
+        )
     if not math.isfinite(record.primary_score):
         raise DeloresError(f"{where}: {task.primary_metric} is {record.primary_score}, not a number to submit")
 
 
 def column_scores(records: Iterable[ResultRecord]) -> dict[str, float]:
-    """Primary scores by leaderboard column; Beehive only when both of its tasks are there."""
+    """Primary scores by leaderboard column; Beehive only if both of its tasks have one."""
     return join_columns({r.task.folder_name: r.primary_score for r in records})
 
 

@@ -69,7 +69,7 @@ def task_bars(found: Gathered, column: str) -> TaskBars:
     first = tables[0]
     main = found.main_table(column) or first
     best = found.ranked(main, column)[0]
-    text, _ = found.texts[main.protocol, best, column]
+    text = found.shown[main.protocol, best, column].text
     return TaskBars(
         task=column,
         metric=first.metrics[column],
@@ -100,16 +100,15 @@ def _rows(found: Gathered, table: ComparisonTable, column: str, axis: Axis) -> l
     rows = []
     for model in found.ranked(table, column):
         cell = table.cells[model, column]
-        text, best = found.texts[table.protocol, model, column]
-        score, _, detail = text.partition(" ")
+        shown = found.shown[table.protocol, model, column]
         parts = _frame(axis)
         if math.isfinite(cell.score):
-            parts.append(_bar(axis, cell.score, "bar best" if best else "bar"))
+            parts.append(_bar(axis, cell.score, "bar best" if shown.best else "bar"))
         if top is not None:
             parts.append(_line(axis, top, "ref", 0, HEIGHT))
         if cell.low is not None and cell.high is not None:
             parts += _whisker(axis, cell.low, cell.high)
-        rows.append(BarRow(model, score, detail, best, False, _drawing(parts)))
+        rows.append(BarRow(model, shown.score + shown.mark, shown.detail, shown.best, False, _drawing(parts)))
     return rows
 
 

@@ -11,31 +11,34 @@ __all__ = ["report"]
 
 
 def report(
-    results: Annotated[list[Path], typer.Argument(help="Folders of result records.")],
+    results: Annotated[list[Path], typer.Argument(help="Folders that hold result records.")],
     out: Annotated[Path, typer.Option(help="The HTML file to write.")],
     pretrain: Annotated[
-        list[Path] | None, typer.Option(help="Folder of a pre-training run, for its curves; repeat for more.")
+        list[Path] | None, typer.Option(help="The folder of a pre-training run, to draw its curves; repeat for more.")
     ] = None,
     embeddings: Annotated[
-        Path | None, typer.Option(help="Folder of embeddings: of all models, one model or one task. For the maps.")
+        Path | None, typer.Option(help="Embeddings to draw maps of: a folder of all models, one model or one task.")
     ] = None,
     tasks_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the task folders, for class names where --embeddings has none.")
+        Path | None, typer.Option(help="The folder of the task folders, if --embeddings has no class names.")
     ] = None,
-    task: Annotated[list[str] | None, typer.Option("--task", "-t", help="Task; repeat for more.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("--task", "-t", help="Show this task only; repeat for more. Default: all.")
+    ] = None,
     paper: Annotated[
         str | None,
-        typer.Option(help="delores or hear: that paper's columns. None: the measured tasks, published where they fit."),
+        typer.Option(help="delores or hear: show that paper's columns. Default: the measured tasks."),
     ] = None,
     overlay: Annotated[
-        Path | None, typer.Option(help="CSV of more published figures: model,task,metric,score,protocol,split,source.")
+        Path | None,
+        typer.Option(help="A CSV of more published figures: model,task,metric,score,protocol,split,source."),
     ] = None,
     title: Annotated[str, typer.Option(help="The page's title.")] = "DeLoRes report",
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Leave out records that cannot be read, and name them on the page.")
     ] = False,
 ) -> None:
-    """One self-contained HTML page: tables, heatmap, bars, confusions, maps, learning curves, seconds and memory."""
+    """Write one self-contained HTML page of results: tables, charts, confusions, maps, learning curves and costs."""
     from benchmarks.reading.report.gather import gather
     from benchmarks.reading.report.page import Sources, render_report
     from benchmarks.results.record import load_records

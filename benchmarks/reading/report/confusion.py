@@ -1,4 +1,4 @@
-"""Which classes a model takes for each other, from the saved predictions of multiclass tasks."""
+"""Which classes a model confuses, from the saved predictions of multiclass tasks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.reading.report.gather import Gathered
-from benchmarks.results.checks import check_fold_predictions
-from benchmarks.results.record import ResultRecord, load_predictions
+from benchmarks.results.record import ResultRecord, fold_predictions
 from hear_delores.errors import DeloresError
 
 __all__ = ["Confusion", "Pair", "confusion_counts", "confusions", "worst_pairs"]
@@ -78,14 +77,7 @@ def confusion_counts(records: Sequence[ResultRecord]) -> np.ndarray:
     """
     total: np.ndarray | None = None
     for record in records:
-        if record.folder is None:
-            raise DeloresError(f"the result of {record.model.label} on {record.task.name} is not on disk")
-        predictions = load_predictions(record.folder)
-        for fold in record.folds:
-            try:
-                part = check_fold_predictions(fold, predictions)
-            except DeloresError as error:
-                raise DeloresError(f"{record.folder}: {error}; score again") from None
+        for fold, part in zip(record.folds, fold_predictions(record), strict=True):
             truth, guess = part.target.argmax(axis=1), part.prediction.argmax(axis=1)
             n = part.target.shape[1]
             counts = np.bincount(truth * n + guess, minlength=n * n).reshape(n, n)
@@ -98,7 +90,7 @@ def confusion_counts(records: Sequence[ResultRecord]) -> np.ndarray:
                 raise DeloresError(f"{record.folder}: folds or seeds with different numbers of classes; score again")
             total = counts if total is None else total + counts
     if total is None:
-        raise DeloresError("there are no predictions to count confusions of")
+        raise DeloresError("no result holds predictions, so there are no confusions to count")
     return total.astype(np.int64)
 
 

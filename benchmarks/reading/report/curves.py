@@ -85,7 +85,7 @@ def read_run(path: str | Path) -> PretrainRun:
             if name not in COUNTERS:
                 series.setdefault(name, {})[last["step"]] = value
     if not series:
-        raise DeloresError(f"{file}: holds no logged step yet; let the run log one, or leave it out")
+        raise DeloresError(f"{file}: holds no logged step yet; wait until the run has logged one, or leave the run out")
     ordered = {name: tuple(sorted(values.items())) for name, values in series.items()}
     return PretrainRun(
         folder.resolve().name if folder.is_dir() else folder.stem, head, ordered, last, events, unfinished

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.reading.published import PAPERS, PublishedFigure, published_figures
 from benchmarks.reading.statistics.intervals import record_interval, statistics_of
 from benchmarks.reading.statistics.weighted import METRIC_NAMES
-from benchmarks.reading.tables.plain import lines
+from benchmarks.reading.tables.shown import ShownCell, lines
 from benchmarks.reading.tables.table import (
     ComparisonTable,
     PublishedRow,
@@ -20,7 +20,7 @@ from benchmarks.reading.tables.table import (
     task_columns,
 )
 from benchmarks.results.identity import Models
-from benchmarks.results.record import PREDICTIONS_FILE, ResultRecord, load_predictions, refuse_repeats
+from benchmarks.results.record import PREDICTIONS_FILE, ResultRecord, fold_predictions, refuse_repeats
 from hear_delores.errors import DeloresError
 
 __all__ = ["Gathered", "gather"]
@@ -59,8 +59,8 @@ class Gathered:
         return tuple(column for column in self.columns if column in measured)
 
     @cached_property
-    def texts(self) -> dict[tuple[str, str, str], tuple[str, bool]]:
-        """The measured cells as tables print them: {(protocol, model, column): (text, whether the best)}."""
+    def shown(self) -> dict[tuple[str, str, str], ShownCell]:
+        """The measured cells as tables print them: {(protocol, model, column): cell}."""
         return {
             (table.protocol, line.model, task): cell
             for table in self.tables
@@ -148,7 +148,7 @@ def _sound(records: Sequence[ResultRecord]) -> tuple[list[ResultRecord], list[st
             record_interval(record, draws=2)
             _check_folds(record)
             if record.folder is not None:
-                load_predictions(record.folder)
+                fold_predictions(record)
             kept.append(record)
         except DeloresError as error:
             messages.append(str(error))
@@ -162,7 +162,7 @@ def _check_folds(record: ResultRecord) -> None:
     """
     if len(record.folds) > 1 and record.folder is not None and (record.folder / PREDICTIONS_FILE).exists():
         metric = record.task.primary_metric
-        statistics_of(record, metric) if metric in METRIC_NAMES else load_predictions(record.folder)
+        statistics_of(record, metric) if metric in METRIC_NAMES else fold_predictions(record)
 
 
 def _with_published(

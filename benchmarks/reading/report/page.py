@@ -78,7 +78,7 @@ def _runs(paths: Sequence[Path]) -> list[PretrainRun]:
     names = [run.name for run in runs]
     for name in names:
         if names.count(name) > 1:
-            raise DeloresError(f"--pretrain names two runs called {name!r}; rename one folder, they share a legend")
+            raise DeloresError(f"--pretrain names two runs called {name!r}; rename one of the folders")
     return runs
 
 

@@ -3,8 +3,8 @@
 Per task the clips are the units: the paired bootstrap draws the same clips for both models, and the permutation test
 swaps the two models clip by clip (:mod:`benchmarks.reading.statistics.permutation`). With k-fold tasks clips are drawn
 and swapped within their fold. The trained heads are taken as given: the interval says how far the difference depends on
-the clips of the test set, not on the seed. Over tasks the tasks are the units of a sign-flip test. p-values of tasks are
-corrected for their number by Holm's method.
+the clips of the test set, not on the seed. Over tasks the tasks are the units of a sign-flip test. The p-values of
+tasks are corrected for their number by Holm's method.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def compare_records(
     swaps: int = SWAPS,
     seed: int = 0,
 ) -> Comparison:
-    """The comparison of two models on the tasks that both were scored on; several seeds of one are averaged.
+    """The comparison of two models on the tasks that both were scored on. Seeds of a task are averaged.
 
     Args:
         protocol: the protocol's title where the two share several; None takes the only one.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from statistics import fmean, stdev
@@ -11,7 +9,7 @@ from typing import Literal
 
 from rich.table import Table as RichTable
 
-from benchmarks.reading.tables.plain import heading, lines
+from benchmarks.reading.tables.shown import heading, lines
 from benchmarks.reading.tables.table import ComparisonTable, comparison_tables
 from benchmarks.results.record import ResultRecord
 
@@ -68,8 +66,8 @@ class AblationTable:
         body = []
         for row in self.rows:
             line = found.get(row.name)
-            cells = [f"{bold}{text}{bold}" if best else text for text, best in line.cells] if line else []
-            body.append([*row.shown(), *([*cells, line.mean] if line else empty)])
+            cells = [f"{bold}{c.text}{bold}" if c.best else c.text for c in line.cells] if line else []
+            body.append([*row.shown(), *([*cells, line.mean.text] if line else empty)])
         return body
 
 
@@ -120,17 +118,19 @@ def _line(cells: Sequence[str]) -> str:
 
 def to_csv(tables: Sequence[AblationTable]) -> str:
     """One row per protocol and setting, numbers in full; scores as the table shows them (per cent where customary)."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    import pandas as pd
+
     tasks = list(dict.fromkeys(task for table in tables if table.scores for task in table.scores.tasks))
-    writer.writerow(["protocol", *FACTS, *tasks, "mean"])
+    rows = []
     for table in tables:
         for row in table.rows:
-            cells = [table.scores.cells.get((row.name, task)) if table.scores else None for task in tasks]
-            mean = table.scores.average(row.name)[0] if table.scores else None
-            scores = [None if cell is None else cell.score for cell in cells]
-            writer.writerow([table.protocol, *astuple(row), *scores, mean])
-    return stream.getvalue()
+            found = {"protocol": table.protocol, **dict(zip(FACTS, astuple(row), strict=True))}
+            if table.scores:
+                found |= {task: cell.score for (model, task), cell in table.scores.cells.items() if model == row.name}
+                found["mean"] = table.scores.average(row.name)[0]
+            rows.append(found)
+    frame = pd.DataFrame(rows, columns=["protocol", *FACTS, *tasks, "mean"], dtype=object)
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def to_rich(table: AblationTable) -> RichTable:

@@ -1,6 +1,7 @@
 """Comparison tables: models by tasks, one table per protocol, measured beside published.
 
-How they are printed is in ``plain.py`` (Markdown, CSV, the terminal) and ``typeset.py`` (LaTeX, HTML).
+What of them is printed is in ``shown.py``; ``plain.py`` (Markdown, CSV, the terminal) and ``typeset.py`` (LaTeX, HTML)
+print it.
 """
 
 from __future__ import annotations
@@ -318,6 +319,3 @@ def _joined(groups: list[list[ResultRecord]]) -> Cell:
     cells = [_cell(group) for group in groups]
     subset = "; ".join(dict.fromkeys(cell.subset for cell in cells if cell.subset))
     return Cell(fmean(cell.score for cell in cells), None, "", min(cell.n_seeds for cell in cells), subset=subset)
-
-
-# --- what all forms show

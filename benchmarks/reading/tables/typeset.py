@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from benchmarks.reading.tables.plain import Line, heading, lines, notes
+from benchmarks.reading.tables.shown import Line, about, lines, notes
 from benchmarks.reading.tables.table import ComparisonTable
 
 __all__ = ["escape_latex", "to_html", "to_latex"]
@@ -54,9 +54,10 @@ def _latex_table(table: ComparisonTable) -> str:
     for number, line in enumerate(shown):
         if line.published and number and not shown[number - 1].published:
             rows.append(r"\midrule")
-        cells = [rf"\textbf{{{escape_latex(text)}}}" if best else escape_latex(text) for text, best in line.cells]
+        cells = [escape_latex(cell.text) for cell in line.cells]
+        cells = [rf"\textbf{{{text}}}" if cell.best else text for text, cell in zip(cells, line.cells, strict=True)]
         protocol = [escape_latex(line.protocol)] if with_protocol else []
-        rows.append(_latex_row([escape_latex(line.model), *protocol, *cells, escape_latex(line.mean)]))
+        rows.append(_latex_row([escape_latex(line.model), *protocol, *cells, escape_latex(line.mean.text)]))
     caption = f"Protocol {table.protocol}. {_legend(table)}"
     remarks = escape_latex(" ".join(notes(table)))
     below = [r"\par\medskip", rf"\parbox{{\textwidth}}{{\footnotesize {remarks}}}"] if remarks else []
@@ -82,8 +83,7 @@ def _latex_table(table: ComparisonTable) -> str:
 
 
 def _two_lines(table: ComparisonTable, task: str) -> str:
-    about = heading(table, task)[len(task) + 1 :]
-    return rf"{escape_latex(task)}\\{{\footnotesize {escape_latex(about)}}}"
+    return rf"{escape_latex(task)}\\{{\footnotesize ({escape_latex(about(table, task))})}}"
 
 
 def _latex_row(cells: Sequence[str]) -> str:
@@ -144,8 +144,8 @@ def _html_table(table: ComparisonTable) -> str:
     with_protocol = bool(table.published)
     heads = ['<th scope="col">model</th>', *(['<th scope="col">protocol</th>'] if with_protocol else [])]
     for task in table.tasks:
-        about = heading(table, task)[len(task) + 2 : -1]
-        heads.append(f'<th scope="col">{html.escape(task)}<small>{html.escape(about)}</small></th>')
+        small = html.escape(about(table, task))
+        heads.append(f'<th scope="col">{html.escape(task)}<small>{small}</small></th>')
     heads.append('<th scope="col">mean</th>')
     shown = lines(table)
     bodies = []
@@ -166,9 +166,9 @@ def _html_table(table: ComparisonTable) -> str:
 
 
 def _html_row(line: Line, with_protocol: bool) -> str:
-    cells = [
-        f"<td><b>{html.escape(text)}</b></td>" if best else f"<td>{html.escape(text)}</td>" for text, best in line.cells
-    ]
+    cells = [f"<b>{html.escape(cell.text)}</b>" if cell.best else html.escape(cell.text) for cell in line.cells]
     protocol = f'<td class="text">{html.escape(line.protocol)}</td>' if with_protocol else ""
-    model, mean = html.escape(line.model), html.escape(line.mean)
-    return f'<tr><th scope="row">{model}</th>{protocol}{"".join(cells)}<td>{mean}</td></tr>'
+    model, mean = html.escape(line.model), html.escape(line.mean.text)
+    return (
+        f'<tr><th scope="row">{model}</th>{protocol}{"".join(f"<td>{cell}</td>" for cell in cells)}<td>{mean}</td></tr>'
+    )

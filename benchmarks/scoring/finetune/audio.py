@@ -119,7 +119,7 @@ def training_batches(
     if min(batch_size, len(order)) < world.size:
         raise DeloresError(
             f"protocol finetune: batches of {min(batch_size, len(order))} clips cannot be shared among {world.size} "
-            "processes: set a larger batch_size, or start fewer processes"
+            "processes; set a larger batch_size, or start fewer processes"
         )
     bounds = deque(zip(starts, [*starts[1:], len(order)], strict=True))
 

@@ -28,6 +28,7 @@ from benchmarks.results.record import (
     ProtocolInfo,
     ResultRecord,
     TaskInfo,
+    clear_unfinished,
     load_record,
     record_folder,
     save_record,
@@ -171,6 +172,7 @@ def _existing(results_dir: str | Path, draft: ResultRecord, say: Callable[[str],
         else:
             if old.model.source_hash and old.model.source_hash != draft.model.source_hash:
                 say(f"the source of {draft.model.module} has changed, but it answers the probe sounds as before")
+            clear_unfinished(record_folder(results_dir, draft))
             return old
     return None
 
@@ -205,10 +207,14 @@ def _check(model: LoadedModel, task: TaskFolder, world: World) -> None:
             f"protocol finetune is for clips, and {task.folder_name} is an event task: use hear or linear"
         )
     if model.kind != "torch":
-        raise DeloresError(f"model {model.spec.label}: only torch models can be fine-tuned, this is a {model.kind} one")
+        raise DeloresError(
+            f"model {model.spec.label}: only torch models can be fine-tuned, but this is a {model.kind} model"
+        )
     find_metrics(task.metadata["evaluation"], "scene")
     if world.size != world_size():
-        raise DeloresError(f"finetune_task: {world_size()} processes were started; give it the world that they join")
+        raise DeloresError(
+            f"finetune_task: {world_size()} processes were started; pass the world that they have joined"
+        )
 
 
 def _fresh(model: LoadedModel) -> LoadedModel:
@@ -216,8 +222,8 @@ def _fresh(model: LoadedModel) -> LoadedModel:
     fresh = load_model(model.spec, model.device)
     if fresh.weights_hash != model.weights_hash:
         raise DeloresError(
-            f"model {model.spec.label}: load_model gives other weights each time, so no fold begins where the others "
-            "do; give it a seed"
+            f"model {model.spec.label}: load_model returns different weights each time, so the folds would not start "
+            "alike; give it a seed"
         )
     # A module may hand out one object again and again.
     return replace(fresh, model=copy.deepcopy(fresh.model)) if fresh.model is model.model else fresh

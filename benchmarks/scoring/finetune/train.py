@@ -32,7 +32,7 @@ from hear_delores.errors import DeloresError
 from hear_delores.files import THEN
 from hear_delores.settings import require_integer, require_number, require_training
 from pretrain.distributed.synchronised import synchronise
-from pretrain.distributed.world import ALONE, World
+from pretrain.distributed.world import ALONE, World, contact_lost
 from pretrain.training.state import load_state, save_state
 
 __all__ = ["FineTuned", "FinetuneFold", "FinetuneOptions", "train_fold"]
@@ -86,7 +86,9 @@ class FineTuned(nn.Module):
     def __init__(self, loaded: LoadedModel, n_labels: int, world: World = ALONE) -> None:
         super().__init__()
         if loaded.kind != "torch":
-            raise DeloresError(f"model {loaded.spec.label}: only torch models can be fine-tuned, it is {loaded.kind}")
+            raise DeloresError(
+                f"model {loaded.spec.label}: only torch models can be fine-tuned, but this is a {loaded.kind} model"
+            )
         self.loaded, self.world = loaded, world
         self.encoder: nn.Module = loaded.model
         self.classifier = nn.Linear(loaded.scene_embedding_size, n_labels).to(loaded.device)
@@ -130,6 +132,8 @@ class FineTuned(nn.Module):
         except DeloresError:
             raise
         except Exception as error:  # foreign code may raise anything; the cause stays attached
+            if self.world.size > 1 and contact_lost(error):
+                raise
             name = "differentiable_scene" if callable(own) else "get_scene_embeddings"
             raise DeloresError(f"model {self.loaded.spec.label}: {name} failed: {one_line(error)}") from error
 

@@ -15,7 +15,8 @@ from hear_delores.settings import require_integer
 
 __all__ = ["GRIDS", "HeadConfig", "grid_configs", "postprocessing_configs"]
 
-MAX_POINTS = 100_000
+MAX_POINTS = 10_000  # that are searched
+MAX_COMBINATIONS = 100_000  # that a grid is made of
 GRID_SEED = 42  # heareval: seed_everything(42), then random.shuffle of the whole grid
 
 
@@ -54,7 +55,9 @@ class HeadConfig:
         for name in ("embedding_norm", "hidden_norm", "norm_after_activation", "optim"):
             default = type(self).__dataclass_fields__[name].default
             if getattr(self, name) != default:
-                raise DeloresError(f"head parameter {name}: only {default!r} is known, got {getattr(self, name)!r}")
+                raise DeloresError(
+                    f"head parameter {name}: expected {default!r}, the only known value, got {getattr(self, name)!r}"
+                )
         if self.initialization not in ("xavier_uniform_", "xavier_normal_"):
             raise DeloresError(
                 "head parameter initialization: expected xavier_uniform_ or xavier_normal_, "
@@ -70,8 +73,8 @@ class HeadConfig:
                 )
         if self.max_epochs < self.check_val_every_n_epoch:
             raise DeloresError(
-                f"head parameter max_epochs: with {self.max_epochs} epochs and a validation every "
-                f"{self.check_val_every_n_epoch} there is never one; raise max_epochs"
+                f"head parameter max_epochs: {self.max_epochs} epochs end before the first validation, which comes "
+                f"after {self.check_val_every_n_epoch}; raise max_epochs"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,8 +128,10 @@ def grid_configs(metadata: Mapping[str, Any], grid: str = "default", grid_points
             raise DeloresError(f"task_specific_param_grid: unknown parameter {name!r}. {did_you_mean(name, known)}")
         if not isinstance(values[name], list) or not values[name]:
             raise DeloresError(f"task_specific_param_grid: expected a list of {name}, got {_short(values[name])}")
-    if math.prod(map(len, values.values())) > MAX_POINTS:
-        raise DeloresError(f"task_specific_param_grid: expected at most {MAX_POINTS:,} combinations; list fewer values")
+    if math.prod(map(len, values.values())) > MAX_COMBINATIONS:
+        raise DeloresError(
+            f"task_specific_param_grid: expected at most {MAX_COMBINATIONS:,} combinations; list fewer values"
+        )
     points = _product(values)
     random.Random(GRID_SEED).shuffle(points)
     return [HeadConfig(**point) for point in points[:grid_points]]

@@ -113,7 +113,7 @@ def _check_precision(precision: str, device: torch.device) -> None:
     else:
         able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     if not able:
-        raise DeloresError(f"precision: this {device.type} has no bfloat16 products; leave precision at float32")
+        raise DeloresError(f"precision: this {device.type} has no bfloat16 matrix products; use float32")
 
 
 class _Stopped(Exception):

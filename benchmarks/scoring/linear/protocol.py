@@ -72,7 +72,7 @@ class LinearOptions:
         defaults = {item.name: item.default for item in fields(self)}
         if self.solver == "logistic" and any(getattr(self, name) != defaults[name] for name in TRAINING):
             raise DeloresError(
-                f"linear protocol: {', '.join(TRAINING)} are of solver adam; leave them out for logistic"
+                f"linear protocol: {', '.join(TRAINING)} belong to solver adam; leave them out with solver logistic"
             )
         require_training("linear protocol", self.lr, self.seed)
         for name in ("batch_size", "max_epochs", *(("patience",) if self.patience is not None else ())):

@@ -27,7 +27,7 @@ def read(source: Path, spec: TaskSpec) -> Reading:
     for path in audio_below(source):
         hive = _hive(path.relative_to(source))
         if hive is None:
-            raise DeloresError(f"{path}: expected it below a folder of its archive, such as {ARCHIVES[0]}")
+            raise DeloresError(f"{path}: expected it in the folder of its archive, such as {ARCHIVES[0]}")
         split = "train" if hive == str(spec.corpus.options["train_hive"]) else "test"
         label = "NOQUEEN" if "NO" in path.name else "QUEEN"
         recordings.append(Recording(path, f"{path.stem}.wav", label, split))

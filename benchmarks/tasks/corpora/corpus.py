@@ -64,6 +64,8 @@ def prepare_corpus(
     """
     spec = (find_task(task) if isinstance(task, str) else task).for_split(split)
     reading = read_corpus(spec, source)
+    if reading.bad and not skip_bad:
+        raise DeloresError(f"{reading.bad[0]}; fix or remove it, or run with --skip-bad")
     try:
         found = check_whole(spec, reading, Path(source), subset)
     except DeloresError as error:
@@ -73,7 +75,7 @@ def prepare_corpus(
         raise DeloresError(f"{spec.name}: the group {crossing[0]!r} crosses splits; this is a defect, please report it")
     metadata = _metadata(spec, found, len(reading.missing), len(crossing))
     by_file = {recording.file: recording.path for recording in reading.recordings}
-    skipped: list[str] = []
+    skipped = list(reading.bad)
     kept: list[str] = []
 
     def note_bad(_: str, clip: Clip, error: DeloresError) -> None:
@@ -136,7 +138,7 @@ def how_to_obtain(spec: TaskSpec) -> str:
 
 
 def crossing_groups(recordings: list[Recording]) -> list[str]:
-    """The groups that stand in more than one split, sorted."""
+    """The groups that are in more than one split, sorted."""
     splits: dict[str, set[str]] = {}
     for recording in recordings:
         if recording.group:

@@ -28,7 +28,7 @@ from pretrain.inputs.csv_table import LOOKALIKES, read_table
 
 __all__ = ["LabelRow", "PrepareReport", "prepare", "read_labels"]
 
-_FOLD = re.compile(r"(?:fold[ _-]?)?(\d+)", re.IGNORECASE)
+_FOLD = re.compile(r"(?:fold[ _-]?)?([0-9]{1,9})", re.IGNORECASE)
 MULTICLASS_METRICS = ("top1_acc", "mAP", "d_prime", "aucroc")
 MULTILABEL_METRICS = ("mAP", "d_prime", "aucroc")
 
@@ -192,7 +192,7 @@ def _read(path: Path, multilabel: bool, shared_groups: bool) -> tuple[list[Label
     try:
         column = _split_column(path, table.columns)
         if not table.rows:
-            raise DeloresError(f"{path}: no clip is listed")
+            raise DeloresError(f"{path}: expected at least one clip, but none is listed")
         kinds = _split_values(path, [(line, row[column]) for line, row in table.rows])
         rows = [_row(path, line, row, kinds[row[column]], multilabel) for line, row in table.rows]
         _check_unique(path, rows)
@@ -210,7 +210,7 @@ def _split_column(table: Path, columns: tuple[str, ...]) -> str:
     split_columns = [column for column in ("split", "fold") if column in columns]
     if len(split_columns) != 1:
         found = "both are there" if split_columns else f"the columns are {','.join(columns)}"
-        raise DeloresError(f"{table}: expected a column 'split' or 'fold', one of them; {found}")
+        raise DeloresError(f"{table}: expected one column, 'split' or 'fold'; {found}")
     return split_columns[0]
 
 
@@ -228,7 +228,9 @@ def _split_values(table: Path, values: list[tuple[int, str]]) -> dict[str, str]:
         numbers[value] = int(match[1])
     named = [split for split in TVT_SPLITS if any(value == split for _, value in values)]
     if numbers and named:
-        raise DeloresError(f"{table}: splits and folds are mixed: {named[0]!r} and {next(iter(numbers))!r}")
+        raise DeloresError(
+            f"{table}: splits and folds are mixed: {named[0]!r} and {next(iter(numbers))!r}; use one of the two"
+        )
     if named and len(named) < 3:
         missing = next(split for split in TVT_SPLITS if split not in named)
         raise DeloresError(f"{table}: no clip is in the split {missing!r}; train, valid and test are needed")
@@ -253,7 +255,7 @@ def _row(table: Path, line: int, row: dict[str, str], split: str, multilabel: bo
     elif ";" in row["label"]:
         raise DeloresError(
             f"{table}: line {line}: the label {row['label']!r} holds ';': for several labels per clip choose "
-            f"multilabel, else rename it"
+            f"multilabel, otherwise rename the label"
         )
     else:
         labels = (row["label"],)
@@ -272,7 +274,7 @@ def _check_groups(table: Path, rows: list[LabelRow]) -> None:
     for group, (first, other) in _crossing_groups(rows).items():
         raise DeloresError(
             f"{table}: the group {group!r} crosses splits: line {first.line} is in {first.split}, "
-            f"line {other.line} in {other.split}; correct them, or allow shared_groups by name"
+            f"line {other.line} in {other.split}; correct the CSV, or allow it with shared_groups"
         )
 
 

@@ -72,12 +72,14 @@ class Reading:
         own_split: True where the corpus's authors made the split: groups that cross it are then theirs, and
             noted; in a split that is drawn here they are a defect.
         drawn_from: how many recordings of the corpus ``recordings`` were drawn from, where they are not all of it.
+        bad: what is wrong with files that had to be looked into for this, and of which there are no recordings.
     """
 
     recordings: list[Recording]
     missing: list[str] = field(default_factory=list)
     own_split: bool = True
     drawn_from: int | None = None
+    bad: list[str] = field(default_factory=list)
 
 
 class Listing:

@@ -111,7 +111,11 @@ def _add_silence(reading: Reading, corpus: Path, splits: dict[str, str]) -> None
     paths = {path.stem: path for path in audio_files(corpus / NOISE)}
     reading.missing += [f"{NOISE}/{name}.wav" for name in NOISES if name not in paths]
     for name, path in sorted(paths.items()):
-        frames, rate = file_length(path)
+        try:
+            frames, rate = file_length(path)
+        except DeloresError as error:
+            reading.bad.append(str(error))
+            continue
         for start in range(0, frames - rate, rate // 2):
             file = f"{SILENCE}_{name}-{start}.wav"
             split = splits.get(name, "train")

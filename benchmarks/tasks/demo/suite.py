@@ -99,7 +99,7 @@ def write_demo_pool(out: str | Path, clips: int = 600) -> Path:
     if manifest.is_file() and manifest.read_text(encoding="utf-8").count("\n") == clips + 1:
         return manifest
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DeloresError(f"{target} holds something else than a demo pool of {clips} clips; choose another folder")
+        raise DeloresError(f"{target} holds something other than a demo pool of {clips} clips; choose another folder")
     with folder_lock(target, "writing this pool", whole=True), atomic_folder(target) as partial:
         (partial / "audio").mkdir()
         lines = ["file,duration"]
@@ -117,7 +117,7 @@ def _is_written(path: Path, spec: TaskSpec, sample_rate: int) -> bool:
     task = TaskFolder.open(path)
     expected = spec.to_metadata()
     if {key: task.metadata.get(key) for key in expected} != expected:
-        raise DeloresError(f"{path} is another task than the registry's {spec.folder_name}; move it away")
+        raise DeloresError(f"{path} is not the registry's task {spec.folder_name}; move it away")
     return sample_rate in task.sample_rates
 
 

@@ -69,6 +69,8 @@ def test_killed_and_run_again_equals_uninterrupted(
     assert not (work.parent / task.name).exists()
     assert not (work / "test.embedding-dimensions.json").exists()
 
+    assert model.behaviour.deterministic  # asked once, before calls are counted
+    model.module.CALLS.clear()
     resumed = embed_task(model, TaskFolder.open(task), tmp_path / "killed", batch_seconds=BATCH)
     after_kill = len(model.module.CALLS)
     whole = embed_task(model, TaskFolder.open(task), tmp_path / "whole", batch_seconds=BATCH)
@@ -89,6 +91,8 @@ def test_stopped_at_any_call_and_run_again_equals_uninterrupted(
     task = TaskFolder.open(request.getfixturevalue(f"{kind}_task"))
     model = load_model(f"x={make_module()}")
     calls = model.module.CALLS
+    assert model.behaviour.deterministic  # asked once, before calls are counted
+    calls.clear()
     whole = content(embed_task(model, task, tmp_path / "whole", batch_seconds=BATCH).path)
     for number in range(1, len(calls) + 1, 3):
         calls.clear()
@@ -210,6 +214,8 @@ def test_a_run_with_other_batches_does_not_continue_a_begun_one(
     make_module: Callable[..., str], scene_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, task = load_model(make_module()), TaskFolder.open(scene_task)
+    assert model.behaviour.deterministic  # asked once, before calls are counted
+    model.module.CALLS.clear()
     monkeypatch.setenv("FAKE_FAILS_AT", "6")
     with pytest.raises(KeyboardInterrupt):
         embed_task(model, task, tmp_path, batch_seconds=BATCH)
@@ -223,6 +229,8 @@ def test_a_changed_task_does_not_continue_a_begun_one(
     make_module: Callable[..., str], scene_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(make_module())
+    assert model.behaviour.deterministic  # asked once, before calls are counted
+    model.module.CALLS.clear()
     monkeypatch.setenv("FAKE_FAILS_AT", "6")
     with pytest.raises(KeyboardInterrupt):
         embed_task(model, TaskFolder.open(scene_task), tmp_path, batch_seconds=BATCH)

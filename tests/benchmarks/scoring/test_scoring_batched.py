@@ -230,7 +230,7 @@ def test_bfloat16_products_stay_near_float32(tmp_path, layers, how):
 def test_bfloat16_where_there_is_none(tmp_path, monkeypatch):
     fold = fold_of(write_scene(tmp_path / "m" / "t", sizes=60))
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False, raising=False)
-    with pytest.raises(DeloresError, match="precision: this cpu has no bfloat16 products; leave precision at float32"):
+    with pytest.raises(DeloresError, match="precision: this cpu has no bfloat16 matrix products; use float32"):
         list(train_batched(jobs_on(fold), 3, "bfloat16"))
     with pytest.raises(DeloresError, match="precision: expected one of"):
         HearOptions(precision="float16")  # type: ignore[arg-type]

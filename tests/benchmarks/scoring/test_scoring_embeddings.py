@@ -105,7 +105,9 @@ def test_the_truth_hash_is_the_task_s_and_not_the_model_s(scene, tmp_path):
     task = EmbeddingsTask.open(scene)
     assert other.truth_hash == task.truth_hash
     assert other.content_hash != task.content_hash
-    edit_json(scene / "test.json", lambda truth: truth.update({"test_0000.wav": ["b"]}))
+    labels = json.loads((scene / "test.json").read_text())
+    first, other = "test_0000.wav", next(file for file in labels if labels[file] != labels["test_0000.wav"])
+    edit_json(scene / "test.json", lambda truth: truth.update({first: labels[other], other: labels[first]}))
     assert EmbeddingsTask.open(scene).truth_hash != task.truth_hash
 
 
@@ -262,6 +264,20 @@ SCENE_FAULTS = {
         ),
         "test_0000.wav: expected a label as a string or number",
     ),
+    "labels of other clips": (
+        lambda f: (f / "test.target-labels.pkl").write_bytes(
+            pickle.dumps([["a"]] * len(pickle.loads((f / "test.target-labels.pkl").read_bytes())))
+        ),
+        r"test.target-labels.pkl has \d+ rows labelled a, but test.json has \d+ such clips",
+    ),
+    "lists too deep to be shown": (
+        lambda f: (f / "test.target-labels.pkl").write_bytes(b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b"."),
+        "test.target-labels.pkl",
+    ),
+    "a label of nothing": (
+        lambda f: (f / "embedding-info.json").write_text('{"model": {"label": ""}}'),
+        "embedding-info.json: model.label: ",
+    ),
     "a model of a list": (
         lambda f: (f / "embedding-info.json").write_text('{"model": ["m"]}'),
         "embedding-info.json: model: Input should be",
@@ -316,6 +332,18 @@ EVENT_FAULTS = {
     "timestamp past a day": (
         lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t[3].__setitem__(1, 1e15)),
         r"test_0\d.wav: expected a time in its clip in ms, got 1e\+15",
+    ),
+    "timestamp before its clip": (
+        lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t[0].__setitem__(1, -100.0)),
+        r"test_0\d.wav: expected a time in its clip in ms, got -100",
+    ),
+    "timestamps in another order": (
+        lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t.insert(1, t.pop(0))),
+        r"test_0\d.wav: expected times that increase, got 0 ms after 50 ms in row 1",
+    ),
+    "one timestamp for all": (
+        lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: [row.__setitem__(1, 0.0) for row in t]),
+        "expected times that increase, got 0 ms after 0 ms in row 1",
     ),
     "timestamp of another clip": (
         lambda f: edit_json(f / "test.filename-timestamps.json", lambda t: t[3].__setitem__(0, "other.wav")),

@@ -392,7 +392,7 @@ def test_models_of_others(task, tmp_path, monkeypatch):
     with pytest.raises(DeloresError, match="none of its parameters can be trained"):
         finetune_task(frozen, task, results_dir=tmp_path / "f", **QUICK)
     other = foreign(tmp_path, monkeypatch, "other_each_time", seed="pass")
-    with pytest.raises(DeloresError, match="load_model gives other weights each time"):
+    with pytest.raises(DeloresError, match="load_model returns different weights each time"):
         finetune_task(other, task, results_dir=tmp_path / "o", **QUICK)
     assert not (tmp_path / "o").exists()
 
@@ -437,11 +437,11 @@ def test_bad_input(task, model, tmp_path, monkeypatch):
         with pytest.raises(DeloresError, match="expected"):
             FinetuneOptions(**options)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(DeloresError, match="2 processes were started; give it the world that they join"):
+    with pytest.raises(DeloresError, match="2 processes were started; pass the world that they have joined"):
         finetune_task(model, task, results_dir=tmp_path / "r", **QUICK)
     monkeypatch.delenv("WORLD_SIZE")
     with pytest.raises(DeloresError, match=r"the loss of fold-00 is .* in epoch \d+: lower lr"):
-        finetune_task(model, task, results_dir=tmp_path / "n", lr=1e30, **QUICK)
+        finetune_task(model, task, results_dir=tmp_path / "n", lr=1000.0, **QUICK)
     assert not load_records([tmp_path / "n"])
     assert not (tmp_path / "r").exists()
 

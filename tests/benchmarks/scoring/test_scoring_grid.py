@@ -103,8 +103,11 @@ def test_the_postprocessing_grid():
             lambda: postprocessing_configs({"evaluation_params": {"event_postprocessing_grid": {"median": [1]}}}),
             "unknown parameter 'median'",
         ),
-        (lambda: HeadConfig(optim="SGD"), "only 'Adam' is known"),
-        (lambda: HeadConfig(max_epochs=2), "there is never one; raise max_epochs"),
+        (lambda: HeadConfig(optim="SGD"), "expected 'Adam', the only known value"),
+        (
+            lambda: HeadConfig(max_epochs=2),
+            "2 epochs end before the first validation, which comes after 3; raise max_epochs",
+        ),
         (lambda: HeadConfig(initialization="zeros_"), "expected xavier_uniform_ or xavier_normal_"),
         (lambda: HeadConfig(batch_size=0), "batch_size: expected a whole number from 1 to"),
         (lambda: HeadConfig(dropout=1.0), "dropout: expected a number from 0.0 to 0.999, got 1.0"),

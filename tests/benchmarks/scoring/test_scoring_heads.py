@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -314,13 +315,18 @@ def test_the_fold_scheme_and_that_shuffled_folds_are_noticed():
             assert_fold_scheme(broken)
 
 
-def test_bad_folds():
-    with pytest.raises(DeloresError, match="three or more different folds"):
-        data_splits({"split_mode": "new_split_kfold", "splits": ["fold00", "fold01"]})
-    with pytest.raises(DeloresError, match="expected split_mode trainvaltest, new_split_kfold or presplit_kfold"):
-        data_splits({"split_mode": "random", "splits": ["a"]})
-    with pytest.raises(DeloresError, match="expected the splits train, valid and test"):
-        data_splits({"split_mode": "trainvaltest", "splits": ["train", "test"]})
+def test_bad_folds(tmp_path):
+    file = write_scene(tmp_path / "m" / "t", folds=4) / "task_metadata.json"
+    metadata = json.loads(file.read_text())
+    for change, message in [
+        ({"splits": ["fold00", "fold01"], "nfolds": 2}, "needs at least 3 folds"),
+        ({"splits": ["fold00", "fold00", "fold01"], "nfolds": 3}, "names a split twice"),
+        ({"split_mode": "random"}, "split_mode: .*'trainvaltest', 'new_split_kfold' or 'presplit_kfold'"),
+        ({"split_mode": "trainvaltest", "splits": ["train", "test"]}, "needs the splits train, valid, test; missing"),
+    ]:
+        file.write_text(json.dumps({**metadata, **change}))
+        with pytest.raises(DeloresError, match=message):
+            EmbeddingsTask.open(file.parent)
 
 
 def test_the_grid_is_searched_on_the_first_fold_and_the_best_point_retrained_on_the_others(tmp_path):

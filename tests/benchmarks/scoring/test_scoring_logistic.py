@@ -115,5 +115,5 @@ def test_the_best_point():
 def test_bad_options():
     with pytest.raises(DeloresError, match=r"unknown solver 'logistics'\. Did you mean 'logistic'"):
         LinearOptions(solver="logistics")
-    with pytest.raises(DeloresError, match="lr, batch_size, max_epochs, patience are of solver adam"):
+    with pytest.raises(DeloresError, match="lr, batch_size, max_epochs, patience belong to solver adam"):
         LinearOptions(solver="logistic", max_epochs=5)

@@ -274,11 +274,11 @@ def test_bad_tasks_leave_nothing_behind(tmp_path):
     with pytest.raises(DeloresError, match="unknown metric 'accuracy'"):
         score_embeddings(unknown, results_dir=tmp_path / "r")
     other = write_scene(tmp_path / "e" / "m" / "b", evaluation=("event_onset_200ms_fms",))
-    with pytest.raises(DeloresError, match="is for event tasks"):
+    with pytest.raises(DeloresError, match="event_onset_200ms_fms' does not score scene predictions"):
         score_embeddings(other, results_dir=tmp_path / "r")
     grid = {"task_specific_param_grid": {"optim": ["SGD"]}}
     odd = write_scene(tmp_path / "e" / "m" / "c", evaluation_params=grid)
-    with pytest.raises(DeloresError, match="only 'Adam' is known"):
+    with pytest.raises(DeloresError, match="expected 'Adam', the only known value"):
         score_embeddings(odd, results_dir=tmp_path / "r")
     with pytest.raises(DeloresError, match="no such folder of embeddings"):
         score_embeddings(tmp_path / "nowhere", results_dir=tmp_path / "r")

@@ -221,7 +221,7 @@ def test_beehive_trains_on_one_hive_and_tests_on_the_other(tmp_path: Path) -> No
         bare = [dataclasses.replace(r, split="test" if r.split == "test" else "train") for r in reading.recordings]
         assert splits(reading) == {item.file: item.split for item in train_valid_test(bare, {"valid": 10 / 0.9})}
     sound(tmp_path / "other" / "bee.wav")
-    refused("beehive_states_fold0", tmp_path, "other/bee.wav: expected it below a folder of its archive")
+    refused("beehive_states_fold0", tmp_path, "other/bee.wav: expected it in the folder of its archive")
     refused("beehive_states_fold0", tmp_path / "other" / "none", "no such folder")
 
 

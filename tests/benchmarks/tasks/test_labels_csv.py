@@ -110,9 +110,9 @@ def test_names_stay_unique_and_plain(tmp_path: Path) -> None:
     [
         ("file,split", [("a.wav", "train")], "column 'label' is missing"),
         ("flie,label,split", ROWS, "column 'file' is missing; rename 'flie' to it"),
-        ("file,label", [("a.wav", "x")], "expected a column 'split' or 'fold'"),
+        ("file,label", [("a.wav", "x")], "expected one column, 'split' or 'fold'"),
         ("file,label,split,fold", [("a.wav", "x", "train", "1")], "both are there"),
-        ("file,label,split", [], "no clip is listed"),
+        ("file,label,split", [], "expected at least one clip, but none is listed"),
         ("file,label,split", [*ROWS, ("a.wav", "y", "train")], "a.wav is listed twice, in lines 2 and 6"),
         ("file,label,split", [*ROWS, ("e.wav", "y", "dev")], "line 6: unknown split 'dev'"),
         ("file,label,split", [*ROWS, ("e.wav", "y", "fold01")], "splits and folds are mixed"),
@@ -328,7 +328,7 @@ def test_an_error_names_the_column_that_looks_like_a_known_one(tmp_path: Path) -
     source = make(tmp_path / "source", [("a.wav", "x", "s1", "train"), ("b.wav", "y", "s1", "test")])
     for header, message in {
         "file,label,speaker,split": "no clip is in the split 'valid'.*Note: .*'speaker' is not used",
-        "file,label,group,subset": "expected a column 'split' or 'fold'.*Note: .*'subset' is not used",
+        "file,label,group,subset": "expected one column, 'split' or 'fold'.*Note: .*'subset' is not used",
     }.items():
         (source / "labels.csv").write_text(f"{header}\na.wav,x,s1,train\nb.wav,y,s2,test\n")
         with pytest.raises(DeloresError, match=message):

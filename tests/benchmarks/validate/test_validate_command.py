@@ -76,7 +76,7 @@ def test_json_on_standard_output_is_json_alone(model: Path) -> None:
     ("words", "message"),
     [
         (["no_such_module_xyz"], "no module is called 'no_such_module_xyz'"),
-        ([], "name a module to validate"),
+        ([], "expected a module to validate"),
         ([NAME, "--json", "nowhere/a.json"], "its folder does not exist"),
         (["--explain", "silense"], "Did you mean 'silence'"),
     ],

@@ -12,7 +12,8 @@ import pytest
 from faulty_models import GALLERY, GOOD, NAME, WELL_MADE, forked
 
 from benchmarks import validate
-from benchmarks.validate import side_effects, state
+from benchmarks.validate import state
+from benchmarks.validate.checks import side_effects
 
 Outcomes = dict[str, validate.Outcome]
 

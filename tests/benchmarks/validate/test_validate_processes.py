@@ -10,7 +10,8 @@ import pytest
 from faulty_models import GALLERY, GOOD
 
 from benchmarks import validate
-from benchmarks.validate import probe, sounds
+from benchmarks.validate import probe
+from benchmarks.validate.checks import sounds
 
 NAME = "gallery_model"
 

@@ -108,7 +108,7 @@ def test_without_it_one_line_names_the_next_bad_file_until_none_is_left(
         assert out == ""
         assert err.count("\n") == 1, err
         assert err.startswith("error: ")
-        assert "Mend or remove it, or run with --skip-bad" in err
+        assert "Fix or remove it, or run with --skip-bad" in err
         [bad] = [name for name in BAD if f"/{name}:" in err]
         (left / bad).unlink()
         named.append(bad)

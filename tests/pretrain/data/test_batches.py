@@ -103,7 +103,7 @@ def test_abandoned_batches_stop_their_threads(clips: Path) -> None:
     made = batches(Sampler(Corpus.from_path(clips), 3000, 5, 1), 0, 1000, 2, 4)
     next(made)
     made.close()  # type: ignore[attr-defined]
-    assert not [t for t in threading.enumerate() if t.name.startswith("pretrain-data")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("ahead")]
 
 
 def test_samples_become_floats_exactly() -> None:

@@ -13,7 +13,8 @@ import soxr
 from hear_delores.errors import DeloresError
 from pretrain.config import DataConfig
 from pretrain.data.audio import Piece, file_length, read_piece
-from pretrain.data.corpus import Corpus, find_sources
+from pretrain.data.corpus import AudioFiles, Corpus
+from pretrain.data.sources import find_sources
 
 
 def tone(seconds: float, rate: int = 16000, hz: float = 440.0) -> np.ndarray:
@@ -255,7 +256,7 @@ def test_order_and_fingerprint_do_not_depend_on_threads(clips: Path) -> None:
     one, many = (Corpus.from_path(clips, DataConfig(threads=threads)) for threads in (0, 5))
     assert one.pieces == many.pieces
     assert one.fingerprint() == many.fingerprint()
-    fewer = Corpus(find_sources(clips, DataConfig(), 16000)[1:])
+    fewer = Corpus(AudioFiles(find_sources(clips, DataConfig(), 16000)[1:]))
     assert fewer.fingerprint() != one.fingerprint()
 
 

@@ -474,7 +474,7 @@ def test_the_command(
     assert delores(["pack", "--data", clips, "--out", out, "--content", "log-mel", "--quiet"], monkeypatch) == 0
     assert capsys.readouterr() == ("", "")
     assert delores(["pack", "--out", out], monkeypatch) == 1
-    assert capsys.readouterr().err == "error: delores pack: expected --data to pack, or --verify\n"
+    assert capsys.readouterr().err == "error: expected --data to pack, or --verify to check a pack\n"
     content = bytearray((out / "shard-00000.bin").read_bytes())
     content[-1] ^= 1
     (out / "shard-00000.bin").write_bytes(content)

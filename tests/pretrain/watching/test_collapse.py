@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hear_delores.errors import DeloresError
+from hear_delores.files import WriteError
 from pretrain.config import PretrainConfig
 from pretrain.losses import cross_correlation
 from pretrain.methods import Observed
@@ -170,7 +171,7 @@ def test_a_picture_of_a_log_with_gaps_is_drawn_and_a_failure_leaves_the_old_one(
 
     before = path.read_bytes()
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(WriteError, match=r"training\.png \(No space left on device\): make room there"):
         draw(path, "title", read_log(log), {}, matrices)
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log.jsonl", "training.png"]

@@ -223,7 +223,7 @@ def _near_names() -> list[Case]:
     for name in ("offset", "begin", "Start time", "starts", "onset"):
         change = lines(lambda rows, name=name: [r.replace("start", name).replace(",0.0,", ",0.1,") for r in rows], ROWS)  # type: ignore[misc]
         found.append(Case("csv", f"manifest: a column {name!r}", LOUD_MANIFEST, OPEN, change, mention=name))
-    for name in ("speaker", "Group", "speaker_id", "Speaker ID", "groups"):
+    for name in ("speaker", "Groupe", "speaker_id", "Speaker ID", "groups"):
         change = lines(lambda rows, name=name: [r.replace("group", name) for r in rows], LABELS)  # type: ignore[misc]
         found.append(Case("csv", f"prepare: a column {name!r}", LOUD, OPEN, change, mention=name))
     return found

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tests.zoo.cases import EQUAL, HARMFUL, HARMLESS, OPEN, Case, Change, Expectation
-from tests.zoo.kinds.common import byte_cases, json_cases, place_cases, value_cases
+from tests.zoo.kinds.common import IN_PLACE, byte_cases, json_cases, place_cases, value_cases
 from tests.zoo.routes import COMPARE, FIRST, REPORT, TABLES
 
 __all__ = ["cases"]
@@ -181,8 +181,9 @@ def _seed(record: dict[str, Any]) -> None:
 FOLDERS: dict[str, tuple[Change, Expectation]] = {
     "a record twice": (_copied(lambda record: None), HARMFUL),
     "a record twice, made at another time": (_copied(lambda record: record.update(created="2020-01-01")), HARMFUL),
-    "one label, other options": (_copied(_options), HARMFUL),
-    "one label, other weights": (_copied(_weights), HARMFUL),
+    # Another model, with a row of its own.
+    "one label, other options": (_copied(_options), OPEN),
+    "one label, other weights": (_copied(_weights), OPEN),
     "one model, another revision of the task": (_copied(_revision), HARMFUL),
     "another seed": (_copied(_seed), OPEN),
     "an unfinished folder": (_folders(lambda root: (root / "x" / "y" / "z").mkdir(parents=True)), HARMLESS),
@@ -206,8 +207,14 @@ def cases() -> list[Case]:
     found += [
         Case("record", f"{r.name}: {n}", r, e, do) for r in (TABLES, REPORT, COMPARE) for n, (do, e) in FOLDERS.items()
     ]
-    found += byte_cases("record", TABLES, RECORD) + place_cases("record", COMPARE, RECORD)
-    # A record that is not there, or a folder of that name, is an unfinished one.
+    # Of a record that is missing, the folder is an unfinished one; the other task is compared.
+    there = [what for what in IN_PLACE if what != "missing"]
+    found += place_cases("record", COMPARE, RECORD, ["missing"], OPEN)
+    found += [
+        Case("record", f"tables: {name} are named", TABLES, OPEN, FOLDERS[name][0], mention=mention)
+        for name, mention in (("one label, other options", "pool=max"), ("one label, other weights", "cdcdcdcd"))
+    ]
+    found += byte_cases("record", TABLES, RECORD) + place_cases("record", COMPARE, RECORD, there)
     found += place_cases(
         "record", TABLES, RECORD, ("empty", "fifo", "dangling link", "link to itself", "endless device")
     )

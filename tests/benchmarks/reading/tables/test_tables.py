@@ -111,6 +111,12 @@ def test_csv_has_every_digit() -> None:
     assert (found[0]["n_folds"], found[0]["primary"], found[0]["metric"]) == ("2", "1", "top1_acc")
 
 
+def test_csv_intervals_are_plain_numbers() -> None:
+    [row] = csv.DictReader(io.StringIO(to_csv([record("a", "t", [0.4, 0.5, 0.7])], intervals=True)))
+    assert float(row["low"]) < float(row["score"]) < float(row["high"])
+    assert row["interval_over"] == "3 folds"
+
+
 def test_terminal_table_fits_80_columns() -> None:
     names = ["demo_timbre", "demo_pitch", "demo_mixture", "demo_events"]
     stream = io.StringIO()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmarks.reading.tables.table import comparison_tables
 from benchmarks.results.identity import TOLERANCE, Behaviour, Models
 from benchmarks.results.record import ModelInfo, ResultRecord, load_records, refuse_repeats
 from hear_delores.errors import DeloresError
+from hear_delores.files import write_json
 
 
 def behaviour(value: float = 1.0, **changes: Any) -> Behaviour:
@@ -87,9 +87,10 @@ def twice(saved: Callable[..., ResultRecord], make_fold: Callable[..., Any], tmp
     record = saved({"test": make_fold(20, 2.0, 1)}, task="esc50")
     assert record.folder is not None
     shutil.copytree(record.folder, tmp_path / "results" / "copy")
-    values = json.loads((tmp_path / "results" / "copy" / "record.json").read_text())
-    (tmp_path / "results" / "copy" / "record.json").write_text(json.dumps({**values, "scores": {"top1_acc": 0.0}}))
-    return [record, record.model_copy(update={"scores": {"top1_acc": 0.0}})]
+    other = {"scores": {"top1_acc": 0.0}, "folds": [record.folds[0].model_copy(update={"scores": {"top1_acc": 0.0}})]}
+    copy = record.model_copy(update=other)
+    write_json(tmp_path / "results" / "copy" / "record.json", copy.model_dump())
+    return [record, copy]
 
 
 def test_two_results_of_one_run_are_refused_by_every_reader(twice: list[ResultRecord], tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_two_results_of_one_run_are_refused_by_every_reader(twice: list[ResultRe
     ]
     for read in readers:
         with pytest.raises(
-            DeloresError, match=r"two results of ours on esc50-v1-full \(hear, seed 42\) are here"
+            DeloresError, match=r"there are two results of ours on esc50-v1-full \(hear, seed 42\): "
         ) as caught:
             read()
         assert "\n" not in str(caught.value)
@@ -122,7 +123,7 @@ def test_by_every_command_in_one_line(
     }
     ran = delores(command, results, *words.get(command, []))
     assert ran.code == 1
-    assert ran.err.startswith("error: two results of ours on esc50-v1-full (hear, seed 42) are here: ")
+    assert ran.err.startswith("error: there are two results of ours on esc50-v1-full (hear, seed 42): ")
     assert ran.err.count("\n") == 1
 
 

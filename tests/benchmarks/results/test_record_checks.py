@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,12 @@ def swapped(values: dict[str, Any], first: str, second: str) -> None:
         (lambda r: [fold["scores"].pop("mAP") for fold in r["folds"]], "mAP of fold 'fold00' is missing"),
         (lambda r: r["folds"][2].update(test_split="fold01"), "two of its folds have the test split 'fold01'"),
         (lambda r: r["folds"][2].update(test_split="test"), "the split 'test' has one fold, but there are 3"),
+        (lambda r: r["task"].update(metrics=["top1_acc"]), "mAP is scored, but the task's metrics are top1_acc"),
+        (lambda r: r["task"].update(n_clips=59), "its folds test 60 clips, but the task has 59"),
+        (lambda r: r["folds"][1].update(n_test_rows=5000), "its folds test 5040 clips, but the task has 60"),
+        (lambda r: (r.update(folds=r["folds"][:1], scores=r["folds"][0]["scores"], scores_std={})),
+            "a task with one fold has the split 'test', but this fold's is 'fold00'"),
+        (lambda r: r["model"].update(label=""), "model.label: "),
         (lambda r: both(r, "top1_acc", 1.5), "top1_acc of fold 'fold00' is 1.5, outside of the metric's range from 0"),
         (lambda r: both(r, "mAP", -0.1), "mAP of fold 'fold00' is -0.1, outside"),
         (lambda r: both(r, "top1_acc", math.inf), "is inf, outside"),
@@ -259,7 +266,7 @@ def test_an_archive_that_claims_more_than_it_holds_or_memory_takes(single: Resul
             archive.writestr(name, content)
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("test/target.npy", members["test/target.npy"])
-    with pytest.raises(DeloresError, match=r"test/target.npy is in it twice"):
+    with pytest.raises(DeloresError, match=r"test/target.npy is in the file twice"):
         load_predictions(single.folder)
 
 
@@ -268,6 +275,28 @@ def test_what_unpacks_to_more_than_is_free(single: ResultRecord, monkeypatch: py
     monkeypatch.setattr("benchmarks.results.checks.available_bytes", lambda: 100)
     with pytest.raises(DeloresError, match=r"it unpacks to [\d.]+ GB, and 0.00 GB are free"):
         load_predictions(single.folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_predictions_that_never_end_are_not_waited_for(single: ResultRecord) -> None:
+    assert single.folder is not None
+    (single.folder / "predictions.npz").unlink()
+    os.mkfifo(single.folder / "predictions.npz")
+    with pytest.raises(
+        DeloresError, match=r"damaged predictions \(expected a file, got a folder, a device or a FIFO\)"
+    ):
+        load_predictions(single.folder)
+
+
+@pytest.mark.parametrize("target", ["gone", "record.json"])
+def test_a_link_that_leads_nowhere_is_a_damaged_record(single: ResultRecord, target: str) -> None:
+    assert single.folder is not None
+    file = single.folder / "record.json"
+    file.unlink()
+    file.symlink_to(target)
+    with pytest.raises(DeloresError, match=r"record\.json: "):
+        load_records([single.folder])
+    assert len(load_records([single.folder], skip_damaged=True)[1]) == 1
 
 
 def better(arrays: dict[str, Any]) -> None:
@@ -285,6 +314,16 @@ def better(arrays: dict[str, Any]) -> None:
         (
             lambda a: [a.update({f"valid/{name[5:]}": a.pop(name)}) for name in list(a)],
             "no predictions of test",
+        ),
+        (
+            lambda a: a.update({f"valid/{name[5:]}": value for name, value in list(a.items())}),
+            "there are predictions of 'valid', which is none of its folds",
+        ),
+        (
+            lambda a: a.update(
+                {"test/prediction": a["test/prediction"] * np.linspace(1, 9, 30, dtype=np.float32)[:, None]}
+            ),
+            "the predictions of test give d_prime",  # the accuracy is the same
         ),
     ],
 )

@@ -99,6 +99,6 @@ def test_the_command_prints_a_table_or_json(two: tuple[list, list], capsys: pyte
     assert len(rows) == 1
     assert "…" not in shown  # every number whole on 80 columns
     assert rows[0].count(".") == 7
-    assert "of one model alone: t3-v1-full" in shown
+    assert "scored for one model only: t3-v1-full" in shown
     compare(folders[0], folders[1], as_json=True)
     assert len(json.loads(capsys.readouterr().out)["tasks"]) == 2
