@@ -289,9 +289,11 @@ def statistic(metric: str, fold: FoldPredictions, *, score_missing_files: bool =
     Raises:
         DeloresError: an unknown metric, or an event metric of predictions without events.
     """
-    if metric not in METRIC_NAMES:
-        raise DeloresError(f"unknown metric {metric!r}. {did_you_mean(metric, METRIC_NAMES)}")
-    known = METRICS[metric]
+    known = METRICS.get(metric)
+    if known is None:
+        raise DeloresError(f"unknown metric {metric!r}. {did_you_mean(metric, METRICS)}")
+    if known.terms is None and known.by_class is None:
+        raise DeloresError(f"{metric} has no intervals; expected one of {', '.join(METRIC_NAMES)}")
     if known.kind == "event":
         return _event_statistic(known, fold, score_missing_files)
     units = tuple(str(name) for name in fold.files.tolist())
