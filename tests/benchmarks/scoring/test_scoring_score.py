@@ -274,7 +274,7 @@ def test_bad_tasks_leave_nothing_behind(tmp_path):
     with pytest.raises(DeloresError, match="unknown metric 'accuracy'"):
         score_embeddings(unknown, results_dir=tmp_path / "r")
     other = write_scene(tmp_path / "e" / "m" / "b", evaluation=("event_onset_200ms_fms",))
-    with pytest.raises(DeloresError, match="event_onset_200ms_fms' does not score scene predictions"):
+    with pytest.raises(DeloresError, match="event_onset_200ms_fms' is for event tasks, but this is a scene task"):
         score_embeddings(other, results_dir=tmp_path / "r")
     grid = {"task_specific_param_grid": {"optim": ["SGD"]}}
     odd = write_scene(tmp_path / "e" / "m" / "c", evaluation_params=grid)
