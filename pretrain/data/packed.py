@@ -17,6 +17,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
+from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError, shown
 from hear_delores.files import file_hash
 from pretrain.config import PretrainConfig, config_to_dict
@@ -41,7 +42,6 @@ class Clips(_Stored):
         data: number of the --data that a clip is from.
         name, start, frames, rate: as of :class:`pretrain.data.audio.Piece`.
         length: in samples or log-mel frames; 0 for a clip with bad content.
-        content: the first 16 digits of the SHA-256 of the file, or the tar's member; none in packs of before.
     """
 
     data: list[int] = []
@@ -50,7 +50,6 @@ class Clips(_Stored):
     frames: list[int] = []
     rate: list[int] = []
     length: list[int] = []
-    content: list[str] = []
 
 
 class ShardInfo(_Stored):
@@ -123,12 +122,11 @@ def read_stored(path: Path, kind: type[Model]) -> Model:
     Raises:
         DeloresError: the file is missing or damaged.
     """
+    if not path.exists():
+        raise DeloresError(f"{path}: this part of the pack is missing. Pack again into another folder")
+    text = read_text(path, "pack again into another folder")
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise DeloresError(f"{path}: this part of the pack is missing. Pack again into another folder") from None
-    except OSError as error:
-        raise DeloresError(f"{path}: cannot be read ({error.strerror or error})") from None
+        return kind.model_validate_json(text)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

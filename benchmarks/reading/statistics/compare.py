@@ -105,7 +105,7 @@ def compare_records(
     swaps: int = SWAPS,
     seed: int = 0,
 ) -> Comparison:
-    """The comparison of two models on the tasks that both were scored on. Seeds of a task are averaged.
+    """The comparison of two models on the tasks that both were scored on; several seeds of one are averaged.
 
     Args:
         protocol: the protocol's title where the two share several; None takes the only one.

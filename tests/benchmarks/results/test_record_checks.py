@@ -265,7 +265,7 @@ def test_an_archive_that_claims_more_than_it_holds_or_memory_takes(single: Resul
 
 def test_what_unpacks_to_more_than_is_free(single: ResultRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     assert single.folder is not None
-    monkeypatch.setattr("benchmarks.results.checks.available_bytes", lambda: 100)
+    monkeypatch.setattr("benchmarks.results.consistency.available_bytes", lambda: 100)
     with pytest.raises(DeloresError, match=r"it unpacks to [\d.]+ GB, and 0.00 GB are free"):
         load_predictions(single.folder)
 

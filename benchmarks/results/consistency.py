@@ -12,17 +12,15 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from benchmarks.metrics.registry import METRICS, metric_bounds
+from benchmarks.results.format import FoldPredictions, FoldResult, GridPoint, ResultRecord
 from hear_delores.errors import DeloresError
 from hear_delores.memory import available_bytes
 from hear_delores.settings import LARGEST, shown
-
-if TYPE_CHECKING:
-    from benchmarks.results.record import FoldPredictions, FoldResult, GridPoint, ResultRecord
 
 __all__ = ["check_archive", "check_arrays", "check_fold_predictions", "check_record", "check_regular"]
 
