@@ -45,6 +45,15 @@ def test_scoring_and_reading_do_not_know_each_other(room: str, other: str) -> No
         assert not [module for module in imports(path) if module.startswith(f"benchmarks.{other}")], path
 
 
+def test_metrics_are_pure() -> None:
+    """No other room, no files, no command line: arrays in, numbers out."""
+    allowed = ("benchmarks.metrics", "hear_delores.errors", "hear_delores.settings", "numpy", "scipy")
+    pure = ("__future__", "abc", "collections", "dataclasses", "functools", "itertools", "math", "typing")
+    for path in sorted((Path(benchmarks.__path__[0]) / "metrics").rglob("*.py")):
+        for module in imports(path):
+            assert module.startswith(allowed) or module.split(".")[0] in pure, f"{path} imports {module}"
+
+
 def test_the_ground_floor_imports_three_packages_alone() -> None:
     allowed = {"torch", "numpy", "safetensors", "hear_delores"}
     by_pytest = {"pytest"}  # in the one module that pytest alone imports

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 
-from benchmarks.metrics.scene import find_metrics
+from benchmarks.metrics.registry import find_metrics
 from benchmarks.scoring.few_shot import check_shots
 from benchmarks.scoring.fold import Data, Fold, Folds, TestedFold
 from benchmarks.scoring.training import cuda_devices, derive_seed

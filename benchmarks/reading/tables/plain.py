@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from benchmarks.metrics.registry import metric_scale
 from benchmarks.reading.published import PublishedFigure
 from benchmarks.reading.tables.shown import heading, lines, notes, subset_notes
-from benchmarks.reading.tables.table import ComparisonTable, metric_scale, split_text
+from benchmarks.reading.tables.table import ComparisonTable, split_text
 from benchmarks.results.record import ResultRecord
 
 __all__ = ["markdown_row", "to_csv", "to_markdown", "to_rich", "to_rich_blocks"]

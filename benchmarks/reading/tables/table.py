@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
+from benchmarks.metrics.registry import metric_scale
 from benchmarks.reading.published import PublishedFigure, published_figures, published_table_six
 from benchmarks.results.record import ResultRecord, refuse_repeats
 from hear_delores.errors import DeloresError
@@ -21,7 +22,6 @@ __all__ = [
     "ComparisonTable",
     "PublishedRow",
     "comparison_tables",
-    "metric_scale",
     "paper_columns",
     "published_rows",
     "split_text",
@@ -31,8 +31,6 @@ __all__ = [
 #: The paper's table 6 sets frozen and fine-tuned encoders side by side: what of our protocols is which.
 TABLE_SIX = "linear and finetune (table 6)"
 FROZEN_OR_TUNED = {"linear": "frozen", "finetune": "fine-tuned"}
-#: Metrics between 0 and 1 that are customarily printed in per cent.
-PERCENT = {"top1_acc", "pitch_acc", "chroma_acc", "mAP", "aucroc"}
 
 
 @dataclass(frozen=True)
@@ -284,11 +282,6 @@ def _refuse_mixed_tasks(records: list[ResultRecord]) -> None:
                     f"results of {record.task.name} come from two {what} ({one} of {first.model.label}, {other} of"
                     f" {record.model.label}) and cannot share a table; score both on one, or name one results folder"
                 )
-
-
-def metric_scale(metric: str) -> float:
-    """What a score is multiplied by in a table: 100 for metrics that are shown in per cent, otherwise 1."""
-    return 100.0 if metric in PERCENT or metric.endswith("_fms") else 1.0
 
 
 def _cell(records: list[ResultRecord], intervals: bool = False) -> Cell:

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.embedding.foreign_code import contained
 from benchmarks.embedding.model import LoadedModel, load_model
-from benchmarks.metrics.scene import find_metrics
+from benchmarks.metrics.registry import find_metrics
 from benchmarks.results.identity import behaviour_change, behaviours_agree, read_behaviour
 from benchmarks.results.record import (
     FoldPredictions,

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.metrics.facts import METRIC_FACTS, metric_bounds
-from benchmarks.metrics.scene import METRICS
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.statistics.compare import compare_records
 from benchmarks.reading.statistics.intervals import record_interval, statistics_of
@@ -29,16 +27,6 @@ from benchmarks.results.record import (
 from hear_delores.errors import DeloresError
 
 Change = Callable[[dict[str, Any]], Any]
-
-
-def test_the_facts_are_the_scorers() -> None:
-    assert METRIC_FACTS.keys() == METRICS.keys()
-    for name, metric in METRICS.items():
-        facts = METRIC_FACTS[name]
-        assert (facts.maximise, facts.kind, metric.bounds) == (metric.maximise, metric.kind, facts[:2])
-    assert metric_bounds("event_onset_50ms_fms_recall") == (0.0, 1.0)
-    assert metric_bounds("segment_1s_er_error_rate") == (0.0, math.inf)
-    assert metric_bounds("top1_accuracy") == (-math.inf, math.inf)  # another's metric
 
 
 @pytest.fixture

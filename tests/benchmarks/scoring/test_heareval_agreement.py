@@ -16,7 +16,7 @@ from embeddings_folders import write_events, write_scene
 from torch import nn
 
 from benchmarks.embedding.folder import EmbeddingsTask
-from benchmarks.metrics.scene import METRICS
+from benchmarks.metrics.registry import METRICS
 from benchmarks.scoring.fold import Fold, evaluate
 from benchmarks.scoring.hear import heads
 from benchmarks.scoring.hear.grid import HeadConfig

@@ -15,7 +15,7 @@ import torch
 from embeddings_folders import write_events, write_scene
 
 from benchmarks.metrics.events import EventTable
-from benchmarks.metrics.scene import METRICS
+from benchmarks.metrics.registry import METRICS
 from benchmarks.results.record import load_predictions, load_record, load_records
 from benchmarks.scoring import score as module
 from benchmarks.scoring.hear.protocol import Hear
@@ -297,7 +297,7 @@ def test_bad_tasks_leave_nothing_behind(tmp_path):
         score_embeddings(unknown, results_dir=tmp_path / "r")
     other = write_scene(tmp_path / "e" / "m" / "b", evaluation=("event_onset_200ms_fms",))
     with pytest.raises(
-        DeloresError, match=r"event_onset_200ms_fms' does not score scene predictions\. Available: aucroc"
+        DeloresError, match=r"event_onset_200ms_fms' is for event tasks, but this is a scene task\. Available: aucroc"
     ):
         score_embeddings(other, results_dir=tmp_path / "r")
     grid = {"task_specific_param_grid": {"optim": ["SGD"]}}

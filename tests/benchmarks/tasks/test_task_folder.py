@@ -111,7 +111,7 @@ SCENE_FAULTS = {
         "'splits' is missing",
     ),
     "metric": (metadata(evaluation=["top1_ac"]), "unknown metric 'top1_ac'. Did you mean 'top1_acc'"),
-    "event metric": (metadata(evaluation=["event_onset_200ms_fms"]), "does not score scene"),
+    "event metric": (metadata(evaluation=["event_onset_200ms_fms"]), "is for event tasks, but this is a scene task"),
     "embedding type": (metadata(embedding_type="clip"), "embedding_type"),
     "split mode": (metadata(split_mode="leave_one_out"), "split_mode"),
     "split not listed": (metadata(splits=["train", "test"]), "missing: valid"),
