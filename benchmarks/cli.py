@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
+from benchmarks.scoring.protocols import PROTOCOLS, find_protocol
 from benchmarks.terminal import console, model_spec, print_json, progress_bar, set_up_process, write_tables
 from pretrain.inputs.help_text import PlainCommand
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
@@ -44,12 +46,8 @@ app = typer.Typer(
 )
 
 
-class Protocol(str, Enum):
-    """How a shallow classifier is trained and chosen."""
-
-    hear = "hear"
-    linear = "linear"
-    knn = "knn"
+#: The names that the option --protocol takes.
+Protocol = Enum("Protocol", {name: name for name in PROTOCOLS}, type=str)  # type: ignore[misc]
 
 
 class Precision(str, Enum):
@@ -205,32 +203,35 @@ def score(
 
     records = []
     for folder in embeddings:
-        for name in protocol or [Protocol.hear]:
+        for name in _names(protocol):
             for number in range(seed, seed + seeds):
-                with progress_bar(quiet or as_json, f"{folder.name} {name.value}") as report:
+                with progress_bar(quiet or as_json, f"{folder.name} {name}") as report:
                     record = score_embeddings(
-                        folder, protocol=name.value, seed=number, results_dir=results, device=device,
-                        progress=report, on_wait=waiting, **options[name.value],
+                        folder, protocol=name, seed=number, results_dir=results, device=device,
+                        progress=report, on_wait=waiting, **options[name],
                     )  # fmt: skip
                 records.append(record)
                 if not as_json:
                     scores = ", ".join(f"{metric} {value:.4f}" for metric, value in record.scores.items())
-                    console(quiet).print(
-                        f"{record.model.label} on {record.task.name}, {name.value}, seed {number}: {scores}"
-                    )
+                    console(quiet).print(f"{record.model.label} on {record.task.name}, {name}, seed {number}: {scores}")
     if as_json:
         print_json([record.model_dump(exclude={"grid"}) for record in records])
+
+
+def _names(protocols: list[Protocol] | None) -> list[str]:
+    return [item.value for item in protocols or ()] or ["hear"]
 
 
 def _options(
     grid: Grid, grid_points: int, precision: Precision, solver: Solver, shots: int | None
 ) -> dict[str, dict[str, Any]]:
-    """The options of each protocol."""
-    return {
-        "hear": {"grid": grid.value, "grid_points": grid_points, "precision": precision.value, "shots": shots},
-        "linear": {"solver": solver.value, "shots": shots},
-        "knn": {"shots": shots},
-    }
+    """The options of each protocol: those that it has."""
+    given = {
+        "grid": grid.value, "grid_points": grid_points, "precision": precision.value, "solver": solver.value,
+        "shots": shots,
+    }  # fmt: skip
+    known = {name: [item.name for item in fields(find_protocol(name))] for name in PROTOCOLS}  # type: ignore[arg-type]
+    return {name: {key: value for key, value in given.items() if key in own} for name, own in known.items()}
 
 
 @app.command(cls=PlainCommand)
@@ -279,7 +280,7 @@ def run(
         [model_spec(module) for module in expand_lists(modules)],
         folders,
         out,
-        protocols=[item.value for item in protocol or [Protocol.hear]],
+        protocols=_names(protocol),
         seeds=range(seed, seed + seeds),
         options=_options(grid, grid_points, precision, solver, shots),
         device=device,

@@ -100,7 +100,7 @@ def ablate(
     quiet: Quiet = False,
 ) -> None:
     """Pre-train a grid of settings, score each on validation splits beside a random encoder, and write one table."""
-    from benchmarks.reading.tables.ablation import to_rich
+    from benchmarks.reading.tables.ablation_table import to_rich
     from benchmarks.running.ablation import Ablation, read_settings
     from benchmarks.tasks.find import find_task_folders
     from benchmarks.terminal import console, set_up_process

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hear_delores.checkpoint_header import FORMAT_VERSION, INFO, METADATA_KEY, check_header, parse_header
+from hear_delores.checkpoint_header import CHECKPOINT_FORMAT, INFO, METADATA_KEY, check_header, parse_header
 from hear_delores.decorrelation import Decorrelation, check_decorrelation
 from hear_delores.documents import parse_json
 from hear_delores.encoder import AudioNTT, EncoderConfig
@@ -33,7 +33,7 @@ from hear_delores.frontend import FrontendConfig
 from hear_delores.model import HearModel
 from hear_delores.pooling import SCENE_PARTS, part_width
 
-__all__ = ["FORMAT_VERSION", "INFO", "load_checkpoint", "read_header", "save_checkpoint", "weights_hash"]
+__all__ = ["CHECKPOINT_FORMAT", "INFO", "load_checkpoint", "read_header", "save_checkpoint", "weights_hash"]
 
 DEFAULT_TIMESTAMP = ("frames",)
 ENCODER, DECORRELATION = "encoder.", "decorrelation."
@@ -197,7 +197,7 @@ def _header(model: HearModel) -> dict[str, Any]:
     for key in model.info:
         if key not in INFO:
             raise DeloresError(f"A checkpoint has no place for info {key!r}. {did_you_mean(key, INFO)}")
-    header = {"format_version": FORMAT_VERSION, **_settings(model), **INFO, **model.info}
+    header = {"format_version": CHECKPOINT_FORMAT, **_settings(model), **INFO, **model.info}
     try:
         check_header(json.loads(json.dumps(header)))
     except DeloresError:

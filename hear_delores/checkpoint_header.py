@@ -16,9 +16,9 @@ from hear_delores.encoder import EncoderConfig
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.frontend import FrontendConfig
 
-__all__ = ["FORMAT_VERSION", "INFO", "METADATA_KEY", "check_header", "parse_header"]
+__all__ = ["CHECKPOINT_FORMAT", "INFO", "METADATA_KEY", "check_header", "parse_header"]
 
-FORMAT_VERSION = 1
+CHECKPOINT_FORMAT = 1
 METADATA_KEY = "hear_delores"
 INFO: dict[str, Any] = {"method": "", "config": {}, "data": {}, "step": 0, "metrics": {}}
 """What ``HearModel.info`` carries into a checkpoint, with the values that stand for "not known"."""
@@ -46,9 +46,9 @@ def parse_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     where = f"The header of {path}"
     header: dict[str, Any] = parse_json(metadata[METADATA_KEY], where, nan=True, advice="copy the file again")
     version = header.get("format_version")
-    if version != FORMAT_VERSION or isinstance(version, bool):
+    if version != CHECKPOINT_FORMAT or isinstance(version, bool):
         raise DeloresError(
-            f"Expected checkpoint format {FORMAT_VERSION} in {path}, but got {settings.shown(version)}: "
+            f"Expected checkpoint format {CHECKPOINT_FORMAT} in {path}, but got {settings.shown(version)}: "
             "update hear-delores, or use the version that wrote it."
         )
     missing = sorted(_KINDS.keys() - _OPTIONAL - header.keys())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 from pathlib import Path
 
-__all__ = ["available_bytes", "keep_freed_memory"]
+__all__ = ["available_bytes", "keep_freed_memory", "resident_bytes"]
 
 # From glibc's malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
@@ -43,3 +44,11 @@ def available_bytes(root: Path = Path("/")) -> int | None:
         statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         found.append(max(0, limit - used + int(statistics["inactive_file"])))  # pages that can be dropped
     return min(found) if found else None
+
+
+def resident_bytes(process: int) -> int:
+    """The memory that a process holds; 0 where the system does not say, or the process is gone."""
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -17,9 +17,6 @@ import pytest
 
 __all__ = ["HearModelWarning"]
 
-#: How long the process may take to end by itself.
-END_SECONDS = 10.0
-
 
 class HearModelWarning(UserWarning):
     """A finding that the HEAR API allows, but that has a cost."""
@@ -62,27 +59,21 @@ class Validator:
     """The process that checks the model. It imports this project's ``benchmarks``, whatever has that name here."""
 
     def __init__(self, module: str, model_path: str, device: str | None, long: bool) -> None:
-        import multiprocessing
-
-        from hear_delores.siblings import call
+        from hear_delores.spawned import Spawned
 
         self.module = module
-        context = multiprocessing.get_context("spawn")
-        self._connection, there = context.Pipe()
-        arguments = ("benchmarks.validate.child", "serve", there, module, model_path, device, long)
-        self._process = context.Process(target=call, args=arguments, name="hear-model")
-        self._process.start()
-        there.close()
+        arguments = (module, model_path, device, long)
+        self._child = Spawned("benchmarks.validate.server", "serve", *arguments, name="hear-model")
         try:
-            self.checks: list[tuple[str, str]] = self._connection.recv()
+            self.checks: list[tuple[str, str]] = self._child.connection.recv()
         except (EOFError, OSError):
             raise pytest.UsageError(f"--hear-model {module}: the process of the checks {self._end()}") from None
 
     def outcome(self, name: str) -> tuple[str, list[tuple[str, str]], str]:
         """(verdict, findings, reason) of the check ``name``; a process that has died fails it."""
         try:
-            self._connection.send(name)
-            return self._connection.recv()
+            self._child.connection.send(name)
+            return self._child.connection.recv()
         except (EOFError, OSError):
             return "fail", [("fail", f"the process of the checks {self._end()}")], ""
 
@@ -91,12 +82,7 @@ class Validator:
         self._end()
 
     def _end(self) -> str:
-        self._connection.close()
-        self._process.join(END_SECONDS)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        return f"ended with exit code {self._process.exitcode}"
+        return f"ended with exit code {self._child.end()}"
 
 
 class HearModel(pytest.Collector):

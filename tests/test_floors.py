@@ -45,6 +45,15 @@ def test_scoring_and_reading_do_not_know_each_other(room: str, other: str) -> No
         assert not [module for module in imports(path) if module.startswith(f"benchmarks.{other}")], path
 
 
+def test_metrics_are_pure() -> None:
+    """No other room, no files, no command line: arrays in, numbers out."""
+    allowed = ("benchmarks.metrics", "hear_delores.errors", "hear_delores.settings", "numpy", "scipy")
+    pure = ("__future__", "abc", "collections", "dataclasses", "functools", "itertools", "math", "typing")
+    for path in sorted((Path(benchmarks.__path__[0]) / "metrics").rglob("*.py")):
+        for module in imports(path):
+            assert module.startswith(allowed) or module.split(".")[0] in pure, f"{path} imports {module}"
+
+
 def test_the_ground_floor_imports_three_packages_alone() -> None:
     allowed = {"torch", "numpy", "safetensors", "hear_delores"}
     by_pytest = {"pytest"}  # in the one module that pytest alone imports
@@ -124,3 +133,32 @@ def test_circles_are_found() -> None:
         "p.d": "def f():\n    import p.e\nif TYPE_CHECKING:\n    import p.e", "p.e": "from p.d import y",
     }  # fmt: skip
     assert circles(import_graph(sources)) == [{"p.a", "p.b", "p.c"}]
+
+
+def _name(path: Path) -> str:
+    root = Path(hear_delores.__path__[0]).parent
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imported_modules(path: Path, modules: set[str]) -> set[str]:
+    """The modules of the house that one imports when it runs, in functions too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & modules or {str(node.module)}
+    return found & modules - {_name(path)}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    modules = {_name(path) for _, path in SOURCES}
+    left = {_name(path): _imported_modules(path, modules) for _, path in SOURCES}
+    while free := {name for name, imported in left.items() if not imported & left.keys()}:
+        left = {name: imported for name, imported in left.items() if name not in free}
+    assert not left, f"a circle is among {sorted(left)}"

@@ -39,10 +39,10 @@ from hear_delores.settings import require_number
 from hear_delores.temporary import beside
 from pretrain.locks import folder_lock
 
-__all__ = ["BATCH_SECONDS", "DONE_FILE", "FORMAT_VERSION", "INFO_FILE", "EmbedSummary", "embed_task"]
+__all__ = ["BATCH_SECONDS", "DONE_FILE", "EMBEDDINGS_FORMAT", "INFO_FILE", "EmbedSummary", "embed_task"]
 
 #: Of the folder that :func:`embed_task` writes. Embeddings of another version are made again.
-FORMAT_VERSION = 1
+EMBEDDINGS_FORMAT = 1
 #: Audio in one call of the model, in seconds, all clips of the call together.
 BATCH_SECONDS = 120.0
 #: A folder of embeddings, ours or heareval's, has one of these; no other folder is ever replaced.
@@ -137,7 +137,7 @@ def _remove_progress(target: Path) -> None:
 def _key(model: LoadedModel, task: TaskFolder) -> dict[str, Any]:
     """What the embeddings depend on. Anything different here, and they are made again."""
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": EMBEDDINGS_FORMAT,
         "module": model.spec.module,
         "options": plain_options(model.spec.options),
         "weights_hash": model.weights_hash,
@@ -232,7 +232,7 @@ def _finish(
     for split in {entry["split"] for entry in skipped}:
         write_json(work / f"{split}.json", _usable_labels(task, split, skipped))
     info = {
-        "format_version": FORMAT_VERSION,
+        "format_version": EMBEDDINGS_FORMAT,
         "model": model.info().model_dump(),
         "task": {
             "name": task.folder_name,

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from benchmarks.embedding.layout import AGAIN, open_rows, read_info, read_row_labels, read_timestamps
+from benchmarks.embedding.layout import AGAIN, open_rows, read_info, read_row_files, read_row_labels, read_timestamps
 from benchmarks.tasks import metadata as rules
 from benchmarks.tasks.events import check_clip_end
 from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE
@@ -249,9 +249,11 @@ class _SplitReader:
     def _row_files(self, name: str, labels: list[list[Any]]) -> tuple[str, ...]:
         """The clip of each row of a scene split.
 
-        The layout does not store it: it follows from the order of shuffling. An order counts only when
-        its labels are those on disk; else rows get the name ``<split>[<row>]``.
+        ``delores embed`` writes it. heareval does not: there it follows from the order of shuffling, which counts
+        only when its labels are those on disk; else rows get the name ``<split>[<row>]``.
         """
+        if (written := read_row_files(self.folder, name, labels, self.truth[name])) is not None:
+            return tuple(written)
         if self._order is None:
             self._order = self._possible_orders()
         truth = self.truth[name]

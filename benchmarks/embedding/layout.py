@@ -17,9 +17,20 @@ from benchmarks.tasks.metadata import explain
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError
 
-__all__ = ["AGAIN", "INFO_FILE", "open_rows", "read_info", "read_row_labels", "read_timestamps"]
+__all__ = [
+    "AGAIN",
+    "INFO_FILE",
+    "ROW_FILES",
+    "open_rows",
+    "read_info",
+    "read_row_files",
+    "read_row_labels",
+    "read_timestamps",
+]
 
 INFO_FILE = "embedding-info.json"
+#: Ends the name of the file that says which clip each row of a scene split is. Ours: heareval has none.
+ROW_FILES = ".files.json"
 #: What to do about a damaged folder.
 AGAIN = "embed the task again"
 
@@ -138,6 +149,28 @@ def read_row_labels(folder: Path, split: str) -> list[list[Any]]:
     except DeloresError as error:
         raise DeloresError(f"{path}: {error}; {AGAIN}") from None
     return labels
+
+
+def read_row_files(folder: Path, split: str, labels: list[list[Any]], truth: dict[str, list[Any]]) -> list[str] | None:
+    """The clip of each row of a scene split; None in a folder of heareval's, or of ours from before it was written.
+
+    Raises:
+        DeloresError: not the clips of ``truth``, each once, with the ``labels`` of the rows.
+    """
+    path = folder / f"{split}{ROW_FILES}"
+    if not path.exists():
+        return None
+    files = read_json(path, list, advice=AGAIN)
+    if not all(isinstance(file, str) for file in files) or len(files) != len(labels) or len(set(files)) != len(files):
+        raise DeloresError(f"{path}: expected the names of {len(labels)} different clips, one for each row; {AGAIN}")
+    for row, (file, own) in enumerate(zip(files, labels, strict=True)):
+        if file not in truth:
+            raise DeloresError(f"{path}: row {row} is of {file!r}, which is not in {split}.json; {AGAIN}")
+        if sorted(map(str, own)) != sorted(map(str, truth[file])):
+            raise DeloresError(
+                f"{path}: row {row} is of {file!r}, whose labels in {split}.json are not those of the row; {AGAIN}"
+            )
+    return files
 
 
 def read_timestamps(folder: Path, split: str, n_rows: int) -> tuple[list[str], np.ndarray]:

@@ -11,21 +11,22 @@ import os
 import pickle
 import random
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.embedding.layout import ROW_FILES
 from benchmarks.embedding.model import LoadedModel, NotFinite, OutOfMemory
 from benchmarks.tasks.audio import read_audio
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, write_json
+from pretrain.data.ahead import ahead
 
 __all__ = ["BatchBound", "EmbeddedClip", "SplitJob", "embed_split", "labels_at_timestamps", "row_order"]
 
@@ -94,9 +95,9 @@ def row_order(files_by_split: dict[str, list[str]]) -> dict[str, list[str]]:
 def embed_split(job: SplitJob) -> float:
     """Writes the split's files; returns the seconds that embedding took, earlier runs included.
 
-    ``<split>.embeddings.npy`` (raw float32), ``.embedding-dimensions.json``, ``.target-labels.pkl``, and
-    ``.filename-timestamps.json`` for events. The dimensions are written last: where they are, the split
-    is finished and only its seconds are read.
+    ``<split>.embeddings.npy`` (raw float32), ``.embedding-dimensions.json``, ``.target-labels.pkl``, and the clip of
+    each row: ``.files.json`` for scenes, which is ours, and ``.filename-timestamps.json`` for events. The dimensions
+    are written last: where they are, the split is finished and only its seconds are read.
 
     Raises:
         DeloresError: an unusable audio file, or a fault of the model; naming clip or model.
@@ -207,18 +208,12 @@ def _read_ahead(job: SplitJob, files: Sequence[str]) -> Iterator[np.ndarray]:
     """The clips' audio at the model's rate, decoded by threads ahead of its use, in order."""
     rate = job.task.nearest_rate(job.model.sample_rate)
     seconds = job.task.info.sample_duration or GUESSED_CLIP_SECONDS
-    ahead = int(min(MAX_READ_AHEAD, max(READERS, job.bound.seconds / seconds)))
-    waiting: deque[Future[tuple[np.ndarray, int]]] = deque()
-    pool = ThreadPoolExecutor(READERS)
-    try:
-        for index in range(len(files) + ahead):
-            if index < len(files):
-                path = job.task.audio_file(job.split, files[index], rate)
-                waiting.append(pool.submit(read_audio, path, job.model.sample_rate))
-            if index >= ahead and waiting:
-                yield waiting.popleft().result()[0]
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    depth = int(min(MAX_READ_AHEAD, max(READERS, job.bound.seconds / seconds))) + 1
+
+    def read(file: str) -> np.ndarray:
+        return read_audio(job.task.audio_file(job.split, file, rate), job.model.sample_rate)[0]
+
+    return ahead(read, files, READERS, depth)
 
 
 def _embed_window(job: SplitJob, window: dict[str, np.ndarray]) -> list[tuple[np.ndarray, list[float] | None]]:
@@ -268,6 +263,7 @@ def _write_labels(job: SplitJob, clips: Sequence[EmbeddedClip]) -> None:
     raw = job.task.raw_labels(job.split)
     if job.task.embedding_type == "scene":
         labels = [raw[clip.file] for clip in clips]
+        write_json(job.folder / f"{job.split}{ROW_FILES}", [clip.file for clip in clips])
     else:
         labels = []
         pairs: list[list[Any]] = []

@@ -1,33 +1,33 @@
-"""The metrics of HEAR 2021, pure: predictions and targets in, a number out.
+"""Scores of clips, pure: predictions and targets in, a number out.
 
-Scene metrics take ``prediction`` (n, n_labels) float, larger meaning likelier, and ``target``
-(n, n_labels) of 0 and 1, and equal heareval's (scikit-learn's) to 1e-12, its NaN cases included. Event
-metrics take two :class:`~benchmarks.metrics.events.EventTable`.
+All take ``prediction`` (n, n_labels) float, larger meaning likelier, and ``target`` (n, n_labels) of 0 and 1, and
+equal heareval's (scikit-learn's) to 1e-12, its NaN cases included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.metrics.events import event_based_scores, segment_based_scores
-from benchmarks.metrics.facts import metric_bounds
-from hear_delores.errors import DeloresError, did_you_mean
+from benchmarks.metrics.ranks import Ranking
+from hear_delores.errors import DeloresError
 
 __all__ = [
-    "METRICS",
-    "Metric",
     "aucroc",
-    "chroma_acc",
+    "average_precisions",
+    "chroma_right",
     "d_prime",
-    "find_metrics",
+    "d_primes",
     "mean_average_precision",
+    "roc_aucs",
+    "share",
+    "share_terms",
     "top1_acc",
+    "top1_right",
 ]
+
+Right = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _check(prediction: np.ndarray, target: np.ndarray) -> None:
@@ -37,21 +37,35 @@ def _check(prediction: np.ndarray, target: np.ndarray) -> None:
         )
 
 
+def top1_right(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether a row's largest prediction stands where the (first) target is."""
+    _check(prediction, target)
+    return np.asarray(prediction.argmax(axis=1) == target.argmax(axis=1))
+
+
+def chroma_right(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether the predicted pitch is right but for octaves, class indices modulo 12 being equal."""
+    _check(prediction, target)
+    return np.asarray(prediction.argmax(axis=1) % 12 == target.argmax(axis=1) % 12)
+
+
 def top1_acc(prediction: np.ndarray, target: np.ndarray) -> float:
     """Share of rows whose largest prediction is at the (first) target; also ``pitch_acc``.
 
     >>> top1_acc(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([[1, 0], [0, 1]]))
     0.5
     """
-    _check(prediction, target)
-    return int(np.count_nonzero(prediction.argmax(axis=1) == target.argmax(axis=1))) / len(target)
+    return share(top1_right, prediction, target)
 
 
-def chroma_acc(prediction: np.ndarray, target: np.ndarray) -> float:
-    """Share of rows whose predicted pitch is right, octaves aside: class indices modulo 12 agree."""
-    _check(prediction, target)
-    same = prediction.argmax(axis=1) % 12 == target.argmax(axis=1) % 12
-    return int(np.count_nonzero(same)) / len(target)
+def share(right: Right, prediction: np.ndarray, target: np.ndarray) -> float:
+    """The share of rows of which ``right(prediction, target)``, (n,) bool, is true."""
+    return int(np.count_nonzero(right(prediction, target))) / len(target)
+
+
+def share_terms(right: Right, prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numerator and denominator (n,) of that share: whether each row is right, and 1."""
+    return right(prediction, target), np.ones(len(target))
 
 
 def average_precisions(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -61,19 +75,18 @@ def average_precisions(prediction: np.ndarray, target: np.ndarray) -> np.ndarray
     scikit-learn; NaN predictions give NaN.
     """
     _check(prediction, target)
-    order = np.argsort(-prediction, axis=0, kind="stable")
-    score = np.take_along_axis(prediction, order, axis=0)
-    positive = np.take_along_axis(target, order, axis=0) > 0
-    rank = np.arange(1, len(target) + 1)[:, None]
-    precision = np.cumsum(positive, axis=0) / rank
-    # A row's threshold is that of the last row with the same prediction.
-    last = np.ones(score.shape, dtype=bool)
-    last[:-1] = score[1:] != score[:-1]
-    end = np.where(last, rank - 1, len(target))
-    end = np.minimum.accumulate(end[::-1], axis=0)[::-1]
-    total = (np.take_along_axis(precision, end, axis=0) * positive).sum(axis=0)
-    result = total / np.maximum(positive.sum(axis=0), 1)
-    return np.where(np.isnan(prediction).any(axis=0), np.nan, result)
+    found = np.zeros(target.shape[1])
+    for label, ranking in enumerate(_rankings(prediction, target)):
+        sums = ranking.counts
+        # One term for each positive row, added one after the other: to the bit what earlier records hold.
+        if len(terms := np.repeat(sums.precisions, sums.hits)):
+            found[label] = np.cumsum(terms)[-1] / len(terms)
+    return np.where(np.isnan(prediction).any(axis=0), np.nan, found)
+
+
+def _rankings(prediction: np.ndarray, target: np.ndarray) -> Iterator[Ranking]:
+    columns = np.ascontiguousarray(prediction.T), np.ascontiguousarray(target.T > 0)
+    return map(Ranking.of, *columns)
 
 
 def mean_average_precision(prediction: np.ndarray, target: np.ndarray) -> float:
@@ -90,17 +103,10 @@ def roc_aucs(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     NaN where a class is in no row or in all, and everywhere when a prediction is not finite.
     """
-    from scipy.stats import rankdata  # half a second to import: not where nothing is scored
-
     _check(prediction, target)
     if not np.isfinite(prediction).all():
         return np.full(target.shape[1], np.nan)
-    positive = target > 0
-    n_positive = positive.sum(axis=0).astype(np.float64)
-    n_negative = len(target) - n_positive
-    ranks = (rankdata(prediction, axis=0) * positive).sum(axis=0)
-    pairs = np.where(n_positive * n_negative > 0, n_positive * n_negative, np.nan)
-    return (ranks - n_positive * (n_positive + 1) / 2) / pairs
+    return np.array([ranking.counts.roc_auc(len(target)) for ranking in _rankings(prediction, target)])
 
 
 def aucroc(prediction: np.ndarray, target: np.ndarray) -> float:
@@ -114,84 +120,11 @@ def d_prime(prediction: np.ndarray, target: np.ndarray) -> float:
     Infinite when a class is ranked perfectly, NaN when a class has no positive or no negative row.
     """
     with np.errstate(invalid="ignore"):  # inf - inf, of a perfect and a perfectly wrong class, is NaN
-        from scipy.special import ndtri  # slow to import: not where nothing is scored
-
-        return float((ndtri(roc_aucs(prediction, target)) * np.sqrt(2.0)).mean())
+        return float(d_primes(roc_aucs(prediction, target)).mean())
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One metric by name.
+def d_primes(aucs: np.ndarray) -> np.ndarray:
+    """The d' of ROC AUCs of any shape: by how many standard deviations two normal distributions would lie apart."""
+    from scipy.special import ndtri  # slow to import: not where nothing is scored
 
-    ``function(prediction, target)`` returns a float for a scene metric and a dict for an event metric,
-    of which ``parts`` are reported, the first being the metric's value.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    maximise: bool = True
-    kind: Literal["scene", "event"] = "scene"
-    parts: tuple[str, ...] = ()
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The ends of its range."""
-        return metric_bounds(self.name)
-
-    def scores(self, prediction: Any, target: Any, **options: Any) -> dict[str, float]:
-        """{name: value} and, for event metrics, {name_part: value} for each part, as heareval names them."""
-        value = self.function(prediction, target, **options)
-        if self.kind == "scene":
-            return {self.name: float(value)}
-        named = {f"{self.name}_{part}": float(value[part]) for part in self.parts}
-        return {self.name: float(value[self.parts[0]]), **named}
-
-
-def _event(name: str, **options: Any) -> Metric:
-    parts = ("f_measure", "precision", "recall")
-    return Metric(name, partial(event_based_scores, **options), kind="event", parts=parts)
-
-
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("top1_acc", top1_acc),
-        Metric("pitch_acc", top1_acc),
-        Metric("chroma_acc", chroma_acc),
-        Metric("mAP", mean_average_precision),
-        Metric("aucroc", aucroc),
-        Metric("d_prime", d_prime),
-        _event("event_onset_200ms_fms", t_collar=0.2),
-        _event("event_onset_50ms_fms", t_collar=0.05),
-        _event(
-            "event_onset_offset_50ms_20perc_fms",
-            t_collar=0.05,
-            evaluate_offset=True,
-            percentage_of_length=0.2,
-        ),
-        Metric(
-            "segment_1s_er",
-            partial(segment_based_scores, time_resolution=1.0),
-            maximise=False,
-            kind="event",
-            parts=("error_rate",),
-        ),
-    )
-}
-
-
-def find_metrics(names: Sequence[str], kind: str) -> list[Metric]:
-    """The metrics of a task, its primary one first.
-
-    Raises DeloresError for an unknown name, no name, and a metric of the other ``kind`` of task.
-    """
-    if not names:
-        raise DeloresError(f"expected at least one metric under 'evaluation'. {did_you_mean('', METRICS)}")
-    found = []
-    for name in names:
-        if name not in METRICS:
-            raise DeloresError(f"unknown metric {name!r}. {did_you_mean(name, METRICS)}")
-        if METRICS[name].kind != kind:
-            raise DeloresError(f"metric {name!r} is for {METRICS[name].kind} tasks, but this is a {kind} task")
-        found.append(METRICS[name])
-    return found
+    return np.asarray(ndtri(aucs) * np.sqrt(2.0))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.metrics.events import EventTable
-from benchmarks.metrics.scene import METRICS
+from benchmarks.metrics.registry import METRICS
 
 COLLARS = {
     "event_onset_200ms_fms": {"evaluate_onset": True, "evaluate_offset": False, "t_collar": 0.2},

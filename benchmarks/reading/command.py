@@ -31,8 +31,11 @@ def tables(
     results: Results,
     out: Annotated[Path | None, typer.Option(help="The folder to write the tables into. Default: print them.")] = None,
     formats: Annotated[
-        str, typer.Option("--format", help="md, csv, tex or html; separate several with commas.")
-    ] = "md",
+        str | None,
+        typer.Option(
+            "--format", help="md, csv, tex or html, with commas. Default: md; on a terminal, tables that fit."
+        ),
+    ] = None,
     task: Annotated[
         list[str] | None, typer.Option("--task", "-t", help="Show this task only; repeat for more. Default: all.")
     ] = None,
@@ -58,7 +61,7 @@ def tables(
     from hear_delores.errors import DeloresError
     from hear_delores.files import atomic_path
 
-    wanted = [name.strip() for name in formats.split(",") if name.strip()]
+    wanted = [name.strip() for name in (formats or "md").split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in FORMATS]:
         raise DeloresError(f"--format: expected some of {', '.join(FORMATS)}, separated by commas; got {unknown[0]!r}")
     if overlay is not None and paper is None:
@@ -73,6 +76,9 @@ def tables(
         "tex": lambda: to_latex(found),
         "html": lambda: to_html(found),
     }
+    if out is None and formats is None and sys.stdout.isatty():
+        _print_tables(found)
+        return
     for name in wanted:
         text = texts[name]()
         if out is None:
@@ -230,6 +236,21 @@ def _print_comparison(found: Any) -> None:
             typer.echo(f"{text}: {', '.join(names)}")
 
 
+def _print_tables(found: list[Any]) -> None:
+    """On a terminal: no line is wrapped, where Markdown of many tasks would be."""
+    from rich.console import Console
+
+    from benchmarks.reading.tables.plain import to_rich_blocks
+    from benchmarks.reading.tables.shown import notes
+
+    console = Console(highlight=False, markup=False)
+    for table in found:
+        for block in to_rich_blocks(table, console):
+            console.print(block)
+        for note in notes(table):
+            console.print(f"- {note}")
+
+
 def _print_standings(found: Any) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -237,10 +258,7 @@ def _print_standings(found: Any) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("rank", "model", "normalised score", "imputed tasks"):
         table.add_column(column, justify="left" if column == "model" else "right")
-    for i, model in enumerate(found.models):
-        blanks = str(found.blanks[i]) if found.blanks[i] else ""
-        style = "bold" if i == found.ours else None
-        table.add_row(
-            str(i + 1), f"{model} (yours)" if i == found.ours else model, f"{found.score[i]:+.4f}", blanks, style=style
-        )
+    for i, (model, score, blanks) in enumerate(zip(found.models, found.score, found.blanks, strict=True)):
+        name, style = (f"{model} (yours)", "bold") if i == found.ours else (model, None)
+        table.add_row(str(i + 1), name, f"{score:+.4f}", str(blanks or ""), style=style)
     Console(highlight=False, markup=False).print(table)

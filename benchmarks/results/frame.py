@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,23 +22,21 @@ RUN = (
 MEASURED = ("fold", "metric", "primary", "score", "validation_score", "n_test_rows")
 
 
-def load_results(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+def load_results(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     """All result records under a folder (or several) as one tidy DataFrame.
 
     One row for each model, task, protocol, seed, fold and metric. A model is told apart by its columns ``label``,
     ``module``, ``options`` (JSON), ``weights_hash`` and ``behaviour``; ``model`` is the name that it has in tables.
     ``score`` is as the scorer gives it, from 0 to 1 where tables print per cent; ``primary`` marks the task's own
     metric, and ``validation_score`` is that metric on the split that the epoch was chosen on. Means over folds and
-    seeds, models by tasks:
+    seeds, models by tasks, are one pivot of the rows that are ``primary``::
 
-        frame = benchmarks.load_results("results")
-        frame[frame.primary].pivot_table(index=["model", "protocol"], columns="task", values="score")
+        frame[frame.primary].pivot_table(index=["model", "protocol"], columns=["task", "mode"], values="score")
 
     Raises:
         DeloresError: no such folder, a damaged record, or two of one model, task, protocol and seed.
     """
-    folders = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    return results_frame(load_records(folders))
+    return results_frame(load_records([paths] if isinstance(paths, (str, Path)) else paths))
 
 
 def results_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import yaml
 
 from benchmarks.embedding.model import ModelSpec
-from benchmarks.reading.tables.ablation import AblationRow, AblationTable, ablation_tables, to_csv, to_markdown
+from benchmarks.reading.tables.ablation_table import AblationRow, AblationTable, ablation_tables, to_csv, to_markdown
 from benchmarks.results.record import ResultRecord
 from benchmarks.running.run import Failure, run
-from benchmarks.scoring.score import PROTOCOLS
+from benchmarks.scoring.protocols import PROTOCOLS
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import atomic_path

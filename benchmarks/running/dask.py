@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.embedding.foreign_code import one_line
 from benchmarks.running.job import Job, JobResult, run_job
-from benchmarks.scoring.score import scoring_version
+from benchmarks.scoring.protocols import find_protocol
 from benchmarks.tasks.folder import METADATA_FILE
 from hear_delores.errors import DeloresError
 from hear_delores.siblings import call
@@ -129,7 +129,7 @@ def _versions() -> dict[str, str]:
         own = version("hear-delores")
     except PackageNotFoundError:  # run from a checkout that is not installed
         own = "not installed"
-    return {"hear-delores": own, "scoring": str(scoring_version("hear"))}
+    return {"hear-delores": own, "scoring": str(find_protocol("hear").version)}
 
 
 # Torch's random numbers belong to the whole process, and a Dask worker runs as many tasks as it has threads.

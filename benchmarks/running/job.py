@@ -15,8 +15,8 @@ from benchmarks.embedding.embed import embed_task
 from benchmarks.embedding.foreign_code import contained, one_line
 from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
 from benchmarks.results.record import ResultRecord
+from benchmarks.scoring.record import peak_memory_bytes
 from benchmarks.scoring.score import score_embeddings
-from benchmarks.scoring.training import peak_memory_bytes
 from benchmarks.tasks.folder import TaskFolder
 
 __all__ = ["Job", "JobResult", "forget", "one_line", "run_job"]

@@ -1,9 +1,13 @@
-"""Jobs side by side, in processes of this machine and within its memory."""
+"""Jobs side by side, in processes of this machine and within its memory.
+
+Neither ``ProcessPoolExecutor`` nor loky is used here. A worker that dies breaks their pool: all jobs under way are
+lost, and none can be named as the cause. A job cannot wait in them until there is memory, or for the worker that has
+loaded its model. They do not say what a process holds or how it ended, nor stop a worker before Python 3.14.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -12,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,16 +25,14 @@ from benchmarks.embedding.foreign_code import Terminated
 from benchmarks.running.job import Job, JobResult, run_job
 from benchmarks.scoring.rows import IN_MEMORY_BYTES
 from benchmarks.tasks.folder import TaskFolder
-from hear_delores.memory import available_bytes, keep_freed_memory
-from hear_delores.siblings import call
+from hear_delores.memory import available_bytes, keep_freed_memory, resident_bytes
+from hear_delores.spawned import Spawned
 
 __all__ = ["expected_bytes", "run_side_by_side"]
 
 Done = Callable[[int, JobResult], None]
 #: How often waiting jobs are held against the free memory again.
 POLL_SECONDS = 1.0
-#: How long a process may take to end by itself.
-END_SECONDS = 10.0
 
 
 def run_side_by_side(jobs: Sequence[Job], n: int, done: Done) -> None:
@@ -58,9 +59,9 @@ def _deal(jobs: Mapping[int, Job], n: int, threads: int, peaks: dict[object, int
         while waiting or any(worker.job for worker in workers):
             _start_what_fits(waiting, workers, n, threads, peaks)
             busy = [worker for worker in workers if worker.job]
-            ready = wait([end for worker in busy for end in (worker.connection, worker.process.sentinel)], POLL_SECONDS)
+            ready = wait([end for worker in busy for end in worker.ends], POLL_SECONDS)
             for worker in busy:
-                if worker.connection not in ready and worker.process.sentinel not in ready:
+                if not any(end in ready for end in worker.ends):
                     continue
                 number, result = worker.number, worker.receive()
                 if result is None:
@@ -72,7 +73,7 @@ def _deal(jobs: Mapping[int, Job], n: int, threads: int, peaks: dict[object, int
                 done(number, result)
     finally:
         for worker in workers:
-            worker.process.terminate()  # all at once, before any is waited for
+            worker.child.process.terminate()  # all at once, before any is waited for
         for worker in workers:
             worker.end()
     return died
@@ -91,7 +92,7 @@ def _start_what_fits(
             # An idle process keeps what it once took; without it there may be room when this is tried again.
             for worker in [worker for worker in workers if worker.job is None]:
                 workers.remove(worker)
-                worker.process.terminate()
+                worker.child.process.terminate()
                 worker.end()
             if workers:
                 return
@@ -113,16 +114,15 @@ def _fits(need: int, idle: _Worker | None, workers: Sequence[_Worker]) -> bool:
     free = available_bytes()
     if free is None:
         return True
-    growth = sum(max(0, worker.need - resident_bytes(worker.process.pid)) for worker in workers if worker.job)
-    return need - (resident_bytes(idle.process.pid) if idle else 0) <= free - growth
+    growth = sum(max(0, worker.need - worker.resident_bytes) for worker in workers if worker.job)
+    return need - (idle.resident_bytes if idle else 0) <= free - growth
 
 
 @dataclass
 class _Worker:
     """A process that runs one job at a time; ``model`` is that of its last."""
 
-    process: Any  # multiprocessing's SpawnProcess
-    connection: Connection
+    child: Spawned
     job: Job | None = None
     number: int = -1
     model: Any = None
@@ -131,35 +131,35 @@ class _Worker:
     @classmethod
     def spawn(cls, threads: int) -> _Worker:
         """A new process."""
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        process = context.Process(target=call, args=(__name__, "_serve", there, threads), name="delores-run")
         with _inherited(threads):
-            process.start()
-        there.close()
-        return cls(process, here)
+            return cls(Spawned(__name__, "_serve", threads, name="delores-run"))
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """What is ready when there is a result, or when the process has ended."""
+        return self.child.connection, self.child.process.sentinel
+
+    @property
+    def resident_bytes(self) -> int:
+        """The memory that the process holds."""
+        return resident_bytes(self.child.process.pid or 0)
 
     def send(self, number: int, job: Job, need: int) -> None:
         self.number, self.job, self.model, self.need = number, job, job.model, need
         with contextlib.suppress(OSError):  # it has died: receive() finds out
-            self.connection.send(job)
+            self.child.connection.send(job)
 
     def receive(self) -> JobResult | None:
         """The result that is there; None when the process has died."""
         self.job = None
         try:
-            return self.connection.recv() if self.connection.poll() else None
+            return self.child.connection.recv() if self.child.connection.poll() else None
         except (EOFError, OSError):
             return None
 
     def end(self) -> str:
         """Waits for the end of the process, or makes it; how it ended."""
-        self.connection.close()
-        self.process.join(END_SECONDS)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        code = self.process.exitcode
+        code = self.child.end()
         return "killed, as the system does when memory runs out" if code == -9 else f"exit code {code}"
 
 
@@ -184,7 +184,6 @@ def _inherited(threads: int) -> Iterator[None]:
 def _serve(connection: Connection, threads: int) -> None:
     """A process: runs the jobs that come until no more can."""
     signal.signal(signal.SIGTERM, _terminate)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(threads)
     try:
@@ -197,11 +196,6 @@ def _serve(connection: Connection, threads: int) -> None:
 
 def _terminate(*_: object) -> None:
     raise Terminated  # an exception removes temporary files; no model may take it for its own
-
-
-def _end_with_parent() -> None:
-    wait([multiprocessing.parent_process().sentinel])  # type: ignore[union-attr]
-    os._exit(1)
 
 
 # --- memory
@@ -223,11 +217,3 @@ def expected_bytes(task: TaskFolder, batch_seconds: float | None = None) -> int:
         rows *= (task.info.sample_duration or CLIP_SECONDS) * FRAMES_PER_SECOND
     # Train, valid and test; what is larger is read from disk as needed.
     return BASE_BYTES + int(max(call, min(rows * EMBEDDING_SIZE * 4, 3 * IN_MEMORY_BYTES)))
-
-
-def resident_bytes(process: int) -> int:
-    """The memory that a process holds; 0 where the system does not say, or the process is gone."""
-    try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.scoring.training import TrainedHead
+from benchmarks.scoring.work import Fitted
 
 __all__ = ["best_point", "tried_points"]
 
@@ -24,7 +24,7 @@ def best_point(scores: Sequence[float], losses: Sequence[float], maximise: bool)
     return max(range(len(ranks)), key=lambda number: (ranks[number], -number))
 
 
-def tried_points(head: TrainedHead, grid: Sequence[Mapping[str, Any]]) -> list[TrainedHead]:
+def tried_points(head: Fitted, grid: Sequence[Mapping[str, Any]]) -> list[Fitted]:
     """Every point that ``head`` was chosen from, for the record: ``head.trace`` is [(number in grid, score)].
 
     The points share work (one search for neighbours serves every k), so each has an equal share of the seconds.

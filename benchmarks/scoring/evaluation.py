@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.embedding.folder import EmbeddingsTask, Split
 from benchmarks.metrics.decode import FrameIndex
 from benchmarks.metrics.events import EventTable
-from benchmarks.metrics.scene import Metric, find_metrics
+from benchmarks.metrics.registry import Metric, find_metrics
 from benchmarks.scoring.hear.grid import postprocessing_configs
 
 __all__ = ["Evaluator", "EventEvaluator", "SceneEvaluator", "aggregate", "make_evaluator"]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import torch
 
-from benchmarks.scoring.training import Fold, derive_seed
+from benchmarks.scoring.training import derive_seed
 from hear_delores.errors import DeloresError
 
-__all__ = ["check_shots", "draw_shots", "few_shot_fold", "shortfall"]
+__all__ = ["check_shots", "draw_shots", "shortfall", "shortfall_note"]
 
 DRAW = 0x5807  # sets these random numbers apart from those of heads, which also come from (seed, fold)
 
@@ -64,12 +61,6 @@ def draw_shots(targets: np.ndarray, shots: int, seed: int, fold: int, *, multila
     return np.flatnonzero(taken)
 
 
-def few_shot_fold(fold: Fold, shots: int, seed: int, prediction_type: str) -> Fold:
-    """``fold`` with the drawn training rows alone; validation and test are left whole."""
-    rows = draw_shots(fold.train.targets.cpu().numpy(), shots, seed, fold.number, multilabel=_several(prediction_type))
-    return replace(fold, train=fold.train.subset(torch.from_numpy(rows)))
-
-
 def shortfall(drawn: np.ndarray, shots: int) -> int:
     """How many labels have fewer than ``shots`` of the drawn rows, whose targets (m, n_labels) are given."""
     return int(((drawn > 0).sum(axis=0) < shots).sum())
@@ -84,7 +75,3 @@ def shortfall_note(short: dict[int, int], shots: int) -> list[str]:
         f"shots: up to {max(folds.values())} classes have fewer than {shots} training clips in {len(folds)} folds; "
         "all of theirs were used"
     ]
-
-
-def _several(prediction_type: str) -> bool:
-    return prediction_type == "multilabel"

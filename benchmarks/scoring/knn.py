@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.embedding.folder import EmbeddingsTask
-from benchmarks.metrics.scene import find_metrics
 from benchmarks.scoring.choice import best_point, tried_points
-from benchmarks.scoring.few_shot import check_shots, few_shot_fold, shortfall, shortfall_note
+from benchmarks.scoring.few_shot import check_shots
+from benchmarks.scoring.fold import Fold
 from benchmarks.scoring.linear.protocol import standardisation
+from benchmarks.scoring.protocol import Protocol
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.training import Fold, Progress, ProtocolRun, TestedFold, TrainedHead, WorkFolder
+from benchmarks.scoring.training import share_loss
+from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.settings import require_integer
 
-__all__ = ["K_GRID", "METRICS", "KnnOptions", "Neighbours", "knn_grid", "run_knn"]
+__all__ = ["K_GRID", "METRICS", "Knn", "Neighbours", "knn_grid"]
 
 K_GRID = (1, 3, 5, 10, 20, 50)
 METRICS = ("cosine", "euclidean")
 
 
 @dataclass(frozen=True)
-class KnnOptions:
-    """``k`` and ``metric`` None are chosen on the validation split, from ``K_GRID`` and ``METRICS``.
+class Knn(Protocol[Rows]):
+    """``k`` and ``metric`` None are chosen on the validation split, from ``K_GRID`` and ``METRICS``. On the CPU.
 
     Attributes:
         metric: ``cosine`` compares L2-normalised embeddings; ``euclidean`` embeddings standardised by the mean
             and the deviation of the training rows.
         shots: train on so many clips per class, drawn by ``seed``; None takes all. Nothing else is random.
     """
+
+    name = "knn"
+    takes_events = False
+    on_cpu = True
+    outputs = "probabilities"  # a share of the neighbours may be 0: no cross-entropy is finite
+    chooses = "k"
 
     k: int | None = None
     metric: str | None = None
@@ -49,8 +55,41 @@ class KnnOptions:
         check_shots(self.shots)
         require_integer("knn protocol", "seed", self.seed, 0)
 
+    def fit(self, fold: Fold[Rows]) -> Fitted:
+        """k and the distance with the best score on the validation rows."""
+        grid = knn_grid(self, len(fold.train))
+        found: dict[tuple[int, str], np.ndarray] = {}
+        for metric in dict.fromkeys(point["metric"] for point in grid):
+            ks = [point["k"] for point in grid if point["metric"] == metric]
+            shares = Neighbours(fold.train, metric).probabilities(fold.valid, ks)
+            found.update({(k, metric): value for k, value in shares.items()})
+        probabilities = [found[point["k"], point["metric"]] for point in grid]
+        scores = [fold.validator.select(item)[0] for item in probabilities]
+        losses = [share_loss(item, fold.valid.targets.numpy()) for item in probabilities]
+        best = best_point(scores, losses, fold.maximise)
+        return Fitted(
+            key=fold.key,
+            validation_score=scores[best],
+            hyperparameters=dict(grid[best]),
+            trace=list(enumerate(scores)),
+        )
 
-def knn_grid(options: KnnOptions, n_rows: int) -> list[dict[str, Any]]:
+    def predict(self, fitted: Fitted, rows: Rows, fold: Fold[Rows]) -> torch.Tensor:
+        """The share of the nearest training rows that hold each label."""
+        k, metric = int(fitted.hyperparameters["k"]), str(fitted.hyperparameters["metric"])
+        return torch.from_numpy(Neighbours(fold.train, metric).probabilities(rows, [k])[k])
+
+    def tried(self, fitted: Fitted, fold: Fold[Rows]) -> list[Fitted]:
+        """Every k and distance, where there was a choice."""
+        grid = knn_grid(self, len(fold.train))
+        return tried_points(fitted, grid) if len(grid) > 1 else []
+
+    def describe(self, fitted: Fitted) -> str:
+        """What was chosen."""
+        return f"with k {fitted.hyperparameters['k']}, {fitted.hyperparameters['metric']}"
+
+
+def knn_grid(options: Knn, n_rows: int) -> list[dict[str, Any]]:
     """The points to choose from, in the order in which the first of equals wins; k is at most ``n_rows``.
 
     Raises DeloresError when a k was asked for and there are fewer training rows.
@@ -96,81 +135,3 @@ class Neighbours:
                 block = (block - self._moments[0]) / self._moments[1]
             blocks.append(block.numpy())
         return np.concatenate(blocks)
-
-
-def run_knn(
-    task: EmbeddingsTask, options: KnnOptions, work: WorkFolder, *, progress: Progress | None = None
-) -> ProtocolRun:
-    """Chooses k and the distance on the validation split of each fold and tests it once. On the CPU."""
-    maximise = find_metrics(task.metadata["evaluation"], "scene")[0].maximise
-    n_folds = len(task.data_splits())
-    tested: list[TestedFold] = []
-    tried: list[TrainedHead] = []
-    short: dict[int, int] = {}
-    for number in range(n_folds):
-        fold = Fold.of(task, number, "cpu", score_missing_files=True)
-        if options.shots is not None:
-            fold = few_shot_fold(fold, options.shots, options.seed, task.prediction_type)
-            short[number] = shortfall(fold.train.targets.numpy(), options.shots)
-        grid = knn_grid(options, len(fold.train))
-        key = f"fold-{number:02d}"
-        head = work.load(key)
-        if head is None:
-            head = _choose(key, fold, grid, maximise)
-            work.save(head)
-        if progress is not None:
-            chosen = f"k {head.hyperparameters['k']}, {head.hyperparameters['metric']}"
-            progress(number + 1, n_folds, f"{key}: {head.validation_score:.4f} with {chosen}")
-        if number == 0 and len(grid) > 1:
-            tried = tried_points(head, grid)
-        tested.append(_test(fold, head))
-    mode: Literal["max", "min"] = "max" if maximise else "min"
-    by_loss = sum(item.head.validation_score != item.head.validation_score for item in tested)
-    notes = shortfall_note(short, options.shots or 0)
-    if by_loss:
-        notes.append(f"validation: the primary score was NaN in {by_loss} folds, their k has the least loss")
-    return ProtocolRun(tested, tried, notes, mode)
-
-
-def _choose(key: str, fold: Fold, grid: Sequence[dict[str, Any]], maximise: bool) -> TrainedHead:
-    began = time.perf_counter()
-    found: dict[tuple[int, str], np.ndarray] = {}
-    for metric in dict.fromkeys(point["metric"] for point in grid):
-        ks = [point["k"] for point in grid if point["metric"] == metric]
-        shares = Neighbours(fold.train, metric).probabilities(fold.valid, ks)
-        found.update({(k, metric): value for k, value in shares.items()})
-    probabilities = [found[point["k"], point["metric"]] for point in grid]
-    scores = [fold.validator.select(item)[0] for item in probabilities]
-    losses = [share_loss(item, fold.valid.targets.numpy()) for item in probabilities]
-    best = best_point(scores, losses, maximise)
-    return TrainedHead(
-        key=key,
-        epoch=0,
-        validation_score=scores[best],
-        postprocessing={},
-        hyperparameters=dict(grid[best]),
-        epochs_run=0,  # there are none
-        trace=list(enumerate(scores)),
-        seconds=time.perf_counter() - began,
-        state={},
-    )
-
-
-def _test(fold: Fold, head: TrainedHead) -> TestedFold:
-    k, metric = int(head.hyperparameters["k"]), str(head.hyperparameters["metric"])
-    probabilities = Neighbours(fold.train, metric).probabilities(fold.test, [k])[k]
-    return TestedFold(
-        split_names=fold.split_names,
-        n_train_rows=len(fold.train),
-        head=head,
-        scores=fold.tester.scores(probabilities, {}),
-        loss=share_loss(probabilities, fold.test.targets.numpy()),
-        probabilities=probabilities,
-        events=None,
-        missing_files=(),
-    )
-
-
-def share_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Mean squared error of the shares (the Brier score per label): finite where no neighbour holds the label."""
-    return float(torch.nn.functional.mse_loss(torch.from_numpy(probabilities), torch.from_numpy(targets)))

@@ -10,21 +10,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from benchmarks.metrics.decode import check_postprocessing
 from benchmarks.metrics.events import MAX_CLIP_MS
+from benchmarks.metrics.registry import find_metrics
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import check_name
 
 __all__ = [
-    "EVENT_METRICS",
     "FOLD_MODES",
     "METADATA_FILE",
-    "SCENE_METRICS",
     "TVT_SPLITS",
     "EmbeddingType",
     "PredictionType",
     "SplitMode",
     "TaskMetadata",
-    "check_metrics",
     "check_split_name",
     "check_splits",
     "data_splits",
@@ -34,14 +32,6 @@ __all__ = [
 ]
 
 METADATA_FILE = "task_metadata.json"
-#: The metrics of heareval 2021.1.3, by what they score.
-SCENE_METRICS = ("top1_acc", "pitch_acc", "chroma_acc", "mAP", "aucroc", "d_prime")
-EVENT_METRICS = (
-    "event_onset_200ms_fms",
-    "event_onset_50ms_fms",
-    "event_onset_offset_50ms_20perc_fms",
-    "segment_1s_er",
-)
 TVT_SPLITS = ("train", "valid", "test")
 #: Files of a task folder or of its embeddings that a split of this name would replace.
 NO_SPLITS = ("task_metadata", "embedding-info", "labelvocabulary")
@@ -92,7 +82,7 @@ class TaskMetadata(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> TaskMetadata:
-        check_metrics(self.evaluation, self.embedding_type)
+        find_metrics(self.evaluation, self.embedding_type)
         check_splits(self.split_mode, self.splits, self.nfolds)
         check_name(self.folder_name, "task_name-version-mode")
         if (grid := self.evaluation_params.get("event_postprocessing_grid")) is not None:
@@ -126,20 +116,6 @@ def read_metadata(path: Path, advice: str = "is this a HEAR task folder?") -> tu
         return content, TaskMetadata.model_validate(content)
     except ValidationError as error:
         raise DeloresError(f"{path}: {explain(error, list(TaskMetadata.model_fields))}") from None
-
-
-def check_metrics(evaluation: Sequence[str], embedding_type: str) -> None:
-    """Raises DeloresError unless every metric exists and fits scene or event predictions."""
-    fitting = EVENT_METRICS if embedding_type == "event" else SCENE_METRICS
-    if not evaluation:
-        raise DeloresError(f"'evaluation' names no metric; the first is the primary one. {did_you_mean('', fitting)}")
-    for name in evaluation:
-        if name not in SCENE_METRICS + EVENT_METRICS:
-            raise DeloresError(f"unknown metric {name!r}. {did_you_mean(name, SCENE_METRICS + EVENT_METRICS)}")
-        if name not in fitting:
-            raise DeloresError(
-                f"metric {name!r} does not score {embedding_type} predictions. {did_you_mean(name, fitting)}"
-            )
 
 
 def check_splits(split_mode: str, splits: Sequence[str], nfolds: int | None) -> None:

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
 
+from benchmarks.metrics.registry import find_metrics
 from benchmarks.tasks.metadata import (
     EmbeddingType,
     PredictionType,
     SplitMode,
-    check_metrics,
     check_splits,
     explain,
     split_names,
@@ -138,7 +138,7 @@ class TaskSpec(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> TaskSpec:
-        check_metrics(self.evaluation, self.embedding_type)
+        find_metrics(self.evaluation, self.embedding_type)
         if self.split_mode != "trainvaltest" and self.nfolds is None:
             raise DeloresError(f"split_mode {self.split_mode} needs 'nfolds'")
         check_splits(self.split_mode, self.splits, self.nfolds)

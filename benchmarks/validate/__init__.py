@@ -6,21 +6,21 @@ the pytest plugin costs nothing in a run that does not ask for it.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 __all__ = ["CHECKS", "Check", "Finding", "Outcome", "Validation", "explain", "to_json", "to_junit", "validate"]
 
-_REPORT = ("to_json", "to_junit")
+_MODULES = {
+    **dict.fromkeys(("Check", "Finding", "Outcome"), "check"),
+    **dict.fromkeys(("Validation", "explain", "validate"), "suite"),
+    **dict.fromkeys(("to_json", "to_junit"), "report"),
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _REPORT:
-        from benchmarks.validate import report
-
-        return getattr(report, name)
-    from benchmarks.validate import suite
-
-    suite.load_checks()
-    return getattr(suite, name)
+    if name == "CHECKS":
+        return importlib.import_module(f"{__name__}.checks").all_checks()
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

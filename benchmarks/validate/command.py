@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from benchmarks.validate.suite import Outcome
+    from benchmarks.validate.check import Outcome
 
 __all__ = ["validate"]
 
@@ -84,7 +84,7 @@ def _run(module: str, model: str, device: str | None, long: bool, quiet: bool, *
     from rich.console import Console
 
     from benchmarks.validate.state import kept
-    from benchmarks.validate.suite import CHECKS, Validation
+    from benchmarks.validate.suite import Validation
 
     # The streams are named now: a model's own output is caught while a check runs, the progress is not.
     shown = Console(file=sys.stderr if to_stderr else sys.stdout, highlight=False, markup=False, soft_wrap=True)
@@ -96,7 +96,7 @@ def _run(module: str, model: str, device: str | None, long: bool, quiet: bool, *
             model,
             device=device,
             long=long,
-            progress=lambda check: spinner.update(f"{check.name} ({len(outcomes) + 1} of {len(CHECKS)})"),
+            progress=lambda check: spinner.update(f"{check.name} ({len(outcomes) + 1} of {len(validation.checks)})"),
         )
         for outcome in validation:
             outcomes.append(outcome)
@@ -149,11 +149,11 @@ def _write(module: str, outcomes: list[Outcome], json_file: Path | None, junit: 
 def _explain(name: str) -> None:
     import textwrap
 
-    from benchmarks.validate.suite import CHECKS, find_check, load_checks
+    from benchmarks.validate.checks import all_checks
+    from benchmarks.validate.suite import find_check
 
-    load_checks()
-    for check in CHECKS.values() if name == "all" else [find_check(name)]:
+    for check in all_checks().values() if name == "all" else [find_check(name)]:
         origin = "hear-validator makes it too" if check.official else "hear-validator does not make it"
         after = f"; runs after {', '.join(check.needs)}" if check.needs else ""
         sys.stdout.write(f"{check.name} ({origin}{after})\n")
-        sys.stdout.write(textwrap.fill(check.explanation, 100, initial_indent="  ", subsequent_indent="  ") + "\n")
+        sys.stdout.write(textwrap.fill(check.explanation, 80, initial_indent="  ", subsequent_indent="  ") + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
-from benchmarks.validate.suite import Outcome
+from benchmarks.validate.check import Outcome
 
 __all__ = ["to_json", "to_junit"]
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import threading
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 
-from benchmarks.validate.suite import CHECKS, Validation
+from benchmarks.validate.suite import Validation
 from hear_delores.siblings import current_folder_last
 
 __all__ = ["serve"]
@@ -21,17 +18,11 @@ def serve(connection: Connection, module: str, model_path: str, device: str | No
     A check is its (name, explanation); an outcome is its (verdict, [(level, message), ...], reason).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest has the same Ctrl-C, and ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     current_folder_last()
     validation = Validation(module, model_path, device=device, long=long)
     with contextlib.suppress(EOFError, OSError):
-        connection.send([(check.name, check.explanation) for check in CHECKS.values()])
+        connection.send([(check.name, check.explanation) for check in validation.checks.values()])
         while True:
             outcome = validation.outcome(connection.recv())
             findings = [(finding.level, finding.message) for finding in outcome.findings]
             connection.send((outcome.verdict, findings, outcome.reason))
-
-
-def _end_with_parent() -> None:
-    wait([parent_process().sentinel])  # type: ignore[union-attr]
-    os._exit(1)

@@ -7,102 +7,23 @@ import io
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
 
 from benchmarks.embedding.foreign_code import ForeignExit
+from benchmarks.validate.check import Check, Outcome, Verdict, fail
+from benchmarks.validate.checks import all_checks
 from benchmarks.validate.state import kept
 from benchmarks.validate.subject import Subject
 from hear_delores.errors import DeloresError, did_you_mean
 
-__all__ = [
-    "CHECKS",
-    "Check",
-    "Finding",
-    "Outcome",
-    "Validation",
-    "check",
-    "explain",
-    "fail",
-    "find_check",
-    "load_checks",
-    "validate",
-    "warn",
-]
-
-Level = Literal["fail", "warn"]
-Verdict = Literal["pass", "warn", "fail", "skip"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong (*fail*) or inadvisable (*warn*)."""
-
-    level: Level
-    message: str
-
-
-def fail(message: str) -> Finding:
-    """A finding that breaks the API or would make a score wrong."""
-    return Finding("fail", message)
-
-
-def warn(message: str) -> Finding:
-    """A finding that the API allows, but that has a cost."""
-    return Finding("warn", message)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One point of the contract. ``run`` yields findings; none means that it passed."""
-
-    name: str
-    run: Callable[[Subject], Iterator[Finding]]
-    official: bool  # hear-validator 2021.0.6 makes this check too
-    needs: tuple[str, ...]
-    slow: bool
-
-    @property
-    def explanation(self) -> str:
-        """Why the point matters and how to fix a model that misses it."""
-        return " ".join((self.run.__doc__ or "").split())
-
-
-@dataclass
-class Outcome:
-    """The verdict of one check, with its findings."""
-
-    check: Check
-    verdict: Verdict
-    findings: list[Finding] = field(default_factory=list)
-    seconds: float = 0.0
-    reason: str = ""  # why it was skipped
-
-
-CHECKS: dict[str, Check] = {}
-
-
-def check(name: str, *, official: bool = False, needs: tuple[str, ...] = (), slow: bool = False):  # type: ignore[no-untyped-def]
-    """Registers a check under ``name``; it is skipped when one of ``needs`` did not pass."""
-
-    def register(function: Callable[[Subject], Iterator[Finding]]) -> Callable[[Subject], Iterator[Finding]]:
-        CHECKS[name] = Check(name, function, official, needs, slow)
-        return function
-
-    return register
-
-
-def load_checks() -> None:
-    """Fills ``CHECKS``, in the order in which they are run and shown."""
-    from benchmarks.validate.checks import contract, side_effects, behaviour, sounds, timing  # noqa: F401, I001
+__all__ = ["Validation", "explain", "find_check", "validate"]
 
 
 def find_check(name: str) -> Check:
     """The check of that name; an unknown one is a :class:`DeloresError`."""
-    load_checks()
-    if name not in CHECKS:
-        raise DeloresError(f"no check is called {name!r}. {did_you_mean(name, CHECKS)}")
-    return CHECKS[name]
+    checks = all_checks()
+    if name not in checks:
+        raise DeloresError(f"no check is called {name!r}. {did_you_mean(name, checks)}")
+    return checks[name]
 
 
 def explain(name: str) -> str:
@@ -130,7 +51,7 @@ class Validation:
         long: bool = False,
         progress: Callable[[Check], None] | None = None,
     ) -> None:
-        load_checks()
+        self.checks = all_checks()
         self.subject = Subject(module, model_path, device)
         self.long = long
         self.progress = progress
@@ -144,7 +65,7 @@ class Validation:
 
     def __iter__(self) -> Iterator[Outcome]:
         """The outcome of every check, in order, each as soon as there is one."""
-        return (self.outcome(name) for name in CHECKS)
+        return (self.outcome(name) for name in self.checks)
 
     def _run(self, item: Check) -> Outcome:
         if item.slow and not self.long:

@@ -207,7 +207,7 @@ def sample_rate_folders(folder: Path) -> list[int]:
     for name in names:
         if len(name) > 6 or name[0] == "0" or int(name) not in RATES:
             raise DeloresError(
-                f"{folder}: the audio folder {shown(name)} is no sample rate; expected {RATES.start} to "
+                f"{folder}: the audio folder {name[:20]!r} is no sample rate; expected {RATES.start} to "
                 f"{RATES.stop - 1} (Hz), such as 16000; rename or remove it"
             )
     if not names:

@@ -108,7 +108,7 @@ def _pack(
     skipped = [corpus.skipped if i == number else bad for i, bad in enumerate(info.skipped)]
     info = info.model_copy(update={"skipped": skipped})
     shards = _whole_shards(out)
-    todo = _missing(corpus.pieces, number, shards, source, progress)
+    todo = _missing(corpus.pieces, number, shards, out, source, progress)
     if todo:
         info = info.model_copy(update={"unfinished": sorted({*info.unfinished, number}), "shards": []})
         _write(out / PACK_FILE, info)
@@ -154,7 +154,7 @@ def _whole_shards(out: Path) -> list[ShardInfo]:
 
 
 def _missing(
-    pieces: Sequence[Piece], number: int, shards: list[ShardInfo], source: str, progress: Progress
+    pieces: Sequence[Piece], number: int, shards: list[ShardInfo], out: Path, source: str, progress: Progress
 ) -> list[int]:
     """The pieces that the shards do not hold; a clip listed n times is packed n times.
 
@@ -162,9 +162,9 @@ def _missing(
         DeloresError: the shards hold a clip of a file as it no longer is, by its length or its content.
     """
     held: dict[Key, list[str]] = {}
-    for shard in shards:
+    for place, shard in enumerate(shards):
         clips = shard.clips
-        content = clips.content or [""] * len(clips.name)  # of a pack from before it was stated
+        content = _stated(out, place, len(clips.name))
         rows = zip(clips.data, clips.name, clips.start, clips.frames, clips.rate, content, strict=True)
         for data, name, start, frames, rate, digest in rows:
             if data == number:
@@ -192,7 +192,7 @@ def _changed(stated: Sequence[tuple[Piece, str]], progress: Progress) -> list[st
 
 
 def _hashed(pieces: Sequence[Piece], progress: Callable[[int], None] | None = None) -> Iterator[str]:
-    """The hash of what each piece is cut from, as :class:`Clips` states it; "" where it cannot be read.
+    """The hash of what each piece is cut from, the first 16 digits of a SHA-256; "" where it cannot be read.
 
     The files are read a few at a time, shortly before they are decoded, so that the system still has them by then.
     """
@@ -204,6 +204,20 @@ def _hashed(pieces: Sequence[Piece], progress: Callable[[int], None] | None = No
             yield (digests[item] or b"")[:KEPT].hex()
             if progress is not None:
                 progress(done)
+
+
+def _sources(out: Path, shard: int) -> Path:
+    """Beside a shard: a line for each clip, what :func:`_hashed` gave when it was packed."""
+    return out / f".{shard_name(shard)}.sources"
+
+
+def _stated(out: Path, shard: int, clips: int) -> list[str]:
+    """The lines of that file; empty ones, with which nothing is compared, for packs from before there was one."""
+    try:
+        lines = _sources(out, shard).read_text(encoding="ascii").split("\n")[:-1]
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    return lines if len(lines) == clips else [""] * clips
 
 
 def _whole(piece: Piece) -> Path | Part:
@@ -239,7 +253,7 @@ def _write_shards(
     done, shard, item = 0, first, next(made, None)
     while item is not None:
         name = out / shard_name(shard)
-        digest, size, clips, bad = hashlib.sha256(), 0, Clips(), []
+        digest, size, clips, bad, sources = hashlib.sha256(), 0, Clips(), [], []
         with atomic_path(name.with_suffix(".bin")) as temporary, temporary.open("wb") as stream:
             while item is not None and size < largest:
                 index, held, content = item
@@ -247,10 +261,13 @@ def _write_shards(
                     bad.append((len(clips.name), content))
                     content = np.zeros(0, np.int16)
                 size += _append(stream, digest, content)
-                _note(clips, number, corpus.pieces[index], held, len(content))
+                _note(clips, number, corpus.pieces[index], len(content))
+                sources.append(held)
                 done += 1
                 yield done
                 item = next(made, None)
+        with atomic_path(_sources(out, shard)) as temporary:
+            temporary.write_text("".join(f"{held}\n" for held in sources), encoding="ascii")
         _write(name.with_suffix(".json"), ShardInfo(bytes=size, sha256=digest.hexdigest(), clips=clips, bad=bad))
         shard += 1
 
@@ -262,7 +279,7 @@ def _append(stream: io.BufferedWriter, digest: Any, content: NDArray[Any]) -> in
     return len(data)
 
 
-def _note(clips: Clips, number: int, piece: Piece, held: str, length: int) -> None:
+def _note(clips: Clips, number: int, piece: Piece, length: int) -> None:
     """One more row of the index."""
     clips.data.append(number)
     clips.name.append(piece.name)
@@ -270,7 +287,6 @@ def _note(clips: Clips, number: int, piece: Piece, held: str, length: int) -> No
     clips.frames.append(piece.frames)
     clips.rate.append(piece.rate)
     clips.length.append(length)
-    clips.content.append(held)
 
 
 def _finish(out: Path, info: PackInfo, added: int) -> Packed:

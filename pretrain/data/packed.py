@@ -42,7 +42,6 @@ class Clips(_Stored):
         data: number of the --data that a clip is from.
         name, start, frames, rate: as of :class:`pretrain.data.audio.Piece`.
         length: in samples or log-mel frames; 0 for a clip with bad content.
-        content: the first 16 digits of the SHA-256 of the file, or the tar's member; none in packs of before.
     """
 
     data: list[int] = []
@@ -51,7 +50,6 @@ class Clips(_Stored):
     frames: list[int] = []
     rate: list[int] = []
     length: list[int] = []
-    content: list[str] = []
 
 
 class ShardInfo(_Stored):
@@ -126,8 +124,9 @@ def read_stored(path: Path, kind: type[Model]) -> Model:
     """
     if not path.exists():
         raise DeloresError(f"{path}: this part of the pack is missing. Pack again into another folder")
+    text = read_text(path, "pack again into another folder")
     try:
-        return kind.model_validate_json(read_text(path, "pack again into another folder"))
+        return kind.model_validate_json(text)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -55,7 +55,7 @@ def find_sources(path: Path, config: DataConfig, sample_rate: int, notes: list[s
         tars = [Path(name) for name in expand_braces(str(path))]
         if is_tar(path) and len(tars) > 1:
             return _tars(tars)
-        raise DeloresError(f"there is no folder or manifest {path}")
+        raise DeloresError(f"there is no folder or manifest {path}; check the path")
     if is_tar(path):
         return _tars([path])
     if path.suffix.lower() not in (".csv", ".tsv"):

@@ -14,9 +14,9 @@ from hear_delores.files import atomic_path
 from pretrain.config import PretrainConfig, differences
 from pretrain.data.corpus import Corpus
 
-__all__ = ["FORMAT_VERSION", "FREE_KEYS", "check_resumable", "concerns_parts", "load_state", "save_state"]
+__all__ = ["FREE_KEYS", "STATE_FORMAT", "check_resumable", "concerns_parts", "load_state", "save_state"]
 
-FORMAT_VERSION = 1
+STATE_FORMAT = 1
 GO_ON = "go on with --resume"
 FREE_KEYS = frozenset({"data.threads", "data.prefetch", "data.cache_mb", "save_every", "device"})
 """What may change between the parts of a run: none of it has a part in the result."""
@@ -35,7 +35,7 @@ def save_state(path: Path, state: dict[str, Any], then: str = GO_ON) -> None:
         DeloresError: the disk is full or the folder cannot be written; the state before stays.
     """
     with atomic_path(path, "the training state ", then) as temporary:
-        torch.save({"format_version": FORMAT_VERSION, **state}, temporary)
+        torch.save({"format_version": STATE_FORMAT, **state}, temporary)
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def load_state(path: Path) -> dict[str, Any]:
         first = str(error).split("\n", 1)[0]
         raise DeloresError(f"{path}: not a readable training state ({first}). Remove it to begin anew") from None
     version = state.get("format_version") if isinstance(state, dict) else None
-    if version != FORMAT_VERSION:
-        raise DeloresError(f"{path}: expected a training state of format {FORMAT_VERSION}, got {version}")
+    if version != STATE_FORMAT:
+        raise DeloresError(f"{path}: expected a training state of format {STATE_FORMAT}, got {version}")
     return state
 
 

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from benchmarks.metrics.scene import METRICS
+from benchmarks.metrics.registry import METRICS
 from benchmarks.results.record import (
     FoldPredictions,
     FoldResult,

@@ -12,11 +12,11 @@ from typer.models import OptionInfo
 from typer.testing import CliRunner
 
 from benchmarks.cli import app
-from benchmarks.scoring.finetune.train import FinetuneOptions
+from benchmarks.scoring.finetune.train import Finetune
 from benchmarks.scoring.hear.grid import HeadConfig, grid_configs
-from benchmarks.scoring.hear.protocol import HearOptions
-from benchmarks.scoring.knn import KnnOptions
-from benchmarks.scoring.linear.protocol import LinearOptions
+from benchmarks.scoring.hear.protocol import Hear
+from benchmarks.scoring.knn import Knn
+from benchmarks.scoring.linear.protocol import Linear
 from benchmarks.tasks.download import Fetch
 from hear_delores import settings
 from hear_delores.errors import DeloresError
@@ -89,13 +89,13 @@ def test_nan_is_refused_whatever_the_bounds() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: LinearOptions(lr=math.nan), lambda: LinearOptions(lr=math.inf), lambda: LinearOptions(batch_size=2.5),
-        lambda: LinearOptions(patience=True), lambda: LinearOptions(max_epochs=10**23), lambda: LinearOptions(seed=-1),
-        lambda: LinearOptions(patience=0), lambda: KnnOptions(seed=10**23), lambda: HearOptions(seed=-1),
-        lambda: HearOptions(grid_points=0), lambda: HearOptions(grid_points=True), lambda: HearOptions(shots=0),
-        lambda: FinetuneOptions(lr=math.inf), lambda: FinetuneOptions(crop_seconds=1e-9),
-        lambda: FinetuneOptions(crop_seconds=math.nan), lambda: FinetuneOptions(batch_size=0),
-        lambda: FinetuneOptions(seed=-1), lambda: Fetch(timeout_s=math.inf), lambda: Fetch(attempts=0),
+        lambda: Linear(lr=math.nan), lambda: Linear(lr=math.inf), lambda: Linear(batch_size=2.5),
+        lambda: Linear(patience=True), lambda: Linear(max_epochs=10**23), lambda: Linear(seed=-1),
+        lambda: Linear(patience=0), lambda: Knn(seed=10**23), lambda: Hear(seed=-1),
+        lambda: Hear(grid_points=0), lambda: Hear(grid_points=True), lambda: Hear(shots=0),
+        lambda: Finetune(lr=math.inf), lambda: Finetune(crop_seconds=1e-9),
+        lambda: Finetune(crop_seconds=math.nan), lambda: Finetune(batch_size=0),
+        lambda: Finetune(seed=-1), lambda: Fetch(timeout_s=math.inf), lambda: Fetch(attempts=0),
         lambda: Fetch(pause_s=math.nan), lambda: HeadConfig(lr=math.inf), lambda: HeadConfig(dropout=math.nan),
         lambda: HeadConfig(dropout=1.0), lambda: HeadConfig(hidden_dim=10**9), lambda: HeadConfig(hidden_layers=-1),
         lambda: HeadConfig(hidden_layers=1.0), lambda: HeadConfig(batch_size=True), lambda: HeadConfig(patience="3"),

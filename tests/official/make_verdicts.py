@@ -57,7 +57,7 @@ def _work(job: tuple[str, str]) -> Verdicts:
     from benchmarks.validate import validate
     from benchmarks.validate.checks import side_effects
 
-    side_effects.run_probe = forked  # type: ignore[assignment]  # quick; the tests try the real one
+    side_effects.in_fresh_process = forked  # type: ignore[assignment]  # quick; the tests try the real one
     model, source = job
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / f"{NAME}.py").write_text(source)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.metrics.decode import events_from_frames
 from benchmarks.metrics.events import EventTable
-from benchmarks.metrics.scene import METRICS
+from benchmarks.metrics.registry import METRICS
 
 pytest.importorskip("heareval", reason="heareval is installed by `tox -e heareval`")
 pytestmark = [pytest.mark.official, pytest.mark.filterwarnings("ignore")]

@@ -7,10 +7,7 @@ the two correlations (Pearson's) are drawn from the standardised, clamped scores
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.reading.leaderboard.submission import leaderboard_header
 from benchmarks.reading.published import published_text
@@ -30,40 +28,42 @@ __all__ = ["Standings", "compute_standings", "read_leaderboard", "write_standing
 
 @dataclass(frozen=True)
 class Standings:
-    """Models best first. ``raw``, ``filled`` and ``normalised`` are (models, tasks) float64; raw holds NaN for blanks.
+    """Models (rows, best first) by tasks (columns), float64; ``raw`` holds NaN for blanks, which ``filled`` imputes.
 
-    ``score`` (models,) is the normalised score, ``ours`` the row of the model that was added, None without one.
+    ``ours`` is the row of the model that was added, None without one.
     """
 
-    models: tuple[str, ...]
-    tasks: tuple[str, ...]
-    raw: np.ndarray
-    filled: np.ndarray
-    normalised: np.ndarray
-    score: np.ndarray
+    raw: pd.DataFrame
+    filled: pd.DataFrame
+    normalised: pd.DataFrame
     ours: int | None
 
     @property
-    def blanks(self) -> np.ndarray:
-        """(models,) int: how many tasks of each model were imputed."""
-        return np.isnan(self.raw).sum(axis=1)
+    def models(self) -> list[str]:
+        """The models' names, best first."""
+        return list(self.raw.index)
 
-    def task_correlation(self) -> np.ndarray:
-        """(tasks, tasks) float64: Pearson's r of two tasks' standardised, clamped scores over models."""
-        return _correlation(self.normalised.T)
+    @property
+    def score(self) -> pd.Series:
+        """The normalised score of each model."""
+        return self.normalised.mean(axis="columns")
 
-    def model_correlation(self) -> np.ndarray:
-        """(models, models) float64: Pearson's r of two models' standardised, clamped scores over tasks."""
-        return _correlation(self.normalised)
+    @property
+    def blanks(self) -> pd.Series:
+        """How many tasks of each model were imputed."""
+        return self.raw.isna().sum(axis="columns")
+
+    def task_correlation(self) -> pd.DataFrame:
+        """(tasks, tasks) Pearson's r of two tasks' standardised, clamped scores over models."""
+        return self.normalised.corr()
+
+    def model_correlation(self) -> pd.DataFrame:
+        """(models, models) Pearson's r of two models' standardised, clamped scores over tasks."""
+        return self.normalised.T.corr()
 
 
-def _correlation(rows: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):  # a row without variation has none: NaN
-        return np.corrcoef(rows)
-
-
-def read_leaderboard(text: str, name: str = "the leaderboard CSV") -> tuple[list[str], list[str], np.ndarray]:
-    """Model names, task columns and scores (models, tasks) float64, NaN for blanks.
+def read_leaderboard(text: str, name: str = "the leaderboard CSV") -> pd.DataFrame:
+    """Scores (models, tasks) float64, NaN for blanks.
 
     Raises DeloresError naming the row of a cell that is not a number, or that has too many or too few cells.
     """
@@ -79,7 +79,7 @@ def read_leaderboard(text: str, name: str = "the leaderboard CSV") -> tuple[list
         rows.append(values)
     if len(rows) < 2:
         raise DeloresError(f"{name}: expected at least two models, got {len(rows)}")
-    return models, list(header[3:]), np.array(rows, dtype=np.float64)
+    return pd.DataFrame(rows, index=models, columns=list(header[3:]), dtype=np.float64)
 
 
 def compute_standings(leaderboard: str | None = None, ours: tuple[str, Mapping[str, float]] | None = None) -> Standings:
@@ -92,39 +92,34 @@ def compute_standings(leaderboard: str | None = None, ours: tuple[str, Mapping[s
     Raises:
         DeloresError: a damaged CSV, a name that is taken, an unknown column, or no score at all.
     """
-    models, tasks, raw = read_leaderboard(published_text("leaderboard.csv") if leaderboard is None else leaderboard)
+    raw = read_leaderboard(published_text("leaderboard.csv") if leaderboard is None else leaderboard)
     if ours is not None:
         name, scores = ours
-        unknown = sorted(set(scores) - set(tasks))
-        if name in models:
+        unknown = sorted(set(scores) - set(raw.columns))
+        if name in raw.index:
             raise DeloresError(f"the leaderboard has a model called {name!r} already; choose another name")
         if unknown or not scores:
             raise DeloresError(f"expected scores of leaderboard tasks, got {unknown[0] if unknown else 'none'}")
-        models.append(name)
-        raw = np.vstack([raw, [scores.get(task, math.nan) for task in tasks]])
-    filled = _impute(raw, tasks)
-    deviation = filled.std(axis=0)
-    normalised = np.clip((filled - filled.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0), -1.0, 1.0)
-    score = normalised.mean(axis=1)
-    order = np.argsort(-score, kind="stable")
-    place = int(np.flatnonzero(order == len(models) - 1)[0]) if ours is not None else None
-    return Standings(
-        tuple(models[i] for i in order), tuple(tasks), raw[order], filled[order], normalised[order], score[order], place
-    )
+        raw = pd.concat([raw, pd.DataFrame([scores], index=[name], columns=raw.columns, dtype=np.float64)])
+    filled = pd.DataFrame(_impute(raw), index=raw.index, columns=raw.columns)
+    deviation = filled.std(ddof=0)
+    normalised = ((filled - filled.mean()) / deviation.where(deviation > 0, 1.0)).clip(-1.0, 1.0)
+    order = np.argsort(-normalised.mean(axis="columns").to_numpy(), kind="stable")
+    place = int(np.flatnonzero(order == len(raw) - 1)[0]) if ours is not None else None
+    return Standings(raw.iloc[order], filled.iloc[order], normalised.iloc[order], place)
 
 
-def _impute(raw: np.ndarray, tasks: list[str]) -> np.ndarray:
+def _impute(raw: pd.DataFrame) -> np.ndarray:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401
     from sklearn.impute import IterativeImputer
 
-    empty = np.isnan(raw).all(axis=0)
-    if empty.any():
-        raise DeloresError(f"no model has a score on {tasks[int(np.argmax(empty))]}, so it cannot be imputed")
+    if len(empty := raw.columns[raw.isna().all()]):
+        raise DeloresError(f"no model has a score on {empty[0]}, so it cannot be imputed")
     with warnings.catch_warnings():
         # Ten rounds is the benchmark's recipe, converged or not.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return IterativeImputer(max_iter=10, random_state=0).fit_transform(raw)
+        return np.asarray(IterativeImputer(max_iter=10, random_state=0).fit_transform(raw.to_numpy()))
 
 
 # --- files
@@ -134,38 +129,34 @@ def write_standings(standings: Standings, out: str | Path) -> list[Path]:
     """Writes ``standings.csv``, the heatmap and the two correlations (PNG) into ``out``."""
     folder = Path(out)
     with atomic_path(folder / "standings.csv") as temporary:
-        temporary.write_text(_table(standings), encoding="utf-8")
-    models = [
-        f"{i}. {name}{' (ours)' if i - 1 == standings.ours else ''}" for i, name in enumerate(standings.models, 1)
+        _table(standings).to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+    scores = standings.normalised.set_axis(
+        [f"{i}. {name}{' (ours)' if i - 1 == standings.ours else ''}" for i, name in enumerate(standings.models, 1)]
+    )
+    pictures: list[tuple[str, str, pd.DataFrame, Any]] = [
+        ("heatmap.png", "Standardised, clamped scores (dots: imputed)", scores, standings.raw.isna().to_numpy()),
+        ("task_correlation.png", "Correlation of tasks over models", standings.task_correlation(), None),
+        ("model_correlation.png", "Correlation of models over tasks", standings.model_correlation(), None),
     ]
-    tasks = list(standings.tasks)
-    bare = list(standings.models)
-    blank = np.isnan(standings.raw)
-    pictures: list[tuple[str, str, np.ndarray, list[str], list[str], Any]] = [
-        ("heatmap.png", "Standardised, clamped scores (dots: imputed)", standings.normalised, models, tasks, blank),
-        ("task_correlation.png", "Correlation of tasks over models", standings.task_correlation(), tasks, tasks, None),
-        ("model_correlation.png", "Correlation of models over tasks", standings.model_correlation(), bare, bare, None),
-    ]
-    for name, title, values, rows, columns, dots in pictures:
-        _draw(folder / name, title, values, rows, columns, dots)
+    for name, title, values, dots in pictures:
+        _draw(folder / name, title, values, dots)
     return [folder / "standings.csv", *(folder / picture[0] for picture in pictures)]
 
 
-def _table(standings: Standings) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["rank", "model", "normalised_score", "imputed_tasks", *standings.tasks])
-    for i, model in enumerate(standings.models):
-        cells = [repr(float(value)) for value in standings.normalised[i]]
-        writer.writerow([i + 1, model, repr(float(standings.score[i])), int(standings.blanks[i]), *cells])
-    return stream.getvalue()
+def _table(standings: Standings) -> pd.DataFrame:
+    about = {
+        "rank": range(1, len(standings.models) + 1), "model": standings.models,
+        "normalised_score": standings.score, "imputed_tasks": standings.blanks,
+    }  # fmt: skip
+    return pd.concat([pd.DataFrame(about, index=standings.normalised.index), standings.normalised], axis="columns")
 
 
-def _draw(path: Path, title: str, values: np.ndarray, rows: list[str], columns: list[str], dots: Any) -> None:
+def _draw(path: Path, title: str, values: pd.DataFrame, dots: np.ndarray | None) -> None:
     # Figure without pyplot: no display, no global state; it draws with Agg.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    rows, columns = (list(map(str, axis)) for axis in (values.index, values.columns))
     figure = Figure(figsize=(4.5 + 0.28 * len(columns), 2.6 + 0.24 * len(rows)), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from benchmarks.metrics.registry import metric_scale
 from benchmarks.reading.report.gather import Gathered
 from benchmarks.reading.report.svg import Axis, element, fixed, tick_texts
-from benchmarks.reading.tables.table import ComparisonTable, metric_scale
+from benchmarks.reading.tables.table import ComparisonTable
 
 __all__ = ["BarGroup", "BarRow", "TaskBars", "task_bars"]
 

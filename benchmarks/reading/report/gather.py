@@ -14,9 +14,9 @@ from benchmarks.reading.statistics.weighted import METRIC_NAMES
 from benchmarks.reading.tables.shown import ShownCell, lines
 from benchmarks.reading.tables.table import (
     ComparisonTable,
-    PublishedRow,
     comparison_tables,
     paper_columns,
+    published_rows,
     task_columns,
 )
 from benchmarks.results.identity import Models
@@ -69,14 +69,13 @@ class Gathered:
             for task, cell in zip(table.tasks, line.cells, strict=True)
         }
 
+    def of_column(self, column: str) -> list[ResultRecord]:
+        """The records of a column, whatever the model and the protocol."""
+        return [record for record in self.records if record.task.folder_name in self.columns[column]]
+
     def of_cell(self, protocol: str, model: str, column: str) -> list[ResultRecord]:
         """The records behind one cell: one for each seed (and for each task of a column of several)."""
-        folders = self.columns[column]
-        return [
-            record
-            for record in self.records
-            if record.task.folder_name in folders and record.protocol.title == protocol and self.name(record) == model
-        ]
+        return [r for r in self.of_column(column) if r.protocol.title == protocol and self.name(r) == model]
 
     def main_table(self, column: str) -> ComparisonTable | None:
         """The table in which most models were measured on a task; of equals the one without a variant, then the first.
@@ -169,25 +168,16 @@ def _with_published(
     table: ComparisonTable, columns: Mapping[str, tuple[str, ...]], overlay: str | Path | None
 ) -> ComparisonTable:
     """A table with the published figures of its own tasks, versions, metrics and kind of protocol."""
-    scores: dict[tuple[str, str], dict[str, float]] = {}
-    sources: dict[tuple[str, str], str] = {}
-    splits: dict[tuple[str, str], str] = {}
+    figures = []
     for paper in PAPERS:
         ours = {theirs: own for theirs, folders in paper_columns(paper).items() for own in columns
                 if columns[own] == folders and own in table.metrics}  # fmt: skip
-        if not ours:
-            continue
-        for figure in published_figures(paper, overlay):
-            column = ours.get(figure.task)
-            if column is None or figure.score is None or not _fits(figure, table, column):
-                continue
-            key = figure.model, figure.protocol
-            scores.setdefault(key, {}).setdefault(column, figure.score)
-            sources.setdefault(key, figure.source)
-            if figure.split:
-                splits[figure.protocol, column] = figure.split
-    rows = tuple(PublishedRow(*key, sources[key], row) for key, row in scores.items())
-    return replace(table, published=rows, published_splits=splits)
+        if ours:
+            known = [each for each in published_figures(paper, overlay) if each.task in ours and each.score is not None]
+            figures += [replace(figure, task=ours[figure.task]) for figure in known]
+    figures = [figure for figure in figures if _fits(figure, table, figure.task)]
+    splits = {(figure.protocol, figure.task): figure.split for figure in figures if figure.split}
+    return replace(table, published=published_rows(figures, columns), published_splits=splits)
 
 
 def _fits(figure: PublishedFigure, table: ComparisonTable, column: str) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 from markupsafe import Markup
 
 from benchmarks.embedding.layout import AGAIN
-from benchmarks.reading.report.embedding_map import (
+from benchmarks.reading.report.gather import Gathered
+from benchmarks.reading.report.projection import (
     MAX_LABELS,
     EmbeddingsFolder,
     find_embeddings,
@@ -18,7 +19,6 @@ from benchmarks.reading.report.embedding_map import (
     project,
     sample,
 )
-from benchmarks.reading.report.gather import Gathered
 from benchmarks.reading.report.svg import element, fixed
 from benchmarks.tasks.vocabulary import VOCABULARY_FILE, read_vocabulary
 

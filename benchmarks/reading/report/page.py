@@ -16,11 +16,12 @@ from markupsafe import Markup
 
 from benchmarks.reading.report.bars import task_bars
 from benchmarks.reading.report.confusion import confusions
+from benchmarks.reading.report.costs import costs, duration_text, memory_text
 from benchmarks.reading.report.curves import PretrainRun, curves_of, letter, read_run
-from benchmarks.reading.report.facts import costs, duration_text, facts_of, memory_text
 from benchmarks.reading.report.gather import Gathered
-from benchmarks.reading.report.grid import grid_of
 from benchmarks.reading.report.maps import Maps, embedding_maps
+from benchmarks.reading.report.provenance import facts_of
+from benchmarks.reading.report.score_table import grid_of
 from benchmarks.reading.report.svg import number_text
 from benchmarks.tasks.vocabulary import read_vocabulary
 from hear_delores.errors import DeloresError

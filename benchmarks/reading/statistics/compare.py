@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.metrics.registry import metric_bounds
 from benchmarks.reading.statistics.intervals import bca_ends, bootstrap_weights, statistics_of
 from benchmarks.reading.statistics.permutation import SWAPS, SwapTest, holm, share_as_large, sign_flip_p, swap_test
 from benchmarks.reading.statistics.weighted import Statistic
@@ -104,7 +105,7 @@ def compare_records(
     swaps: int = SWAPS,
     seed: int = 0,
 ) -> Comparison:
-    """The comparison of two models on the tasks that both were scored on. Seeds of a task are averaged.
+    """The comparison of two models on the tasks that both were scored on; several seeds of one are averaged.
 
     Args:
         protocol: the protocol's title where the two share several; None takes the only one.
@@ -272,7 +273,9 @@ def _task_row(task: str, pair: _Paired, labels: list[str], p: float, corrected: 
 
 
 def _averaged(pair: _Paired) -> bool:
-    return pair.record.task.maximise and pair.record.task.primary_metric != "d_prime"
+    """Whether its metric is a share of 1, more of which is better: others do not average with these."""
+    task = pair.record.task
+    return task.maximise and metric_bounds(task.primary_metric) == (0.0, 1.0)
 
 
 def _ends(

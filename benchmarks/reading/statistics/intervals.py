@@ -28,7 +28,7 @@ from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import sem
 from scipy.stats import t as student
 
-from benchmarks.metrics.facts import METRIC_FACTS, metric_bounds
+from benchmarks.metrics.registry import METRICS, metric_bounds
 from benchmarks.reading.statistics.weighted import METRIC_NAMES, RatioStatistic, Statistic, statistic
 from benchmarks.results.record import FoldResult, ResultRecord, fold_predictions
 from hear_delores.errors import DeloresError
@@ -215,7 +215,7 @@ def statistics_of(record: ResultRecord, metric: str) -> list[Statistic]:
         _check_score(record, fold, metric, part)
         # Other predictions may have the same accuracy by chance. Events are matched too slowly to do so again.
         for other in METRIC_NAMES:
-            if other != metric and other in fold.scores and METRIC_FACTS[other].kind == "scene":
+            if other != metric and other in fold.scores and METRICS[other].kind == "scene":
                 _check_score(record, fold, other, statistic(other, own))
         found.append(part)
     return found

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from benchmarks.metrics.registry import metric_scale
 from benchmarks.reading.published import PublishedFigure
 from benchmarks.reading.tables.shown import heading, lines, notes, subset_notes
-from benchmarks.reading.tables.table import ComparisonTable, metric_scale, split_text
+from benchmarks.reading.tables.table import ComparisonTable, split_text
 from benchmarks.results.record import ResultRecord
 
-__all__ = ["to_csv", "to_markdown", "to_rich"]
+__all__ = ["markdown_row", "to_csv", "to_markdown", "to_rich", "to_rich_blocks"]
 
 CSV_COLUMNS = (
     "model", "module", "weights_hash", "task", "task_revision", "protocol", "seed", "metric", "primary", "score",
@@ -27,41 +30,77 @@ def to_markdown(tables: Sequence[ComparisonTable]) -> str:
     for table in tables:
         with_protocol = bool(table.published)
         heads = ["model", *(["protocol"] if with_protocol else []), *(heading(table, t) for t in table.tasks), "mean"]
-        text = [f"### Protocol: {table.protocol}", "", _row(heads)]
-        text.append(_row(["---"] * (2 if with_protocol else 1) + ["---:"] * (len(table.tasks) + 1)))
+        text = [f"### Protocol: {table.protocol}", "", markdown_row(heads)]
+        text.append(markdown_row(["---"] * (2 if with_protocol else 1) + ["---:"] * (len(table.tasks) + 1)))
         for line in lines(table):
             cells = [f"**{cell.text}**" if cell.best else cell.text for cell in line.cells]
-            text.append(_row([line.model, *([line.protocol] if with_protocol else []), *cells, line.mean.text]))
+            text.append(markdown_row([line.model, *([line.protocol] if with_protocol else []), *cells, line.mean.text]))
         if found := notes(table):
             text += ["", *(f"- {note}" for note in found)]
         parts.append("\n".join(text) + "\n")
     return "\n".join(parts)
 
 
-def _row(cells: Iterable[str]) -> str:
+def markdown_row(cells: Iterable[str]) -> str:
+    """One row of a Markdown table.
+
+    >>> print(markdown_row(["a|b", "1.0"]))
+    | a\\|b | 1.0 |
+    """
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def to_rich(table: ComparisonTable) -> RichTable:
-    """One table for the terminal."""
-    shown = RichTable(title=f"protocol {table.protocol}", title_justify="left", title_style="bold", pad_edge=False)
+def to_rich(table: ComparisonTable, columns: Sequence[int] | None = None) -> RichTable:
+    """One table for the terminal: all of it, or the tasks at ``columns``, with the mean behind the last task.
+
+    A part is narrow: names of tasks are broken, and the protocols stand in the title, or in the first part alone.
+    """
+    is_part = columns is not None
+    published = {row.protocol for row in table.published}
+    in_title = is_part and len(published) == 1
+    title = f"protocol {table.protocol}" + (f"; published: {', '.join(published)}" if in_title else "")
+    columns = range(len(table.tasks)) if columns is None else columns
+    with_mean = columns[-1] == len(table.tasks) - 1
+    shown = RichTable(title=title, title_justify="left", title_style="bold", pad_edge=False)
     shown.add_column("model", no_wrap=True)
-    if table.published:
+    with_protocol = bool(published) and not in_title and columns[0] == 0
+    if with_protocol:
         shown.add_column("protocol")
-    for task in table.tasks:
-        shown.add_column(f"{task}\n{table.metrics[task]}", justify="right")
-    shown.add_column("mean", justify="right")
+    for task in (table.tasks[number] for number in columns):
+        name = "\n".join(_broken(task)) if is_part else task
+        shown.add_column(f"{name}\n{table.metrics[task]}", justify="right", overflow="fold")
+    if with_mean:
+        shown.add_column("mean", justify="right")
     before = False
     for line in lines(table):
         if line.published and not before:
             shown.add_section()
         before = line.published
-        cells = [Text(cell.text, style="bold green" if cell.best else "") for cell in line.cells]
-        protocol = [Text(line.protocol)] if table.published else []
-        shown.add_row(Text(line.model), *protocol, *cells, Text(line.mean.text))
+        chosen = [line.cells[number] for number in columns]
+        cells = [Text(cell.text, style="bold green" if cell.best else "") for cell in chosen]
+        protocol = [Text(line.protocol)] if with_protocol else []
+        shown.add_row(Text(line.model), *protocol, *cells, *([Text(line.mean.text)] if with_mean else []))
     if subsets := subset_notes(table):
         shown.caption, shown.caption_justify = Text("\n".join(subsets)), "left"
     return shown
+
+
+def _broken(name: str) -> list[str]:
+    """A task's name in lines of about a score's width, broken at blanks and underscores."""
+    return [line.replace("_ ", "_") for line in textwrap.wrap(name.replace("_", "_ "), 12, break_long_words=False)]
+
+
+def to_rich_blocks(table: ComparisonTable, console: Console) -> list[RichTable]:
+    """The table as blocks below one another, each with as many tasks as fit into the width of ``console``."""
+    unbounded = console.options.update(max_width=10_000)
+    blocks: list[list[int]] = [[0]]
+    for number in range(1, len(table.tasks)):
+        wider = [*blocks[-1], number]
+        if console.measure(to_rich(table, wider), options=unbounded).maximum <= console.width:
+            blocks[-1] = wider
+        else:
+            blocks.append([number])
+    return [to_rich(table, block) for block in blocks]
 
 
 def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures: Iterable[PublishedFigure] = ()) -> str:

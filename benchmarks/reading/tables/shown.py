@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from benchmarks.reading.tables.table import Cell, ComparisonTable, PublishedRow, metric_scale
+from benchmarks.metrics.registry import metric_scale
+from benchmarks.reading.tables.table import Cell, ComparisonTable, PublishedRow
 
 __all__ = ["Line", "ShownCell", "ShownMean", "about", "heading", "lines", "notes", "source_notes", "subset_notes"]
 

@@ -7,11 +7,12 @@ print it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
+from benchmarks.metrics.registry import metric_scale
 from benchmarks.reading.published import PublishedFigure, published_figures, published_table_six
 from benchmarks.results.record import ResultRecord, refuse_repeats
 from hear_delores.errors import DeloresError
@@ -21,8 +22,8 @@ __all__ = [
     "ComparisonTable",
     "PublishedRow",
     "comparison_tables",
-    "metric_scale",
     "paper_columns",
+    "published_rows",
     "split_text",
     "task_columns",
 ]
@@ -30,8 +31,6 @@ __all__ = [
 #: The paper's table 6 sets frozen and fine-tuned encoders side by side: what of our protocols is which.
 TABLE_SIX = "linear and finetune (table 6)"
 FROZEN_OR_TUNED = {"linear": "frozen", "finetune": "fine-tuned"}
-#: Metrics between 0 and 1 that are customarily printed in per cent.
-PERCENT = {"top1_acc", "pitch_acc", "chroma_acc", "mAP", "aucroc"}
 
 
 @dataclass(frozen=True)
@@ -223,8 +222,8 @@ def _table(
                 cells[model, column] = _cell(own[0], intervals) if len(own) == 1 else _joined(own)
     task_of = {record.task.folder_name: record.task for record in records}
     first = {column: task_of[f] for column, folders in columns.items() for f in folders if f in task_of}
-    rows, seen, metrics = _published_rows(figures, columns)
-    shown = [column for column in columns if column in first or column in seen]
+    metrics = {figure.task: figure.metric for figure in figures if figure.score is not None}
+    shown = [column for column in columns if column in first or column in metrics]
     return ComparisonTable(
         protocol=protocol,
         models=models,
@@ -233,7 +232,7 @@ def _table(
         maximise={c: first[c].maximise if c in first else True for c in shown},
         cells=cells,
         splits={c: split_text(records, columns[c]) for c in first},
-        published=rows,
+        published=published_rows(figures, columns),
         published_splits={(f.protocol, f.task): f.split for f in figures if f.split and f.task in shown},
     )
 
@@ -249,25 +248,16 @@ def _fitting(figures: Sequence[PublishedFigure], protocol: str) -> list[Publishe
     ]
 
 
-def _published_rows(
-    figures: Sequence[PublishedFigure], columns: Mapping[str, tuple[str, ...]]
-) -> tuple[tuple[PublishedRow, ...], set[str], dict[str, str]]:
-    """The rows; the columns that they have a figure for; the metric of these."""
-    scores: dict[tuple[str, str], dict[str, float]] = {}
-    sources: dict[tuple[str, str], str] = {}
-    metrics: dict[str, str] = {}
+def published_rows(figures: Iterable[PublishedFigure], columns: Container[str]) -> tuple[PublishedRow, ...]:
+    """A row for each model and protocol, of its scores on ``columns``; it may have none."""
+    rows: dict[tuple[str, str], PublishedRow] = {}
     for figure in figures:
         key = figure.model, figure.protocol
-        row = scores.setdefault(key, {})
-        sources.setdefault(key, figure.source)
+        row = rows.setdefault(key, PublishedRow(*key, figure.source, {}))
         if figure.task in columns and figure.score is not None:
-            row[figure.task] = figure.score
-            sources[key] = figure.source
-            metrics[figure.task] = figure.metric
-    rows = tuple(
-        PublishedRow(model, protocol, sources[model, protocol], row) for (model, protocol), row in scores.items()
-    )
-    return rows, set(metrics), metrics
+            row.scores.setdefault(figure.task, figure.score)
+            rows[key] = replace(row, source=figure.source)
+    return tuple(rows.values())
 
 
 def split_text(records: Sequence[ResultRecord], folders: tuple[str, ...]) -> str:
@@ -292,11 +282,6 @@ def _refuse_mixed_tasks(records: list[ResultRecord]) -> None:
                     f"results of {record.task.name} come from two {what} ({one} of {first.model.label}, {other} of"
                     f" {record.model.label}) and cannot share a table; score both on one, or name one results folder"
                 )
-
-
-def metric_scale(metric: str) -> float:
-    """What a score is multiplied by in a table: 100 for metrics that are shown in per cent, otherwise 1."""
-    return 100.0 if metric in PERCENT or metric.endswith("_fms") else 1.0
 
 
 def _cell(records: list[ResultRecord], intervals: bool = False) -> Cell:

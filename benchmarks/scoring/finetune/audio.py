@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from benchmarks.embedding.split import row_order
 from benchmarks.tasks.audio import read_audio
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
+from pretrain.data.ahead import ahead
 from pretrain.data.audio import file_length
 from pretrain.distributed.world import ALONE, World
 
@@ -54,13 +53,14 @@ class Clips:
     def __len__(self) -> int:
         return len(self.files)
 
-    def subset(self, rows: np.ndarray) -> Clips:
+    def subset(self, rows: torch.Tensor) -> Clips:
         """Only the clips ``rows`` (m,) int64, in that order."""
+        numbers = rows.tolist()
         chosen = object.__new__(Clips)
         chosen.sample_rate = self.sample_rate
-        chosen.files = tuple(self.files[row] for row in rows)
-        chosen.targets = self.targets[rows]
-        chosen._paths = [self._paths[row] for row in rows]
+        chosen.files = tuple(self.files[row] for row in numbers)
+        chosen.targets = self.targets[numbers]
+        chosen._paths = [self._paths[row] for row in numbers]
         chosen._kept, chosen._left, chosen._lock, chosen._lengths = {}, self._left, threading.Lock(), None
         return chosen
 
@@ -121,25 +121,16 @@ def training_batches(
             f"protocol finetune: batches of {min(batch_size, len(order))} clips cannot be shared among {world.size} "
             "processes; set a larger batch_size, or start fewer processes"
         )
-    bounds = deque(zip(starts, [*starts[1:], len(order)], strict=True))
 
-    def batch(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
-        start, stop = (start + (stop - start) * rank // world.size for rank in (world.rank, world.rank + 1))
+    def batch(bounds: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        first, last = bounds
+        start, stop = (first + (last - first) * rank // world.size for rank in (world.rank, world.rank + 1))
         rows = order[start:stop].tolist()
         places = positions[start:stop].tolist()
         audio = np.stack([crop(clips.audio(row), n_samples, place) for row, place in zip(rows, places, strict=True)])
         return torch.from_numpy(audio), torch.from_numpy(clips.targets[rows])
 
-    with ThreadPoolExecutor(READERS) as pool:
-        ahead: deque[Future[tuple[torch.Tensor, torch.Tensor]]] = deque()
-        try:
-            while bounds or ahead:
-                while bounds and len(ahead) <= READERS:
-                    ahead.append(pool.submit(batch, *bounds.popleft()))
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+    yield from ahead(batch, list(zip(starts, [*starts[1:], len(order)], strict=True)), READERS, READERS + 1)
 
 
 def whole_batches(clips: Clips, least_samples: int, world: World = ALONE) -> Iterator[tuple[list[int], np.ndarray]]:

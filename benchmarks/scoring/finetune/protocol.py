@@ -4,61 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
-import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, fields, replace
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.embedding.foreign_code import contained
 from benchmarks.embedding.model import LoadedModel, load_model
-from benchmarks.metrics.scene import find_metrics
+from benchmarks.metrics.registry import find_metrics
 from benchmarks.results.identity import behaviour_change, behaviours_agree, read_behaviour
 from benchmarks.results.record import (
-    FORMAT_VERSION,
     FoldPredictions,
-    ProtocolInfo,
     ResultRecord,
-    TaskInfo,
     clear_unfinished,
     load_record,
     record_folder,
     save_record,
 )
-from benchmarks.scoring.evaluation import SceneEvaluator, aggregate
-from benchmarks.scoring.few_shot import draw_shots, shortfall, shortfall_note
+from benchmarks.scoring.evaluation import SceneEvaluator
 from benchmarks.scoring.finetune.audio import Clips
-from benchmarks.scoring.finetune.train import FinetuneFold, FinetuneOptions, train_fold
-from benchmarks.scoring.score import (
-    fingerprinted,
-    fold_result,
-    official_scores,
-    package_versions,
-    scoring_version,
-    subset_of,
-    variant_of,
-)
-from benchmarks.scoring.training import (
-    Progress,
-    ProtocolRun,
-    TestedFold,
-    TrainedHead,
-    WorkFolder,
-    activate,
-    logit_loss,
-    peak_memory_bytes,
-)
+from benchmarks.scoring.finetune.train import Finetune, FinetuneFold
+from benchmarks.scoring.fold import Folds, Progress, ProtocolRun, run_protocol
+from benchmarks.scoring.protocols import make_protocol
+from benchmarks.scoring.record import complete_record, draft_record, official_scores, task_info
+from benchmarks.scoring.work import WorkFolder
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.documents import read_json
-from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.errors import DeloresError
 from hear_delores.files import remove_leftovers, write_json
 from pretrain.distributed.world import ALONE, World, world_size
 from pretrain.locks import folder_lock
@@ -89,14 +67,14 @@ def finetune_task(
         overwrite: train again although an identical record exists.
         world: of :func:`pretrain.distributed.world.join`; the first of several processes writes, all return the record.
         say: told why a record that is there is not the one that is asked for.
-        options: those of :class:`~benchmarks.scoring.finetune.train.FinetuneOptions`; None leaves the default.
+        options: those of :class:`~benchmarks.scoring.finetune.train.Finetune`; None leaves the default.
 
     Raises:
         DeloresError: an event task, a model without gradients, audio that cannot be used, an unknown option.
     """
     began = time.perf_counter()
-    settings = world.share(lambda: _options(seed, options))
-    world.share(lambda: _check(model, task, world))
+    settings = world.share(lambda: make_protocol(Finetune, seed, options))
+    world.share(lambda: _check(model, task, settings, world))
     draft = world.share(lambda: _draft(model, task, settings))
     if len(set(world.collect(draft.fingerprint))) > 1:
         message = "the processes see different models, tasks or options: give all of them the same"
@@ -122,7 +100,7 @@ def _make(
     model: LoadedModel,
     task: TaskFolder,
     draft: ResultRecord,
-    settings: FinetuneOptions,
+    settings: Finetune,
     results_dir: Path,
     progress: Progress | None,
     world: World,
@@ -132,24 +110,13 @@ def _make(
     folder = record_folder(results_dir, draft)
     work = world.share(lambda: _work_folder(folder / "work" if world.leads else None, draft, model))
     with contained():
-        run, predictions = _run(model, task, settings, work, folder / "work", progress, world)
-    scores, deviation = aggregate([fold.scores for fold in run.folds])
-    record = draft.model_copy(
-        update={
-            "protocol": draft.protocol.model_copy(update={"deviations": run.deviations}),
-            "scores": scores,
-            "scores_std": deviation,
-            "folds": [fold_result(fold) for fold in run.folds],
-            "seconds": {
-                "total": time.perf_counter() - began,
-                "training": sum(fold.head.seconds for fold in run.folds),
-            },
-            "peak_memory_bytes": peak_memory_bytes(),
-        }
-    )
+        run = run_protocol(_folds(model, task, settings, work, progress, world))
+    record = complete_record(draft, run, time.perf_counter() - began)
 
     def write() -> ResultRecord:
-        save_record(record, results_dir, predictions, official_scores(record, run.score_mode, task.path))
+        save_record(
+            record, results_dir, _predictions(model, task, run), official_scores(record, run.score_mode, task.path)
+        )
         work.remove()
         return record
 
@@ -193,24 +160,12 @@ def _work_folder(path: Path | None, draft: ResultRecord, model: LoadedModel) -> 
     return work
 
 
-def _options(seed: int, options: Mapping[str, Any]) -> FinetuneOptions:
-    known = [item.name for item in fields(FinetuneOptions) if item.name != "seed"]
-    for name in options:
-        if name not in known:
-            raise DeloresError(f"unknown option {name!r} of protocol finetune. {did_you_mean(name, known)}")
-    return FinetuneOptions(seed=seed, **{name: value for name, value in options.items() if value is not None})
-
-
-def _check(model: LoadedModel, task: TaskFolder, world: World) -> None:
-    if task.embedding_type != "scene":
-        raise DeloresError(
-            f"protocol finetune is for clips, and {task.folder_name} is an event task: use hear or linear"
-        )
+def _check(model: LoadedModel, task: TaskFolder, settings: Finetune, world: World) -> None:
+    settings.check(task)
     if model.kind != "torch":
         raise DeloresError(
             f"model {model.spec.label}: only torch models can be fine-tuned, but this is a {model.kind} model"
         )
-    find_metrics(task.metadata["evaluation"], "scene")
     if world.size != world_size():
         raise DeloresError(
             f"finetune_task: {world_size()} processes were started; pass the world that they have joined"
@@ -229,131 +184,57 @@ def _fresh(model: LoadedModel) -> LoadedModel:
     return replace(fresh, model=copy.deepcopy(fresh.model)) if fresh.model is model.model else fresh
 
 
-def _run(
+def _folds(
     model: LoadedModel,
     task: TaskFolder,
-    options: FinetuneOptions,
+    settings: Finetune,
     work: WorkFolder,
-    work_path: Path,
     progress: Progress | None,
     world: World,
-) -> tuple[ProtocolRun, dict[str, FoldPredictions]]:
-    metrics = find_metrics(task.metadata["evaluation"], "scene")
-    splits = task.data_splits()
-    tested, predictions, short = [], {}, {}
-    for number, names in enumerate(splits):
-        key = f"fold-{number:02d}"
-        train, valid, test = world.share(partial(_clips, model, task, names, options, number))
-        if options.shots is not None:
-            short[number] = shortfall(train.targets, options.shots)
-        head = world.from_leader(partial(work.load, key))
-        if head is None:
-            validator = SceneEvaluator(metrics, valid.targets)
-            state_file = work_path / f"{key}.state.pt"
-            fold = FinetuneFold(
-                key, number, train, valid, test, validator, task.prediction_type, metrics[0].maximise, state_file
-            )
+) -> Folds[Clips]:
+    splits, metrics = task.data_splits(), find_metrics(task.metadata["evaluation"], "scene")
 
-            def report(epochs: int, text: str, before: int = number * options.max_epochs) -> None:
-                if progress is not None:
-                    progress(before + epochs, len(splits) * options.max_epochs, text)
+    def make(number: int) -> FinetuneFold:
+        names = splits[number]
+        train, valid, test = (Clips(task, names[role], model.sample_rate) for role in ("train", "valid", "test"))
 
-            head = train_fold(world.share(lambda: _fresh(model)), fold, options, report, world)
-            world.share(partial(work.save, head))
-            if world.leads:
-                state_file.unlink(missing_ok=True)
-        tester = SceneEvaluator(metrics, test.targets)
-        tested.append(_tested(head, names, len(train), test, tester, task.prediction_type))
-        [name] = names["test"]
-        predictions[name] = FoldPredictions(
-            prediction=tested[-1].probabilities, target=test.targets, files=np.array(test.files, dtype=np.str_)
+        def report(epochs: int, text: str) -> None:
+            if progress is not None:
+                progress(number * settings.max_epochs + epochs, len(splits) * settings.max_epochs, text)
+
+        return FinetuneFold(
+            number,
+            names,
+            train,
+            valid,
+            test,
+            SceneEvaluator(metrics, valid.targets),
+            SceneEvaluator(metrics, test.targets),
+            task.prediction_type,
+            metrics[0].maximise,
+            torch.device(model.device),
+            fresh=partial(_fresh, model),
+            state_file=work.unfinished(f"fold-{number:02d}") if work.path is not None else None,
+            report=report,
+            world=world,
         )
-    notes = shortfall_note(short, options.shots or 0)
-    by_loss = sum(fold.head.validation_score != fold.head.validation_score for fold in tested)
-    if by_loss:
-        notes.append(f"validation: the primary score was NaN in {by_loss} folds, their epoch has the least loss")
-    mode: Literal["max", "min"] = "max" if metrics[0].maximise else "min"
-    return ProtocolRun(tested, [], notes, mode), predictions
+
+    return Folds(task, settings, work, make, world=world)  # every epoch is reported, not every fold
 
 
-def _clips(
-    model: LoadedModel, task: TaskFolder, names: Mapping[str, list[str]], options: FinetuneOptions, number: int
-) -> list[Clips]:
-    """The training clips of fold ``number``, as many as are asked for, its validation and its test clips."""
-    train, valid, test = (Clips(task, names[role], model.sample_rate) for role in ("train", "valid", "test"))
-    if options.shots is not None:
-        several = task.prediction_type == "multilabel"
-        train = train.subset(draw_shots(train.targets, options.shots, options.seed, number, multilabel=several))
-    return [train, valid, test]
+def _predictions(model: LoadedModel, task: TaskFolder, run: ProtocolRun) -> dict[str, FoldPredictions]:
+    found = {}
+    for fold in run.folds:
+        [name] = fold.split_names["test"]
+        clips = Clips(task, [name], model.sample_rate)
+        files = np.array(clips.files, dtype=np.str_)
+        found[name] = FoldPredictions(prediction=fold.probabilities, target=clips.targets, files=files)
+    return found
 
 
-def _tested(
-    head: TrainedHead,
-    names: Mapping[str, list[str]],
-    n_train_rows: int,
-    test: Clips,
-    tester: SceneEvaluator,
-    prediction_type: str,
-) -> TestedFold:
-    logits = head.state["logits"]
-    probabilities = activate(logits, prediction_type)
-    return TestedFold(
-        split_names=names,
-        n_train_rows=n_train_rows,
-        head=head,
-        scores=tester.scores(probabilities, {}),
-        loss=float(logit_loss(logits, torch.from_numpy(test.targets), prediction_type)),
-        probabilities=probabilities,
-        events=None,
-        missing_files=(),
-    )
-
-
-def _draft(model: LoadedModel, task: TaskFolder, settings: FinetuneOptions) -> ResultRecord:
+def _draft(model: LoadedModel, task: TaskFolder, settings: Finetune) -> ResultRecord:
     """The record as far as it is known before training."""
-    chosen = asdict(settings)
-    seed = chosen.pop("seed")
-    spec, info = model.spec, model.info()
-    content = [
-        FORMAT_VERSION,
-        scoring_version("finetune"),
-        spec.module,
-        info.options,
-        model.weights_hash,
-        task.revision,
-        "finetune",
-        fingerprinted(settings),
-        seed,
-        model.device.split(":")[0],
-    ]
-    return ResultRecord(
-        fingerprint=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
-        embeddings_hash="",  # made of audio
-        model=info,
-        task=_task_info(task),
-        protocol=ProtocolInfo(name="finetune", options=chosen, variant=variant_of(settings)),
-        seed=seed,
-        scores={},
-        folds=[],
-        device=model.device,
-        versions=package_versions("finetune"),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    )
-
-
-def _task_info(task: TaskFolder) -> TaskInfo:
-    metrics = [str(name) for name in task.metadata["evaluation"]]
-    primary = find_metrics(metrics, "scene")[0]
-    return TaskInfo(
-        name=task.name,
-        version=str(task.metadata["version"]),
-        mode=str(task.metadata["mode"]),
-        revision=task.revision,
-        embedding_type="scene",
-        prediction_type="multiclass" if task.prediction_type == "multiclass" else "multilabel",
-        primary_metric=primary.name,
-        metrics=metrics,
-        maximise=primary.maximise,
-        n_clips=task.n_clips,
-        subset=subset_of(task.metadata, None),
-    )
+    info = model.info()
+    inputs = [model.spec.module, info.options, model.weights_hash, task.revision]
+    described = task_info(task, task.revision, task.n_clips)
+    return draft_record(settings, inputs, info, described, model.device, embeddings_hash="")

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,12 @@ from torch import Tensor, nn
 
 from benchmarks.embedding.foreign_code import contained, one_line
 from benchmarks.embedding.model import LoadedModel
-from benchmarks.scoring.evaluation import SceneEvaluator
 from benchmarks.scoring.few_shot import check_shots
 from benchmarks.scoring.finetune.audio import Clips, training_batches, whole_batches
-from benchmarks.scoring.training import (
-    BestEpoch,
-    TrainedHead,
-    activate,
-    cuda_devices,
-    derive_seed,
-    logit_loss,
-    snapshot,
-)
+from benchmarks.scoring.fold import Fold
+from benchmarks.scoring.protocol import Protocol
+from benchmarks.scoring.training import ScoreOrLoss, activate, derive_seed, logit_loss, snapshot
+from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
 from hear_delores.files import THEN
 from hear_delores.settings import require_integer, require_number, require_training
@@ -35,13 +29,30 @@ from pretrain.distributed.synchronised import synchronise
 from pretrain.distributed.world import ALONE, World, contact_lost
 from pretrain.training.state import load_state, save_state
 
-__all__ = ["FineTuned", "FinetuneFold", "FinetuneOptions", "train_fold"]
+__all__ = ["FineTuned", "Finetune", "FinetuneFold"]
 
 Report = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
-class FinetuneOptions:
+class FinetuneFold(Fold[Clips]):
+    """A fold of audio, and what is trained on it.
+
+    Attributes:
+        fresh: the model, loaded anew each time.
+        state_file: where an unfinished training is kept; None on processes that do not write.
+        report: told of each epoch.
+        world: the processes that train together.
+    """
+
+    fresh: Callable[[], LoadedModel] = field(kw_only=True)
+    state_file: Path | None = field(kw_only=True)
+    report: Report = field(kw_only=True)
+    world: World = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Finetune(Protocol[Clips]):
     """The papers' settings (arXiv 2203.13628, section 4): as the linear evaluation, with everything trained.
 
     Attributes:
@@ -54,6 +65,10 @@ class FinetuneOptions:
         amp: autocast of the training steps: bfloat16, or float16 with loss scaling on a CUDA device that
             lacks it. Scores are always computed in float32.
     """
+
+    name = "finetune"
+    takes_events = False
+    keeps_outputs = True  # of an encoder's weights each fold would keep gigabytes
 
     lr: float = 1e-3
     batch_size: int = 64
@@ -71,6 +86,35 @@ class FinetuneOptions:
         if self.crop_seconds is not None:
             require_number("finetune protocol", "crop_seconds", self.crop_seconds, 0.01, maximum=86_400.0)
         check_shots(self.shots)
+
+    def fit(self, fold: Fold[Clips]) -> Fitted:
+        """The model of the best validation epoch.
+
+        The state is saved after every epoch; each epoch draws its random numbers from (seed, fold, epoch), so that a
+        training that was killed and begun again ends in the same bits (on one CPU; on CUDA as far as its kernels do).
+        Several processes take the steps of one, to rounding: each computes its rows of every batch, BatchNorm
+        normalises by all rows, and the gradients are summed.
+        """
+        assert isinstance(fold, FinetuneFold)
+        world, file = fold.world, fold.state_file
+        with _exact_cudnn():
+            loaded = world.share(fold.fresh)
+            state = world.from_leader(lambda: load_state(file) if file is not None and file.exists() else None)
+            model = world.share(lambda: FineTuned(loaded, fold.train.targets.shape[1], world))
+            training = world.share(lambda: _Training(model, fold, self, state))
+            while not training.finished:
+                torch.manual_seed(derive_seed(self.seed, fold.number, training.epoch + 1))
+                training.advance()
+                fold.report(
+                    training.epoch, f"{fold.key}: {training.best.trace[-1][1]:.4f} at epoch {training.epoch - 1}"
+                )
+            return training.fitted()
+
+    def predict(self, fitted: Fitted, rows: Clips, fold: Fold[Clips]) -> Tensor:
+        """Logits (n, n_labels) on the CPU, of whole clips."""
+        model, n_samples = fitted.model
+        with _exact_cudnn():
+            return model.logits(rows, n_samples)  # type: ignore[no-any-return]
 
 
 class FineTuned(nn.Module):
@@ -158,53 +202,10 @@ class FineTuned(nn.Module):
             )
 
 
-@dataclass(frozen=True)
-class FinetuneFold:
-    """What one fold trains on, chooses by and is tested on. ``state_file`` holds an unfinished training."""
-
-    key: str
-    number: int
-    train: Clips
-    valid: Clips
-    test: Clips
-    validator: SceneEvaluator
-    prediction_type: str
-    maximise: bool
-    state_file: Path
-
-
-def train_fold(
-    loaded: LoadedModel, fold: FinetuneFold, options: FinetuneOptions, report: Report, world: World = ALONE
-) -> TrainedHead:
-    """Trains ``loaded`` (its weights change) and tests the best validation epoch once.
-
-    The state is saved after every epoch; each epoch draws its random numbers from (seed, fold, epoch), so that a
-    training that was killed and begun again ends in the same bits (on one CPU; on CUDA as far as its kernels do).
-    Several processes take the steps of one, to rounding: each computes its rows of every batch, BatchNorm normalises
-    by all rows, and the gradients are summed.
-
-    Returns:
-        a head whose ``state`` is {"logits": (n_test, n_labels) float32}.
-    """
-    device = torch.device(loaded.device)
-    with torch.random.fork_rng(cuda_devices(device)), _exact_cudnn():
-        torch.manual_seed(derive_seed(options.seed, fold.number))
-        state = world.from_leader(lambda: load_state(fold.state_file) if fold.state_file.exists() else None)
-        model = world.share(lambda: FineTuned(loaded, fold.train.targets.shape[1], world))
-        training = world.share(lambda: _Training(model, fold, options, state))
-        while not training.finished:
-            torch.manual_seed(derive_seed(options.seed, fold.number, training.epoch + 1))
-            training.advance()
-            report(training.epoch, f"{fold.key}: {training.trace[-1][1]:.4f} at epoch {training.epoch - 1}")
-        return training.test()
-
-
 class _Training:
     """Everything that changes from epoch to epoch, and how it is kept."""
 
-    def __init__(
-        self, model: FineTuned, fold: FinetuneFold, options: FinetuneOptions, state: dict[str, Any] | None
-    ) -> None:
+    def __init__(self, model: FineTuned, fold: FinetuneFold, options: Finetune, state: dict[str, Any] | None) -> None:
         self.model, self.fold, self.options, self.world = model, fold, options, model.world
         self.device = torch.device(model.loaded.device)
         rate = fold.train.sample_rate
@@ -213,13 +214,7 @@ class _Training:
         self.dtype = _amp_dtype(self.device) if options.amp else torch.float32
         self.optimizer = torch.optim.Adam(model.trained(), lr=options.lr)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        # The second tracker serves where the primary score is NaN throughout (a class without a validation clip).
-        self.trackers = {
-            "score": BestEpoch(fold.maximise, options.patience, stop_on_nan=False),
-            "loss": BestEpoch(False, options.max_epochs, stop_on_nan=False),
-        }
-        self.kept: dict[str, dict[str, Tensor]] = {}
-        self.trace: list[tuple[int, float]] = []
+        self.best = ScoreOrLoss(fold.maximise, options.patience, options.max_epochs)
         self.epoch, self.seconds = 0, 0.0
         if state is not None:
             self._restore(state)
@@ -227,7 +222,7 @@ class _Training:
     @property
     def finished(self) -> bool:
         """Whether all epochs were run, or enough of them without a better one."""
-        return self.epoch >= self.options.max_epochs or self.trackers["score"].waited >= self.options.patience
+        return self.epoch >= self.options.max_epochs or self.best.finished
 
     def advance(self) -> None:
         """One epoch, its validation, and the state to go on from."""
@@ -237,25 +232,19 @@ class _Training:
         probabilities = activate(logits, self.fold.prediction_type)
         score, _ = self.world.from_leader(lambda: self.fold.validator.select(probabilities))
         loss = float(logit_loss(logits, torch.from_numpy(self.fold.valid.targets), self.fold.prediction_type))
-        self.trace.append((self.epoch, score))
-        for name, value in (("score", score), ("loss", loss)):
-            if self.trackers[name].update(self.epoch, value):
-                self.kept[name] = snapshot(self.model)
-        if not math.isnan(self.trackers["score"].score) and math.isfinite(self.trackers["score"].score):
-            self.kept.pop("loss", None)  # a score was found: the loss will not be needed
+        self.best.update(self.epoch, score, loss, lambda: snapshot(self.model))
         self.epoch += 1
         self.seconds += time.perf_counter() - began
         self.world.share(self._save)
 
-    def test(self) -> TrainedHead:
-        """The one test, with the weights of the best epoch."""
-        used = "loss" if all(math.isnan(score) for _, score in self.trace) else "score"
-        self.model.load_state_dict(self.kept[used])
-        return TrainedHead(
+    def fitted(self) -> Fitted:
+        """What was learnt, with the weights of the best epoch."""
+        epoch, score, weights = self.best.best()
+        self.model.load_state_dict(weights)
+        return Fitted(
             key=self.fold.key,
-            epoch=self.trackers[used].epoch,
-            validation_score=self.trackers["score"].score if used == "score" else math.nan,
-            postprocessing={},
+            epoch=epoch,
+            validation_score=score,
             hyperparameters={
                 **{name: getattr(self.options, name) for name in ("lr", "batch_size", "max_epochs", "patience")},
                 "crop_seconds": self.n_samples / self.fold.train.sample_rate,
@@ -263,9 +252,9 @@ class _Training:
                 "n_trained_parameters": sum(parameter.numel() for parameter in self.model.trained()),
             },
             epochs_run=self.epoch,
-            trace=self.trace,
+            trace=self.best.trace,
             seconds=self.seconds,
-            state={"logits": self.model.logits(self.fold.test, self.n_samples)},
+            model=(self.model, self.n_samples),
         )
 
     def _train_epoch(self) -> None:
@@ -298,7 +287,7 @@ class _Training:
         self.scaler.update()
 
     def _save(self) -> None:
-        if not self.world.leads:
+        if not self.world.leads or self.fold.state_file is None:
             return
         state = {
             "epoch": self.epoch,
@@ -306,9 +295,9 @@ class _Training:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "trackers": {name: dict(vars(tracker)) for name, tracker in self.trackers.items()},
-            "kept": self.kept,
-            "trace": self.trace,
+            "trackers": {name: dict(vars(tracker)) for name, tracker in self.best.trackers.items()},
+            "kept": self.best.kept,
+            "trace": self.best.trace,
         }
         save_state(self.fold.state_file, state, then=THEN)
 
@@ -316,10 +305,10 @@ class _Training:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        for name, tracker in self.trackers.items():
+        for name, tracker in self.best.trackers.items():
             vars(tracker).update(state["trackers"][name])
-        self.kept, self.epoch, self.seconds = state["kept"], state["epoch"], state["seconds"]
-        self.trace = [(epoch, score) for epoch, score in state["trace"]]
+        self.best.kept, self.epoch, self.seconds = state["kept"], state["epoch"], state["seconds"]
+        self.best.trace = [(epoch, score) for epoch, score in state["trace"]]
 
 
 def _sum_gradients(parameters: list[nn.Parameter]) -> None:

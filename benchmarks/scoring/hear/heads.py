@@ -1,13 +1,13 @@
 """The shallow classifier of HEAR 2021 as heareval 2021.1.3 trains it, one head at a time.
 
-This is the reference: plain, sequential, tested step by step. ``batched.py`` is the faster trainer that is
+This is the reference: plain, sequential, tested step by step. ``stacked.py`` is the faster trainer that is
 used by default and must give the same scores.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,20 +15,14 @@ import torch
 from torch import nn
 
 from benchmarks.scoring.evaluation import EventEvaluator
+from benchmarks.scoring.fold import Fold
 from benchmarks.scoring.hear.grid import HeadConfig
-from benchmarks.scoring.training import (
-    BestEpoch,
-    Fold,
-    TrainedHead,
-    activate,
-    cuda_devices,
-    logit_loss,
-    predict,
-    snapshot,
-)
+from benchmarks.scoring.rows import Rows
+from benchmarks.scoring.training import BestEpoch, activate, cuda_devices, logit_loss, predict, snapshot
+from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
 
-__all__ = ["Head", "HeadJob", "Trainer", "batch_bounds", "initial_head", "train_sequentially"]
+__all__ = ["Head", "HeadJob", "batch_bounds", "initial_head", "train_sequentially"]
 
 
 class Head(nn.Module):
@@ -67,21 +61,13 @@ class HeadJob:
 
     key: str
     config: HeadConfig
-    fold: Fold
+    fold: Fold[Rows]
     seed: int
     prediction_type: str
     maximise: bool
     use_score: bool = True
     single_row_batch: str = "merge"
     stop_on_nan: bool = True
-
-
-Trainer = Callable[[Iterable[HeadJob], int], Iterator[TrainedHead]]
-"""Trains jobs, in any order or side by side, and yields each head when it is finished.
-
-The number is how many jobs there are in all, those that an earlier run has finished included: what is done
-side by side, and so the last bit of a result, must not depend on where a run was interrupted.
-"""
 
 
 def initial_head(job: HeadJob) -> Head:
@@ -91,7 +77,7 @@ def initial_head(job: HeadJob) -> Head:
     return Head(job.config, rows.shape[1], job.fold.train.targets.shape[1]).to(rows)
 
 
-def train_sequentially(jobs: Iterable[HeadJob], n_jobs: int = 0) -> Iterator[TrainedHead]:
+def train_sequentially(jobs: Iterable[HeadJob], n_jobs: int = 0) -> Iterator[Fitted]:
     """Trains one job after another; torch's own random state is left as it was."""
     for job in jobs:
         with torch.random.fork_rng(cuda_devices(job.fold.train.device)):
@@ -99,7 +85,7 @@ def train_sequentially(jobs: Iterable[HeadJob], n_jobs: int = 0) -> Iterator[Tra
         yield head
 
 
-def train_head(job: HeadJob) -> TrainedHead:
+def train_head(job: HeadJob) -> Fitted:
     """Adam over the rows in stored order (heareval never shuffles them), validated every few epochs.
 
     Epochs count from 0, as in Lightning: with a validation every 3 epochs the first is at epoch 2.
@@ -128,7 +114,7 @@ def train_head(job: HeadJob) -> TrainedHead:
             state, postprocessing = snapshot(head), chosen
         if best.stop:
             break
-    return TrainedHead(
+    return Fitted(
         key=job.key,
         epoch=best.epoch,
         validation_score=best.score,

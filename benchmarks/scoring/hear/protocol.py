@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from benchmarks.embedding.folder import EmbeddingsTask
-from benchmarks.metrics.scene import find_metrics
-from benchmarks.scoring.few_shot import check_shots, few_shot_fold, shortfall, shortfall_note
+from benchmarks.scoring.few_shot import check_shots
+from benchmarks.scoring.fold import Fold, Folds, TestedFold
 from benchmarks.scoring.hear.grid import HeadConfig, grid_configs, postprocessing_configs
-from benchmarks.scoring.hear.heads import Head, HeadJob, Trainer, has_single_row_batch
+from benchmarks.scoring.hear.heads import Head, HeadJob, has_single_row_batch
 from benchmarks.scoring.hear.stacked import PRECISIONS, train_batched
-from benchmarks.scoring.training import (
-    Fold,
-    Progress,
-    ProtocolRun,
-    TestedFold,
-    TrainedHead,
-    WorkFolder,
-    as_device,
-    cuda_devices,
-    derive_seed,
-    evaluate_once,
-)
+from benchmarks.scoring.protocol import Protocol, is_event, primary_metric
+from benchmarks.scoring.rows import Rows
+from benchmarks.scoring.training import derive_seed, predict
+from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
 from hear_delores.settings import require_integer
 
-__all__ = ["HearOptions", "run_hear"]
+__all__ = ["Hear"]
 
 #: What pandas reads as missing in a CSV, but for "nan", which is how heareval then writes it.
 READ_AS_MISSING = frozenset([
@@ -40,7 +31,7 @@ READ_AS_MISSING = frozenset([
 
 
 @dataclass(frozen=True)
-class HearOptions:
+class Hear(Protocol[Rows]):
     """The protocol's choices; the defaults are the protocol, but where a line says otherwise.
 
     Attributes:
@@ -57,6 +48,9 @@ class HearOptions:
             and the test, stay in float32.
         shots: train on so many clips per class, drawn by the seed; None on all.
     """
+
+    name = "hear"
+    version = 2  # dropout from raw words, heads side by side
 
     grid: str = "default"
     grid_points: int = 8
@@ -81,149 +75,91 @@ class HearOptions:
         require_integer("hear protocol", "seed", self.seed, 0)
         require_integer("hear protocol", "grid_points", self.grid_points)
 
-
-def run_hear(
-    task: EmbeddingsTask,
-    options: HearOptions,
-    work: WorkFolder,
-    *,
-    device: str = "cpu",
-    progress: Progress | None = None,
-    trainer: Trainer | None = None,
-) -> ProtocolRun:
-    """Searches the grid on fold 0, retrains the best point on every other fold, tests each fold once.
-
-    The best point is the one with the best validation score, the earlier of equals. ``trainer`` None is
-    :func:`~benchmarks.scoring.hear.stacked.train_batched`.
-    """
-    search = _Search(task, options, work, as_device(device), progress, trainer)
-    first = search.fold(0)
-    # Deep heads first: they take longest, and no core waits long for the last one.
-    by_depth = sorted(range(len(search.configs)), key=lambda point: -search.configs[point].hidden_layers)
-    jobs = {f"grid-{point:02d}": partial(search.job, point, 0) for point in by_depth}
-    points = {head.key: head for head in search.trained(jobs)}
-    grid = [points[key] for key in sorted(jobs)]
-    sign = 1.0 if search.maximise else -1.0
-    best = max(range(len(grid)), key=lambda point: (sign * grid[point].validation_score, -point))
-    tested = {0: _test(task, first, grid[best])}
-    search.let_go(0)
-    del first
-    numbers = {f"fold-{number:02d}": number for number in range(1, search.n_folds)}
-    for head in search.trained({key: partial(search.job, best, number) for key, number in numbers.items()}):
-        number = numbers[head.key]
-        tested[number] = _test(task, search.fold(number), head)
-        search.let_go(number)
-    folds = [tested[number] for number in range(search.n_folds)]
-    deviations = _deviations(task, options, search.configs, folds) + shortfall_note(search.short, options.shots or 0)
-    return ProtocolRun(folds, grid, deviations, "max" if search.maximise else "min")
-
-
-class _Search:
-    """A run's folds, jobs and finished heads. No more folds are held than are trained side by side."""
-
-    def __init__(
-        self,
-        task: EmbeddingsTask,
-        options: HearOptions,
-        work: WorkFolder,
-        device: torch.device,
-        progress: Progress | None,
-        trainer: Trainer | None,
-    ) -> None:
-        self.task, self.options, self.work, self.device, self.progress = task, options, work, device, progress
-        self.trainer: Trainer = trainer or partial(train_batched, precision=options.precision)
-        self.metric = find_metrics(task.metadata["evaluation"], "event" if task.is_event else "scene")[0]
-        self.use_score = bool(task.metadata.get("use_scoring_for_early_stopping", True))
-        self.maximise = self.metric.maximise and self.use_score
-        self.configs = grid_configs(task.metadata, options.grid, options.grid_points)
-        self.n_folds = len(task.data_splits())
-        self.short: dict[int, int] = {}  # fold -> classes with too few clips
-        self.done = 0
-        self._held: dict[int, Fold] = {}
-        if lost := _lost_labels(task) if options.na_labels == "raise" else []:
+    def check(self, task: Any) -> None:
+        """A grid, labels and a postprocessing that the protocol can work with."""
+        super().check(task)
+        grid_configs(task.metadata, self.grid, self.grid_points)
+        choices = len(postprocessing_configs(task.metadata)) if is_event(task) else 1
+        if lost := _lost_labels(task) if self.na_labels == "raise" else []:
             raise DeloresError(
                 f"{task.path}: heareval reads the labels {', '.join(lost)} as missing and cannot score this task; "
                 "rename them, or use na_labels='keep'"
             )
-        choices = len(postprocessing_configs(task.metadata)) if task.is_event else 1
-        if choices > 1 and not self.use_score:
+        if choices > 1 and not _uses_score(task):
             raise DeloresError(
                 "task_metadata.json: without use_scoring_for_early_stopping the event_postprocessing_grid must "
                 f"hold one combination, got {choices}"
             )
 
-    def fold(self, number: int) -> Fold:
-        """A fold's rows, held until they are let go."""
-        if number not in self._held:
-            options, found = self.options, Fold.of(self.task, number, self.device, self.options.score_missing_files)
-            if options.shots is not None:
-                found = few_shot_fold(found, options.shots, options.seed, self.task.prediction_type)
-                self.short[number] = shortfall(found.train.targets.cpu().numpy(), options.shots)
-            self._held[number] = found
-        return self._held[number]
+    def maximise(self, task: Any) -> bool:
+        """Not where the validation loss is chosen by."""
+        return super().maximise(task) and _uses_score(task)
 
-    def let_go(self, number: int) -> None:
-        """Frees a fold's rows."""
-        del self._held[number]
+    def steps(self, folds: Folds[Rows]) -> int:
+        """Every point on the first fold, one on each of the others."""
+        return len(grid_configs(folds.task.metadata, self.grid, self.grid_points)) + len(folds) - 1
 
-    def job(self, point: int, number: int) -> HeadJob:
-        """Grid point ``point`` on a fold."""
-        return HeadJob(
-            f"fold-{number:02d}" if number else f"grid-{point:02d}",
-            self.configs[point],
-            self.fold(number),
-            derive_seed(self.options.seed, number, point),
-            self.task.prediction_type,
-            self.metric.maximise,
-            self.use_score,
-            self.options.single_row_batch,
-            self.options.nan_validation == "stop",
-        )
+    def fit_all(self, folds: Folds[Rows]) -> Iterator[tuple[int, Fitted]]:
+        """Searches the grid on fold 0 and retrains the best point on every other fold.
 
-    def trained(self, jobs: Mapping[str, Callable[[], HeadJob]]) -> Iterator[TrainedHead]:
-        """The heads of jobs by key, as they are finished: from the work folder where kept, else trained and kept."""
-        missing = []
-        for key, make in jobs.items():
-            head = self.work.load(key)
-            if head is None:
-                missing.append(make)
-                continue
-            self._report(head)
-            yield head
-        for head in self.trainer((make() for make in missing), len(jobs)):
-            self.work.save(head)
-            self._report(head)
-            yield head
+        The best point is the one with the best validation score, the earlier of equals.
+        """
+        task = folds.task
+        configs = grid_configs(task.metadata, self.grid, self.grid_points)
 
-    def _report(self, head: TrainedHead) -> None:
-        self.done += 1
-        if self.progress is not None:
-            text = f"{head.key}: {head.validation_score:.4f} at epoch {head.epoch}"
-            self.progress(self.done, len(self.configs) + self.n_folds - 1, text)
+        def job(point: int, number: int) -> HeadJob:
+            return HeadJob(
+                f"fold-{number:02d}" if number else f"grid-{point:02d}",
+                configs[point],
+                folds[number],
+                derive_seed(self.seed, number, point),
+                task.prediction_type,
+                primary_metric(task).maximise,
+                _uses_score(task),
+                self.single_row_batch,
+                self.nan_validation == "stop",
+            )
+
+        # Deep heads first: they take longest, and no core waits long for the last one.
+        by_depth = sorted(range(len(configs)), key=lambda point: -configs[point].hidden_layers)
+        jobs = {f"grid-{point:02d}": partial(job, point, 0) for point in by_depth}
+        points = {head.key: head for head in folds.fitted(jobs, self.train)}
+        folds.tried = [points[key] for key in sorted(jobs)]
+        sign = 1.0 if self.maximise(task) else -1.0
+        best = max(range(len(configs)), key=lambda point: (sign * folds.tried[point].validation_score, -point))
+        yield 0, folds.tried[best]
+        numbers = {f"fold-{number:02d}": number for number in range(1, len(folds))}
+        for head in folds.fitted({key: partial(job, best, number) for key, number in numbers.items()}, self.train):
+            yield numbers[head.key], head
+
+    def train(self, jobs: Iterable[HeadJob], n_jobs: int) -> Iterator[Fitted]:
+        """Heads side by side; :func:`~benchmarks.scoring.hear.heads.train_sequentially` is the plain reference."""
+        return train_batched(jobs, n_jobs, self.precision)
+
+    def predict(self, fitted: Fitted, rows: Rows, fold: Fold[Rows]) -> torch.Tensor:
+        """Logits, in float32."""
+        size, n_labels = rows.embeddings(0, 1).shape[1], rows.targets.shape[1]
+        head = Head(HeadConfig(**fitted.hyperparameters), size, n_labels)
+        head.load_state_dict(fitted.state)
+        return predict(head.to(rows.device), rows)
+
+    def notes(self, task: Any, tested: Sequence[TestedFold], shortfall: list[str]) -> list[str]:
+        """Each way in which this run left heareval's protocol. A switch that changed nothing is none."""
+        configs = grid_configs(task.metadata, self.grid, self.grid_points)
+        return [*_deviations(task, self, configs, tested), *shortfall]
 
 
-def _test(task: EmbeddingsTask, fold: Fold, trained: TrainedHead) -> TestedFold:
-    device = fold.test.device
-    with torch.random.fork_rng(cuda_devices(device)):  # building a head draws random numbers
-        head = Head(HeadConfig(**trained.hyperparameters), task.embedding_size, len(task.vocabulary))
-    return evaluate_once(task, fold, trained, head.to(device))
-
-
-def _deviations(
-    task: EmbeddingsTask, options: HearOptions, configs: Sequence[HeadConfig], tested: Sequence[TestedFold]
-) -> list[str]:
-    """Each way in which this run left heareval's protocol. A switch that changed nothing is none."""
+def _deviations(task: Any, options: Hear, configs: Sequence[HeadConfig], tested: Sequence[TestedFold]) -> list[str]:
     found = []
     if any(has_single_row_batch(item.n_train_rows, config) for item in tested for config in configs):
         found.append("single_row_batch=merge: the last training batch of one row joins the batch before")
     if lost := _lost_labels(task):
         found.append(f"na_labels=keep: heareval reads the labels {', '.join(lost)} as missing, and fails")
-    if not task.is_event:
+    if not is_event(task):
         return found
     if options.nan_validation == "worst":
         found.append("nan_validation=worst: a NaN validation score does not end training")
-    metric = find_metrics(task.metadata["evaluation"], "event")[0]
-    if not metric.maximise and len(postprocessing_configs(task.metadata)) > 1:
+    if not primary_metric(task).maximise and len(postprocessing_configs(task.metadata)) > 1:
         found.append("postprocessing: the smallest error rate is chosen, heareval takes the largest")
     missing = {file for item in tested for file in item.missing_files}
     if missing and options.score_missing_files:
@@ -231,5 +167,9 @@ def _deviations(
     return found
 
 
-def _lost_labels(task: EmbeddingsTask) -> list[str]:
+def _uses_score(task: Any) -> bool:
+    return bool(task.metadata.get("use_scoring_for_early_stopping", True))
+
+
+def _lost_labels(task: Any) -> list[str]:
     return [label for label in task.vocabulary if label in READ_AS_MISSING]

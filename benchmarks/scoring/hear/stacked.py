@@ -26,7 +26,8 @@ from torch.optim.adam import adam
 from benchmarks.scoring.evaluation import EventEvaluator
 from benchmarks.scoring.hear.heads import Head, HeadJob, batch_bounds, initial_head
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.training import BestEpoch, TrainedHead, activate, cuda_devices, logit_loss
+from benchmarks.scoring.training import BestEpoch, activate, cuda_devices, logit_loss
+from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
 
 __all__ = ["PRECISIONS", "HeadStack", "train_batched", "train_stack"]
@@ -34,7 +35,7 @@ __all__ = ["PRECISIONS", "HeadStack", "train_batched", "train_stack"]
 PRECISIONS = ("float32", "bfloat16")
 
 
-def train_batched(jobs: Iterable[HeadJob], n_jobs: int, precision: str = "float32") -> Iterator[TrainedHead]:
+def train_batched(jobs: Iterable[HeadJob], n_jobs: int, precision: str = "float32") -> Iterator[Fitted]:
     """Trains jobs side by side and yields each head when it is finished.
 
     On a processor jobs are taken from the iterable as cores fall free, so that no more folds are held than are
@@ -68,20 +69,20 @@ def _shape(job: HeadJob) -> tuple[Any, ...]:
 _PER_HEAD = ("initialization", "lr", "patience")
 
 
-def _train_on_cores(jobs: Iterator[HeadJob], n_jobs: int, precision: str) -> Iterator[TrainedHead]:
+def _train_on_cores(jobs: Iterator[HeadJob], n_jobs: int, precision: str) -> Iterator[Fitted]:
     cores = torch.get_num_threads()
     threads = max(1, cores // max(n_jobs, 1))
     workers = max(1, cores // threads)
     stop = threading.Event()
 
-    def work(job: HeadJob, head: Head) -> TrainedHead:
+    def work(job: HeadJob, head: Head) -> Fitted:
         torch.set_num_threads(threads)  # of this thread
         torch.set_flush_denormal(True)  # gradients of units that are done learning: slow, and nothing to Adam
         [trained] = train_stack([job], [head], precision=precision, stop=stop)
         return trained
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="head")
-    running: set[Future[TrainedHead]] = set()
+    running: set[Future[Fitted]] = set()
     try:
         while True:
             for job in itertools.islice(jobs, workers - len(running)):
@@ -126,7 +127,7 @@ def train_stack(
     *,
     precision: str = "float32",
     stop: threading.Event | None = None,
-) -> Iterator[TrainedHead]:
+) -> Iterator[Fitted]:
     """Trains jobs of one fold and shape as one network and yields each head when its early stopping ends it.
 
     ``heads`` are the first weights, drawn from the jobs' seeds when None. A finished head leaves the stack.
@@ -182,8 +183,8 @@ class _Entry:
         if self.best.update(epoch, score):
             self.state, self.postprocessing = stack.state(number), chosen
 
-    def trained(self, epochs_run: int, seconds: float) -> TrainedHead:
-        return TrainedHead(
+    def trained(self, epochs_run: int, seconds: float) -> Fitted:
+        return Fitted(
             key=self.job.key,
             epoch=self.best.epoch,
             validation_score=self.best.score,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Mapping
 
@@ -10,8 +9,10 @@ import numpy as np
 import torch
 
 from benchmarks.scoring.choice import best_point
+from benchmarks.scoring.fold import Fold
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.training import Fold, TrainedHead, activate, logit_loss
+from benchmarks.scoring.training import activate, logit_loss
+from benchmarks.scoring.work import Fitted
 
 __all__ = ["C_GRID", "LOGISTIC_GRID", "fit_logistic", "train_logistic"]
 
@@ -59,38 +60,32 @@ def fit_logistic(
     return weight, bias, converged
 
 
-def train_logistic(
-    key: str, fold: Fold, prediction_type: str, maximise: bool, moments: tuple[torch.Tensor, torch.Tensor]
-) -> TrainedHead:
+def train_logistic(fold: Fold[Rows], moments: tuple[torch.Tensor, torch.Tensor]) -> Fitted:
     """The logistic regression whose C, of ``C_GRID``, is best on the validation rows, as a LinearHead's state.
 
     ``moments`` are mean and scale (d,) of the training rows. Fitted on the CPU, the rows held in memory.
     """
-    began = time.perf_counter()
     x, y = _standardised(fold.train, moments), fold.train.targets.cpu().numpy()
     valid = torch.from_numpy(_standardised(fold.valid, moments))
     states: list[Mapping[str, torch.Tensor]] = []
     scores, losses, postprocessings, finished = [], [], [], []
     for strength in C_GRID:
-        weight, bias, converged = fit_logistic(x, y, strength, prediction_type)
+        weight, bias, converged = fit_logistic(x, y, strength, fold.prediction_type)
         state = {"linear.weight": torch.from_numpy(weight), "linear.bias": torch.from_numpy(bias)}
         logits = torch.nn.functional.linear(valid, state["linear.weight"], state["linear.bias"])
-        score, chosen = fold.validator.select(activate(logits, prediction_type))
-        losses.append(float(logit_loss(logits, fold.valid.targets.cpu(), prediction_type)))
+        score, chosen = fold.validator.select(activate(logits, fold.prediction_type))
+        losses.append(float(logit_loss(logits, fold.valid.targets.cpu(), fold.prediction_type)))
         states.append(state)
         scores.append(score)
         postprocessings.append(chosen)
         finished.append(converged)
-    best = best_point(scores, losses, maximise)
-    return TrainedHead(
-        key=key,
-        epoch=0,
+    best = best_point(scores, losses, fold.maximise)
+    return Fitted(
+        key=fold.key,
         validation_score=scores[best],
         postprocessing=postprocessings[best],
         hyperparameters={**LOGISTIC_GRID[best], "converged": finished[best]},
-        epochs_run=0,  # there are none
         trace=list(enumerate(scores)),
-        seconds=time.perf_counter() - began,
         state={**states[best], "mean": moments[0], "scale": moments[1]},
     )
 

@@ -223,7 +223,8 @@ def _split_values(table: Path, values: list[tuple[int, str]]) -> dict[str, str]:
         match = _FOLD.fullmatch(value)
         if match is None:
             raise DeloresError(
-                f"{table}: line {line}: unknown split {value!r}; expected train, valid, test, or folds as fold00 or 0"
+                f"{table}: line {line}: unknown split {value[:60]!r}; expected train, valid, test, or folds as fold00 "
+                "or 0"
             )
         numbers[value] = int(match[1])
     named = [split for split in TVT_SPLITS if any(value == split for _, value in values)]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from benchmarks.validate.check import Finding, check, fail, warn
 from benchmarks.validate.checks.side_effects import BOTH, compare
 from benchmarks.validate.subject import Subject
-from benchmarks.validate.suite import Finding, check, fail, warn
 
 #: Float32 sums in another order differ by a few units in the last place of the largest value.
 RELATIVE_TOLERANCE = 1e-4

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.embedding.foreign_code import contained
+from benchmarks.validate.check import Finding, check, fail, warn
 from benchmarks.validate.subject import MODEL_URL, Subject
-from benchmarks.validate.suite import Finding, check, fail, warn
 
 SAMPLE_RATES = (16000, 22050, 32000, 44100, 48000)
 TIMESTAMP_LENGTHS_S = (1.07, 1.98, 4.0)

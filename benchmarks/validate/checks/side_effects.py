@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from benchmarks.validate.probe import IMPORT_TIMEOUT_S, run_probe
+from benchmarks.validate.check import Finding, check, fail, warn
+from benchmarks.validate.child import in_fresh_process
 from benchmarks.validate.state import random_states, seed_all, settings
 from benchmarks.validate.subject import Subject
-from benchmarks.validate.suite import Finding, check, fail, warn
 from hear_delores.errors import DeloresError
 
 BOTH = ("timestamps", "scene-embeddings")
+IMPORT_TIMEOUT_S = 300
 
 
 @check("import-side-effects", needs=("import",))
@@ -22,10 +26,10 @@ def import_side_effects(subject: Subject) -> Iterator[Finding]:
     as they were, and must not seed a global random generator: other models and the classifier run in the same
     process. Drawing from a generator is allowed. Move such lines out of the module's top level."""
     try:
-        changes = run_probe("import_changes", subject.module_name, 1, timeout=IMPORT_TIMEOUT_S)
+        changes = in_fresh_process(import_changes, subject.module_name, 1, timeout=IMPORT_TIMEOUT_S)
         random = changes["random"]
         if random:  # drawn from or seeded? Only a seed ends in the same state from another start.
-            again = run_probe("import_changes", subject.module_name, 2, timeout=IMPORT_TIMEOUT_S)["random"]
+            again = in_fresh_process(import_changes, subject.module_name, 2, timeout=IMPORT_TIMEOUT_S)["random"]
             random = [owner for owner in random if random[owner] == again.get(owner)]
     except DeloresError as error:
         yield fail(f"could not be imported in a fresh process: {error}")
@@ -34,6 +38,25 @@ def import_side_effects(subject: Subject) -> Iterator[Finding]:
         yield fail(f"importing the module changes the {name}")
     for owner in random:
         yield fail(f"importing the module seeds {owner}'s global random generator")
+
+
+def import_changes(module: str, seed: int) -> dict[str, Any]:
+    """What importing ``module`` does to this process, whose random states are seeded first.
+
+    Returns:
+        ``settings``, the names of those that change; ``random``, a digest of the random state after the
+        import for each owner's that changes.
+    """
+    seed_all(seed)
+    before = settings(), random_states()
+    importlib.import_module(module)
+    after = settings(), random_states()
+    return {
+        "settings": _changed(before[0], after[0]),
+        "random": {
+            owner: hashlib.sha256(repr(after[1][owner]).encode()).hexdigest() for owner in _changed(before[1], after[1])
+        },
+    }
 
 
 @check("signatures", needs=("functions",))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import torch
 
-from benchmarks.validate.probe import run_probe
+from benchmarks.validate.check import Finding, check, fail, warn
+from benchmarks.validate.child import in_fresh_process
 from benchmarks.validate.subject import Embeddings, Subject
-from benchmarks.validate.suite import Finding, check, fail, warn
 from hear_delores.errors import DeloresError
 
 LENGTHS_S = (0.05, 1.0, 30.0)
@@ -58,7 +61,7 @@ def long_audio(subject: Subject) -> Iterator[Finding]:
     """20 minutes of audio must be embedded within 16 GB of memory, the bound that the benchmark's
     authors suggest. Work on chunks, and keep no gradients. Measured in a process of its own."""
     try:
-        found = run_probe("long_call", subject.module_name, subject.model_path, subject.device, LONG_S)
+        found = in_fresh_process(long_call, subject.module_name, subject.model_path, subject.device, LONG_S)
     except DeloresError as error:
         yield fail(f"{LONG_S / 60:g} minutes of audio: {error}")
         return
@@ -69,6 +72,24 @@ def long_audio(subject: Subject) -> Iterator[Finding]:
                 f"{LONG_S / 60:g} minutes of audio took {taken / 1e9:.1f} GB of {name};"
                 f" at most {MEMORY_BYTES / 1e9:g} GB are expected"
             )
+
+
+def long_call(module: str, model_path: str, device: str | None, seconds: float) -> dict[str, Any]:
+    """Embeds ``seconds`` of noise; returns its findings as [level, message] and the peak memory in bytes."""
+    subject = Subject(module, model_path, device)
+    subject.load()
+    audio = subject.noise(1, int(seconds * subject.model.sample_rate))
+    findings = [[f.level, f.message] for f in judge_sound(subject, audio, f"{seconds:g} s of noise")]
+    cuda = max((torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())), default=0)
+    return {"findings": findings, "memory": {"memory": _peak_bytes(), "GPU memory": cuda}}
+
+
+def _peak_bytes() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def judge_sound(subject: Subject, audio: np.ndarray, what: str) -> Iterator[Finding]:

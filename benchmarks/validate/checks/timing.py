@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from benchmarks.validate.check import Finding, check, fail, warn
 from benchmarks.validate.subject import Subject
-from benchmarks.validate.suite import Finding, check, fail, warn
 
 #: Long enough for a hop that is half a sample of 44.1 kHz off to drift by more than 50 ms.
 DRIFT_S = 120

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 import pytest
 import torch
 
-from benchmarks.reading.tables.ablation import AblationRow, ablation_tables, on_validation, to_markdown, to_rich
+from benchmarks.reading.tables.ablation_table import AblationRow, ablation_tables, on_validation, to_markdown, to_rich
 from benchmarks.results.record import ResultRecord, load_records
 from benchmarks.running.ablation import Ablation, read_settings
 from benchmarks.tasks.find import find_task_folders
@@ -107,7 +107,7 @@ def test_the_test_scores_are_shown_on_request_alone(ablate: Callable[..., object
 
 
 def test_a_setting_that_fails_does_not_stop_the_others(ablate: Callable[..., object], tmp_path: Path) -> None:
-    ran = ablate("wild: optimizer.kind=sgd optimizer.lr=1000", "last: seed=5")
+    ran = ablate("wild: optimizer.kind=sgd optimizer.lr=1000 optimizer.weight_decay=1000", "last: seed=5")
     assert ran.code == 1
     *listed, error = [line for line in ran.err.splitlines() if line.startswith(("failed", "error"))]
     assert len(listed) == 1

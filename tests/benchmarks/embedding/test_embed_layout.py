@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.embedding.embed import INFO_FILE, embed_task
+from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.embedding.model import LoadedModel, load_model
 from benchmarks.embedding.split import labels_at_timestamps
 from benchmarks.tasks.audio import read_audio
@@ -84,7 +85,8 @@ def test_the_folder_holds_exactly_what_heareval_reads_and_our_provenance(
     expected = {".done.embeddings", "embedding-info.json", "labelvocabulary.csv", "task_metadata.json"}
     for split in task.splits:
         expected |= {
-            f"{split}{end}" for end in (".json", ".embeddings.npy", ".embedding-dimensions.json", ".target-labels.pkl")
+            f"{split}{end}"
+            for end in (".json", ".embeddings.npy", ".embedding-dimensions.json", ".target-labels.pkl", ".files.json")
         }
     assert {path.name for path in done.path.iterdir()} == expected
     assert [path.name for path in done.path.parent.iterdir()] == ["fake-1-full"]
@@ -354,3 +356,26 @@ def test_one_clip_too_large_for_the_memory_is_named(
     model = load_model(f"mine={make_module(change)}")
     with pytest.raises(DeloresError, match=r"ran out of memory on 1\.0 s of audio; use fewer batch seconds .*\.wav\)$"):
         embed_task(model, TaskFolder.open(scene_task), tmp_path / "e")
+
+
+def test_the_clip_of_each_row_is_written_and_read_whatever_the_order(make_module, scene_task, tmp_path):
+    """Two clips of one label are told apart by the file alone: no order of shuffling says which row is whose."""
+    model, task = load_model(f"mine={make_module()}"), TaskFolder.open(scene_task)
+    folder = embed_task(model, task, tmp_path / "e").path
+    before = EmbeddingsTask.open(folder)
+    file = folder / "train.files.json"
+    written = json.loads(file.read_text())
+    assert written == heareval_order(scene_task)["train"]
+    assert list(before.splits["train"].files) == written
+    labels = task.labels("train")
+    one, two = next((a, b) for a in written for b in written if a < b and labels[a] == labels[b])
+    swapped = [{one: two, two: one}.get(name, name) for name in written]
+    file.write_text(json.dumps(swapped))
+    assert list(EmbeddingsTask.open(folder).splits["train"].files) == swapped
+    for damaged in (written[1:], [*written[1:], written[1]], [*written[1:], "other.wav"], [*written[1:], 7]):
+        file.write_text(json.dumps(damaged))
+        with pytest.raises(DeloresError, match=r"train\.files\.json: .*embed the task again"):
+            EmbeddingsTask.open(folder)
+    file.unlink()  # embeddings from before it was written, and heareval's
+    assert EmbeddingsTask.open(folder).splits["train"].files == before.splits["train"].files
+    assert EmbeddingsTask.open(folder).content_hash == before.content_hash

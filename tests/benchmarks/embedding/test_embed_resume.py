@@ -199,7 +199,7 @@ def test_a_folder_of_another_format_or_a_damaged_one_is_made_again(
     model, task = load_model(make_module()), TaskFolder.open(scene_task)
     done = embed_task(model, task, tmp_path)
     if damage == "format":
-        monkeypatch.setattr(embed_module, "FORMAT_VERSION", embed_module.FORMAT_VERSION + 1)
+        monkeypatch.setattr(embed_module, "EMBEDDINGS_FORMAT", embed_module.EMBEDDINGS_FORMAT + 1)
     elif damage == "mark":
         (done.path / ".done.embeddings").unlink()
     elif damage == "info":

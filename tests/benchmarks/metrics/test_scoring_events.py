@@ -14,7 +14,7 @@ from benchmarks.metrics import decode
 from benchmarks.metrics import events as module
 from benchmarks.metrics.decode import FrameIndex, events_from_frames
 from benchmarks.metrics.events import EventTable, event_based_scores
-from benchmarks.metrics.scene import METRICS
+from benchmarks.metrics.registry import METRICS
 from hear_delores.errors import DeloresError
 
 GOLDEN = json.loads(Path(__file__).with_name("event_golden.json").read_text())

@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks.metrics import scene as metrics
-from benchmarks.metrics.scene import METRICS, find_metrics
+from benchmarks.metrics.registry import METRICS, find_metrics
 from hear_delores.errors import DeloresError
 
 

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.metrics.facts import METRIC_FACTS, metric_bounds
-from benchmarks.metrics.scene import METRICS
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.statistics.compare import compare_records
 from benchmarks.reading.statistics.intervals import record_interval, statistics_of
@@ -29,16 +27,6 @@ from benchmarks.results.record import (
 from hear_delores.errors import DeloresError
 
 Change = Callable[[dict[str, Any]], Any]
-
-
-def test_the_facts_are_the_scorers() -> None:
-    assert METRIC_FACTS.keys() == METRICS.keys()
-    for name, metric in METRICS.items():
-        facts = METRIC_FACTS[name]
-        assert (facts.maximise, facts.kind, metric.bounds) == (metric.maximise, metric.kind, facts[:2])
-    assert metric_bounds("event_onset_50ms_fms_recall") == (0.0, 1.0)
-    assert metric_bounds("segment_1s_er_error_rate") == (0.0, math.inf)
-    assert metric_bounds("top1_accuracy") == (-math.inf, math.inf)  # another's metric
 
 
 @pytest.fixture
@@ -277,7 +265,7 @@ def test_an_archive_that_claims_more_than_it_holds_or_memory_takes(single: Resul
 
 def test_what_unpacks_to_more_than_is_free(single: ResultRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     assert single.folder is not None
-    monkeypatch.setattr("benchmarks.results.checks.available_bytes", lambda: 100)
+    monkeypatch.setattr("benchmarks.results.consistency.available_bytes", lambda: 100)
     with pytest.raises(DeloresError, match=r"it unpacks to [\d.]+ GB, and 0.00 GB are free"):
         load_predictions(single.folder)
 

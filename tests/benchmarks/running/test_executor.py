@@ -56,11 +56,9 @@ class Fakes:
         fakes, name = self, len(self.threads)
         here, there = Pipe()
         never, self.keep_open = Pipe()
-        gone = [there.close, never.close, lambda: fakes.ended.append(name)]
-        process = SimpleNamespace(
-            pid=name, sentinel=never, exitcode=0, terminate=lambda: None, is_alive=lambda: False,
-            join=lambda seconds: [end() for end in gone],
-        )  # fmt: skip
+        process = SimpleNamespace(pid=name, sentinel=never, terminate=lambda: None)
+        gone = [here.close, there.close, never.close, lambda: fakes.ended.append(name)]
+        child = SimpleNamespace(process=process, connection=here, end=lambda: [end() for end in gone] and 0)
 
         class Fake(executor._Worker):
             def send(self, number: int, job: Job, need: int) -> None:
@@ -73,7 +71,7 @@ class Fakes:
                 fakes.running -= 1
                 return super().receive()
 
-        return Fake(process, here)
+        return Fake(child)  # type: ignore[arg-type]
 
     running: int = 0
 
@@ -128,8 +126,8 @@ def test_running_jobs_keep_what_they_may_still_take(monkeypatch: pytest.MonkeyPa
     held = {1: 30, 2: 10}
     monkeypatch.setattr(executor, "resident_bytes", held.__getitem__)
     busy, idle = (
-        executor._Worker(SimpleNamespace(pid=1), None, job="job", need=100),  # type: ignore[arg-type]
-        executor._Worker(SimpleNamespace(pid=2), None),  # type: ignore[arg-type]
+        executor._Worker(SimpleNamespace(process=SimpleNamespace(pid=1)), job="job", need=100),  # type: ignore[arg-type]
+        executor._Worker(SimpleNamespace(process=SimpleNamespace(pid=2))),  # type: ignore[arg-type]
     )
     for free, fits in ((160, True), (159, False)):  # 70 for the busy one, 90 beside what the idle one holds
         monkeypatch.setattr(executor, "available_bytes", lambda free=free: free)

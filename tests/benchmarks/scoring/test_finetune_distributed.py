@@ -42,7 +42,7 @@ from benchmarks.cli import main
 from benchmarks.scoring.finetune import train as finetune_train
 deadly, kept, *words = sys.argv[1:]
 torch.optim.Adam = torch.optim.SGD
-step, test, steps = finetune_train._Training._step, finetune_train._Training.test, 0
+step, test, steps = finetune_train._Training._step, finetune_train._Training.fitted, 0
 def counted(self, *args):
     global steps
     steps += 1
@@ -50,9 +50,9 @@ def counted(self, *args):
         os.kill(os.getpid(), signal.SIGKILL)
     step(self, *args)
 def keeping(self):
-    torch.save([self.trace, self.model.state_dict()], kept + "." + os.environ["RANK"])
+    torch.save([self.best.trace, self.model.state_dict()], kept + "." + os.environ["RANK"])
     return test(self)
-finetune_train._Training._step, finetune_train._Training.test = counted, keeping
+finetune_train._Training._step, finetune_train._Training.fitted = counted, keeping
 sys.argv = ["delores", "finetune", *words]
 main()
 """
@@ -97,13 +97,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the one process, in here, that is compared with ends its training with."""
     found: list[Any] = []
-    test = finetune_train._Training.test
+    test = finetune_train._Training.fitted
 
     def keeping(self: Any) -> Any:
-        found[:] = [self.trace, {name: value.clone() for name, value in self.model.state_dict().items()}]
+        found[:] = [self.best.trace, {name: value.clone() for name, value in self.model.state_dict().items()}]
         return test(self)
 
-    monkeypatch.setattr(finetune_train._Training, "test", keeping)
+    monkeypatch.setattr(finetune_train._Training, "fitted", keeping)
     monkeypatch.setattr(torch.optim, "Adam", torch.optim.SGD)
     return found
 

@@ -16,11 +16,13 @@ from embeddings_folders import write_events, write_scene
 from torch import nn
 
 from benchmarks.embedding.folder import EmbeddingsTask
-from benchmarks.metrics.scene import METRICS
+from benchmarks.metrics.registry import METRICS
+from benchmarks.scoring.fold import Fold, evaluate
 from benchmarks.scoring.hear import heads
 from benchmarks.scoring.hear.grid import HeadConfig
 from benchmarks.scoring.hear.heads import Head, HeadJob, train_head
-from benchmarks.scoring.training import BestEpoch, Fold, evaluate_once
+from benchmarks.scoring.hear.protocol import Hear
+from benchmarks.scoring.training import BestEpoch
 
 ADAM = torch.optim.Adam
 pytestmark = pytest.mark.official
@@ -87,8 +89,7 @@ def ours(folder, config: HeadConfig):
     use_score = task.metadata.get("use_scoring_for_early_stopping", True)
     job = HeadJob("job", config, fold, 3, task.prediction_type, maximise, use_score)
     trained = train_head_from_seed(job)
-    head = Head(config, task.embedding_size, len(task.vocabulary))
-    return trained, evaluate_once(task, fold, trained, head)
+    return trained, evaluate(fold, trained, Hear().predict(trained, fold.test, fold))
 
 
 def train_head_from_seed(job: HeadJob):

@@ -12,12 +12,13 @@ import torch
 from embeddings_folders import write_events, write_scene
 
 from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.scoring.fold import Fold, run_folds
 from benchmarks.scoring.hear import stacked as batched
 from benchmarks.scoring.hear.grid import HeadConfig
 from benchmarks.scoring.hear.heads import HeadJob, train_sequentially
-from benchmarks.scoring.hear.protocol import HearOptions, run_hear
+from benchmarks.scoring.hear.protocol import Hear
 from benchmarks.scoring.hear.stacked import HeadStack, train_batched, train_stack
-from benchmarks.scoring.training import Fold, WorkFolder
+from benchmarks.scoring.work import WorkFolder
 from hear_delores.errors import DeloresError
 
 SMALL = HeadConfig(batch_size=64, dropout=0.0, hidden_dim=24, max_epochs=30, patience=2)
@@ -186,7 +187,7 @@ def test_folds_side_by_side_are_the_folds_one_by_one(tmp_path, monkeypatch):
     for threads in (1, 3):
         torch.set_num_threads(threads)
         task = EmbeddingsTask.open(folder)
-        runs.append(run_hear(task, HearOptions(grid="faster", grid_points=4), WorkFolder(None, "")))
+        runs.append(run_folds(task, Hear(grid="faster", grid_points=4), WorkFolder(None, "")))
     one, three = runs
     assert [fold.split_names for fold in one.folds] == [fold.split_names for fold in three.folds]
     for a, b in zip(one.folds, three.folds, strict=True):
@@ -233,7 +234,7 @@ def test_bfloat16_where_there_is_none(tmp_path, monkeypatch):
     with pytest.raises(DeloresError, match="precision: this cpu has no bfloat16 matrix products; use float32"):
         list(train_batched(jobs_on(fold), 3, "bfloat16"))
     with pytest.raises(DeloresError, match="precision: expected one of"):
-        HearOptions(precision="float16")  # type: ignore[arg-type]
+        Hear(precision="float16")  # type: ignore[arg-type]
 
 
 def test_heads_are_trained_at_the_same_time(tmp_path):

@@ -256,7 +256,7 @@ SCENE_FAULTS = {
     ),
     "no metric": (
         lambda f: edit_json(f / "task_metadata.json", lambda m: m.update(evaluation=[])),
-        "'evaluation' names no metric",
+        "expected at least one metric under 'evaluation'",
     ),
     "events in a scene task": (
         lambda f: edit_json(

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.embedding.folder import EmbeddingsTask
-from benchmarks.scoring import score as module
+from benchmarks.scoring import record as module
 from benchmarks.scoring.few_shot import draw_shots
-from benchmarks.scoring.hear.protocol import HearOptions, run_hear
-from benchmarks.scoring.knn import KnnOptions, run_knn
-from benchmarks.scoring.linear.protocol import LinearOptions, run_linear
+from benchmarks.scoring.fold import Fold, run_folds
+from benchmarks.scoring.hear.protocol import Hear
+from benchmarks.scoring.knn import Knn
+from benchmarks.scoring.linear.protocol import Linear
 from benchmarks.scoring.rows import Rows
 from benchmarks.scoring.score import score_embeddings
-from benchmarks.scoring.training import Fold, WorkFolder
+from benchmarks.scoring.work import WorkFolder
 from hear_delores.errors import DeloresError
 
 NOWHERE = WorkFolder(None, "")
@@ -87,10 +88,10 @@ def test_every_protocol_trains_on_the_same_rows_and_tests_on_all(tmp_path, monke
     seen: list[np.ndarray] = []
     subset = Rows.subset
     monkeypatch.setattr(Rows, "subset", lambda self, rows: (seen.append(rows.numpy()), subset(self, rows))[1])
-    linear = run_linear(task, LinearOptions(shots=4, max_epochs=2, seed=5), NOWHERE)
-    logistic = run_linear(task, LinearOptions(shots=4, solver="logistic", seed=5), NOWHERE)
-    knn = run_knn(task, KnnOptions(shots=4, seed=5), NOWHERE)
-    hear = run_hear(task, HearOptions(shots=4, grid="faster", grid_points=1, seed=5), NOWHERE)
+    linear = run_folds(task, Linear(shots=4, max_epochs=2, seed=5), NOWHERE)
+    logistic = run_folds(task, Linear(shots=4, solver="logistic", seed=5), NOWHERE)
+    knn = run_folds(task, Knn(shots=4, seed=5), NOWHERE)
+    hear = run_folds(task, Hear(shots=4, grid="faster", grid_points=1, seed=5), NOWHERE)
     assert len(seen) == 12
     for number in range(3):
         np.testing.assert_array_equal(seen[number], seen[number + 3])
@@ -135,13 +136,13 @@ def test_the_record_says_so_and_full_records_stay_valid(tmp_path):
 
 
 def test_options_added_later_do_not_change_older_fingerprints():
-    content = module.fingerprinted(LinearOptions())
+    content = module.fingerprinted(Linear())
     # What records held before ``solver`` and ``shots`` were there.
     assert content == {
         "lr": 1e-3, "batch_size": 64, "max_epochs": 100, "patience": None, "score_missing_files": True,
     }  # fmt: skip
-    assert module.fingerprinted(LinearOptions(shots=5))["shots"] == 5
-    assert module.fingerprinted(LinearOptions(solver="logistic"))["solver"] == "logistic"
+    assert module.fingerprinted(Linear(shots=5))["shots"] == 5
+    assert module.fingerprinted(Linear(solver="logistic"))["solver"] == "logistic"
 
 
 def test_a_class_with_too_few_clips_is_said_in_the_record(tmp_path):

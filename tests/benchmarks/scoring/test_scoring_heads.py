@@ -15,11 +15,13 @@ from torch import nn
 
 from benchmarks.embedding.folder import EmbeddingsTask, data_splits
 from benchmarks.scoring.evaluation import aggregate
+from benchmarks.scoring.fold import Fold, run_folds
 from benchmarks.scoring.hear import heads
 from benchmarks.scoring.hear.grid import HeadConfig
 from benchmarks.scoring.hear.heads import Head, HeadJob, batch_bounds, train_head
-from benchmarks.scoring.hear.protocol import READ_AS_MISSING, HearOptions, run_hear
-from benchmarks.scoring.training import BestEpoch, Fold, WorkFolder, derive_seed, predict
+from benchmarks.scoring.hear.protocol import READ_AS_MISSING, Hear
+from benchmarks.scoring.training import BestEpoch, derive_seed, predict
+from benchmarks.scoring.work import WorkFolder
 from hear_delores.errors import DeloresError
 
 CONFIG = HeadConfig(
@@ -229,7 +231,7 @@ def test_selection_by_validation_loss(tmp_path):
     loss = nn.functional.cross_entropy(predict(head, valid), valid.targets.argmax(1)).item()
     assert trained.validation_score == pytest.approx(loss)
     assert trained.validation_score == pytest.approx(min(score for _, score in trained.trace))
-    run = run_hear(task, HearOptions(grid="faster", grid_points=4), WorkFolder(None, ""))
+    run = run_folds(task, Hear(grid="faster", grid_points=4), WorkFolder(None, ""))
     assert run.score_mode == "min"
     assert run.folds[0].head is min(run.grid, key=lambda head: head.validation_score)
 
@@ -266,18 +268,18 @@ def test_a_last_batch_of_one_row(tmp_path):
 def test_the_merged_batch_is_named_in_the_result(tmp_path):
     own = {"task_specific_param_grid": {"batch_size": [16]}}
     folder = write_scene(tmp_path / "m" / "t", sizes={"train": 33, "valid": 9, "test": 9}, evaluation_params=own)
-    run = run_hear(EmbeddingsTask.open(folder), HearOptions(grid="faster", grid_points=2), WorkFolder(None, ""))
+    run = run_folds(EmbeddingsTask.open(folder), Hear(grid="faster", grid_points=2), WorkFolder(None, ""))
     assert [text.split(":")[0] for text in run.deviations] == ["single_row_batch=merge"]
 
 
 def test_labels_that_heareval_reads_as_missing(tmp_path):
     task = EmbeddingsTask.open(write_scene(tmp_path / "m" / "t", labels=("NA", "None", "dog"), noise=0.1))
     quick = {"grid": "faster", "grid_points": 2}
-    run = run_hear(task, HearOptions(**quick), WorkFolder(None, ""))
+    run = run_folds(task, Hear(**quick), WorkFolder(None, ""))
     assert run.folds[0].scores["top1_acc"] > 0.9
     assert run.deviations == ["na_labels=keep: heareval reads the labels NA, None as missing, and fails"]
     with pytest.raises(DeloresError, match="reads the labels NA, None as missing and cannot score this task"):
-        run_hear(task, HearOptions(na_labels="raise", **quick), WorkFolder(None, ""))
+        run_folds(task, Hear(na_labels="raise", **quick), WorkFolder(None, ""))
     # Older pandas makes "nan" of them all as text, so that this one label is found again.
     names = [*sorted(READ_AS_MISSING), "nan", "dog"]
     vocabulary = tmp_path / "labelvocabulary.csv"
@@ -329,7 +331,7 @@ def test_bad_folds(tmp_path):
             EmbeddingsTask.open(file.parent)
 
 
-def test_the_grid_is_searched_on_the_first_fold_and_the_best_point_retrained_on_the_others(tmp_path):
+def test_the_grid_is_searched_on_the_first_fold_and_the_best_point_retrained_on_the_others(tmp_path, monkeypatch):
     task = EmbeddingsTask.open(write_scene(tmp_path / "m" / "t", folds=4, noise=2.0))
     trained: list[tuple[str, int, float]] = []
     depths: list[int] = []
@@ -342,7 +344,8 @@ def test_the_grid_is_searched_on_the_first_fold_and_the_best_point_retrained_on_
             depths.append(job.config.hidden_layers)
         return heads.train_sequentially(jobs, n_jobs)
 
-    run = run_hear(task, HearOptions(grid="faster"), WorkFolder(None, ""), trainer=spy)
+    monkeypatch.setattr(Hear, "train", lambda self, jobs, n_jobs: spy(jobs, n_jobs))
+    run = run_folds(task, Hear(grid="faster"), WorkFolder(None, ""))
     assert depths[:8] == sorted(depths[:8], reverse=True)
     assert [(key, fold) for key, fold, _ in [*sorted(trained[:8]), *trained[8:]]] == [
         *((f"grid-{i:02d}", 0) for i in range(8)),
@@ -359,7 +362,7 @@ def test_the_grid_is_searched_on_the_first_fold_and_the_best_point_retrained_on_
 
 
 @pytest.mark.parametrize("use_score", [True, False])
-def test_of_equal_grid_points_the_earlier_wins(tmp_path, use_score):
+def test_of_equal_grid_points_the_earlier_wins(tmp_path, monkeypatch, use_score):
     """heareval takes the first of the largest; with losses, of the smallest."""
     folder = write_scene(tmp_path / "m" / "t", folds=3, use_scoring_for_early_stopping=use_score)
     best = 0.75 if use_score else 0.25
@@ -370,7 +373,8 @@ def test_of_equal_grid_points_the_earlier_wins(tmp_path, use_score):
             point = int(head.key.rpartition("-")[2]) if head.key.startswith("grid") else 0
             yield dataclasses.replace(head, validation_score=scores[point])
 
-    run = run_hear(EmbeddingsTask.open(folder), HearOptions(grid="faster"), WorkFolder(None, ""), trainer=level)
+    monkeypatch.setattr(Hear, "train", lambda self, jobs, n_jobs: level(jobs, n_jobs))
+    run = run_folds(EmbeddingsTask.open(folder), Hear(grid="faster"), WorkFolder(None, ""))
     assert [head.validation_score for head in run.grid] == scores
     assert run.folds[0].head is run.grid[1]
     assert {fold.head.hyperparameters["lr"] for fold in run.folds} == {run.grid[1].hyperparameters["lr"]}
@@ -435,7 +439,7 @@ def test_an_error_rate_as_primary_metric_is_minimised(tmp_path):
     score, chosen = job_of(task).fold.validator.select(task.splits["valid"].targets)
     assert chosen["min_duration"] == 0
     assert score < 0.2
-    run = run_hear(task, HearOptions(grid="faster", grid_points=3), WorkFolder(None, ""))
+    run = run_folds(task, Hear(grid="faster", grid_points=3), WorkFolder(None, ""))
     assert run.score_mode == "min"
     assert run.folds[0].head.validation_score == min(head.validation_score for head in run.grid)
     assert [text.split(":")[0] for text in run.deviations] == ["postprocessing"]
@@ -444,10 +448,10 @@ def test_an_error_rate_as_primary_metric_is_minimised(tmp_path):
 def test_loss_selection_needs_one_postprocessing(tmp_path):
     task = EmbeddingsTask.open(write_events(tmp_path / "m" / "t", use_scoring_for_early_stopping=False))
     with pytest.raises(DeloresError, match="must hold one combination, got 2"):
-        run_hear(task, HearOptions(grid="faster"), WorkFolder(None, ""))
+        run_folds(task, Hear(grid="faster"), WorkFolder(None, ""))
     own = {"event_postprocessing_grid": {"median_filter_ms": [150], "min_duration": [50]}}
     folder = write_events(tmp_path / "m" / "t2", use_scoring_for_early_stopping=False, evaluation_params=own)
-    run = run_hear(EmbeddingsTask.open(folder), HearOptions(grid="faster", grid_points=2), WorkFolder(None, ""))
+    run = run_folds(EmbeddingsTask.open(folder), Hear(grid="faster", grid_points=2), WorkFolder(None, ""))
     assert run.folds[0].head.postprocessing == {"median_filter_ms": 150, "min_duration": 50}
 
 
@@ -461,8 +465,8 @@ def test_a_file_without_frames_costs_its_events_unless_asked_not_to(tmp_path):
     task = EmbeddingsTask.open(folder)
     runs = {}
     for missing in (True, False):
-        options = HearOptions(grid="faster", grid_points=2, score_missing_files=missing)
-        runs[missing] = run_hear(task, options, WorkFolder(None, ""))
+        options = Hear(grid="faster", grid_points=2, score_missing_files=missing)
+        runs[missing] = run_folds(task, options, WorkFolder(None, ""))
     recall = {k: run.folds[0].scores["event_onset_200ms_fms_recall"] for k, run in runs.items()}
     assert recall[True] < recall[False]
     assert runs[True].deviations == ["score_missing_files: 1 files without predictions count as missed"]

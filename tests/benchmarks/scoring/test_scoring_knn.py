@@ -15,10 +15,11 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.results.record import load_predictions
 from benchmarks.scoring import knn
-from benchmarks.scoring.knn import K_GRID, KnnOptions, Neighbours, run_knn
+from benchmarks.scoring.fold import run_folds
+from benchmarks.scoring.knn import K_GRID, Knn, Neighbours
 from benchmarks.scoring.rows import Rows
 from benchmarks.scoring.score import score_embeddings
-from benchmarks.scoring.training import WorkFolder
+from benchmarks.scoring.work import WorkFolder
 from hear_delores.errors import DeloresError
 
 NOWHERE = WorkFolder(None, "")
@@ -65,9 +66,9 @@ def test_shares_equal_brute_force_in_blocks(tmp_path, monkeypatch):
 
 def test_k_and_distance_are_chosen_on_validation_and_tested_once(tmp_path, monkeypatch):
     task = open_scene(tmp_path, noise=2.5, folds=3, sizes=50)
-    run = run_knn(task, KnnOptions(), NOWHERE)
+    run = run_folds(task, Knn(), NOWHERE)
     assert [fold.split_names["test"] for fold in run.folds] == [["fold00"], ["fold01"], ["fold02"]]
-    grid = knn.knn_grid(KnnOptions(), 50)
+    grid = knn.knn_grid(Knn(), 50)
     assert len(run.grid) == len(grid) == 12
     assert run.folds[0].head.validation_score == max(point.validation_score for point in run.grid)
     first = next(p for p in run.grid if p.validation_score == run.folds[0].head.validation_score)
@@ -112,8 +113,8 @@ def test_interrupted_and_run_again_equals_uninterrupted(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         score_embeddings(folder, protocol="knn", results_dir=tmp_path / "r", progress=stop, shots=4)
     chosen: list[str] = []
-    choose = knn._choose
-    monkeypatch.setattr(knn, "_choose", lambda key, *rest: (chosen.append(key), choose(key, *rest))[1])
+    fit = Knn.fit
+    monkeypatch.setattr(Knn, "fit", lambda self, fold: (chosen.append(fold.key), fit(self, fold))[1])
     again = score_embeddings(folder, protocol="knn", results_dir=tmp_path / "r", shots=4)
     assert chosen == ["fold-02"]
     whole = score_embeddings(folder, protocol="knn", results_dir=tmp_path / "w", shots=4)
@@ -125,15 +126,15 @@ def test_interrupted_and_run_again_equals_uninterrupted(tmp_path, monkeypatch):
 
 def test_k_is_bounded_by_the_training_rows(tmp_path):
     task = open_scene(tmp_path, sizes={"train": 9, "valid": 20, "test": 20})
-    run = run_knn(task, KnnOptions(), NOWHERE)
+    run = run_folds(task, Knn(), NOWHERE)
     assert {point.hyperparameters["k"] for point in run.grid} == {1, 3, 5}
     with pytest.raises(DeloresError, match="k of at most the 9 training clips, got 10"):
-        run_knn(task, KnnOptions(k=10), NOWHERE)
+        run_folds(task, Knn(k=10), NOWHERE)
 
 
 def test_a_score_that_is_nan_throughout_gives_way_to_the_loss(tmp_path):
     task = open_scene(tmp_path, sizes={"train": 60, "valid": 2, "test": 60}, evaluation=("aucroc", "top1_acc"))
-    run = run_knn(task, KnnOptions(), NOWHERE)
+    run = run_folds(task, Knn(), NOWHERE)
     assert math.isnan(run.folds[0].head.validation_score)
     assert run.deviations == ["validation: the primary score was NaN in 1 folds, their k has the least loss"]
     valid, chosen = Rows(task, ["valid"]), run.folds[0].head.hyperparameters
@@ -150,17 +151,17 @@ def test_bad_input(tmp_path):
     with pytest.raises(DeloresError, match="knn is for clips, and toy_events-v1-full is an event task: use hear or"):
         score_embeddings(events, protocol="knn", results_dir=tmp_path / "r")
     with pytest.raises(DeloresError, match=r"unknown metric 'cosin'\. Did you mean 'cosine'"):
-        KnnOptions(metric="cosin")
+        Knn(metric="cosin")
     for k in (0, 2.5, True):
         with pytest.raises(DeloresError, match="whole number of neighbours"):
-            KnnOptions(k=k)
+            Knn(k=k)
     assert not (tmp_path / "r").exists()
-    assert json.dumps(knn.knn_grid(KnnOptions(), 5))  # plain values: they go into the record
+    assert json.dumps(knn.knn_grid(Knn(), 5))  # plain values: they go into the record
 
 
 def test_torchs_random_state_is_left_alone(tmp_path):
     task = open_scene(tmp_path)
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    run_knn(task, KnnOptions(shots=3), NOWHERE)
+    run_folds(task, Knn(shots=3), NOWHERE)
     assert torch.equal(torch.get_rng_state(), before)

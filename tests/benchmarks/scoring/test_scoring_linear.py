@@ -12,10 +12,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.scoring.fold import run_folds
 from benchmarks.scoring.linear import protocol as linear
-from benchmarks.scoring.linear.protocol import LinearHead, LinearOptions, run_linear, standardisation
+from benchmarks.scoring.linear.protocol import Linear, LinearHead, standardisation
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.training import WorkFolder
+from benchmarks.scoring.training import BestEpoch
+from benchmarks.scoring.work import WorkFolder
 from hear_delores.errors import DeloresError
 
 NOWHERE = WorkFolder(None, "")
@@ -45,7 +47,7 @@ def test_standardisation_equals_numpy_and_leaves_constant_dimensions_at_zero(tmp
 
 def test_statistics_come_from_the_training_rows_alone(tmp_path):
     task = open_scene(tmp_path)
-    run = run_linear(task, LinearOptions(max_epochs=2), NOWHERE)
+    run = run_folds(task, Linear(max_epochs=2), NOWHERE)
     x = np.asarray(task.splits["train"].embeddings, dtype=np.float64)
     np.testing.assert_allclose(run.folds[0].head.state["mean"], x.mean(0), rtol=1e-5)
 
@@ -53,10 +55,10 @@ def test_statistics_come_from_the_training_rows_alone(tmp_path):
 def test_long_training_comes_near_scikit_learns_optimum(tmp_path, monkeypatch):
     sizes = {"train": 300, "valid": 100, "test": 300}
     task = open_scene(tmp_path, sizes=sizes, noise=2.0)
-    options = LinearOptions(lr=3e-3, max_epochs=150)
+    options = Linear(lr=3e-3, max_epochs=150)
     # For this comparison with the optimum of the training loss the last epoch is kept.
-    monkeypatch.setattr(linear.BestEpoch, "update", lambda self, epoch, score: setattr(self, "kept", 0.0) or True)
-    found = run_linear(task, options, NOWHERE).folds[0]
+    monkeypatch.setattr(BestEpoch, "update", lambda self, epoch, score: setattr(self, "kept", 0.0) or True)
+    found = run_folds(task, options, NOWHERE).folds[0]
     train, test = task.splits["train"], task.splits["test"]
     scaler = StandardScaler().fit(train.embeddings)
     optimum = LogisticRegression(C=1e6, max_iter=5000).fit(scaler.transform(train.embeddings), train.targets.argmax(1))
@@ -68,9 +70,9 @@ def test_long_training_comes_near_scikit_learns_optimum(tmp_path, monkeypatch):
 def test_the_epoch_is_chosen_on_validation_and_tested_once(tmp_path, monkeypatch):
     task = open_scene(tmp_path, noise=2.0)
     tests = []
-    once = linear.evaluate_once
-    monkeypatch.setattr(linear, "evaluate_once", lambda *a: (tests.append(1), once(*a))[1])
-    run = run_linear(task, LinearOptions(), NOWHERE)
+    once = Linear.predict
+    monkeypatch.setattr(Linear, "predict", lambda *a: (tests.append(1), once(*a))[1])
+    run = run_folds(task, Linear(), NOWHERE)
     head = run.folds[0].head
     assert len(tests) == 1
     assert head.epochs_run == len(head.trace) == 100
@@ -86,14 +88,14 @@ def test_rows_are_shuffled_anew_each_epoch_by_the_seed(tmp_path, monkeypatch):
     orders: list[list[int]] = []
     take = Rows.take
     monkeypatch.setattr(Rows, "take", lambda self, i: (orders.append(i.tolist()), take(self, i))[1])
-    options = LinearOptions(batch_size=64, max_epochs=3)
-    first = run_linear(task, options, NOWHERE).folds[0]
+    options = Linear(batch_size=64, max_epochs=3)
+    first = run_folds(task, options, NOWHERE).folds[0]
     assert [sorted(order) for order in orders] == [list(range(40))] * 3
     assert orders[0] != orders[1] != sorted(orders[1])
-    again = run_linear(task, options, NOWHERE).folds[0]
+    again = run_folds(task, options, NOWHERE).folds[0]
     assert orders[3:] == orders[:3]
     assert torch.equal(first.head.state["linear.weight"], again.head.state["linear.weight"])
-    run_linear(task, LinearOptions(batch_size=64, max_epochs=3, seed=1), NOWHERE)
+    run_folds(task, Linear(batch_size=64, max_epochs=3, seed=1), NOWHERE)
     assert orders[6:] != orders[:3]
 
 
@@ -106,7 +108,7 @@ def test_multilabel_and_folds(tmp_path):
         evaluation=("mAP", "aucroc"),
         labels=("a", "b", "c", "d"),
     )
-    run = run_linear(task, LinearOptions(max_epochs=30, lr=1e-2), NOWHERE)
+    run = run_folds(task, Linear(max_epochs=30, lr=1e-2), NOWHERE)
     assert [fold.split_names["test"] for fold in run.folds] == [["fold00"], ["fold01"], ["fold02"]]
     assert all(fold.scores["mAP"] > 0.6 for fold in run.folds)
     assert any((fold.probabilities.sum(1) > 1.2).any() for fold in run.folds)  # sigmoids, not a softmax
@@ -114,27 +116,27 @@ def test_multilabel_and_folds(tmp_path):
 
 def test_event_frames(tmp_path):
     task = EmbeddingsTask.open(write_events(tmp_path / "m" / "t"))
-    run = run_linear(task, LinearOptions(max_epochs=20, lr=1e-2), NOWHERE)
+    run = run_folds(task, Linear(max_epochs=20, lr=1e-2), NOWHERE)
     assert run.folds[0].scores["event_onset_200ms_fms"] > 0.9
     assert run.folds[0].head.postprocessing.keys() == {"median_filter_ms", "min_duration"}
 
 
 def test_a_score_that_is_nan_throughout_gives_way_to_the_loss(tmp_path):
     task = open_scene(tmp_path, sizes={"train": 60, "valid": 2, "test": 60}, evaluation=("aucroc", "top1_acc"))
-    run = run_linear(task, LinearOptions(max_epochs=20), NOWHERE)
+    run = run_folds(task, Linear(max_epochs=20), NOWHERE)
     assert all(math.isnan(score) for _, score in run.folds[0].head.trace)
     assert run.deviations == ["validation: the primary score was NaN in 1 folds, their epoch has the least loss"]
     assert run.folds[0].head.epoch > 0
 
 
 def test_patience_and_bad_options(tmp_path):
-    run = run_linear(open_scene(tmp_path, noise=0.01), LinearOptions(patience=3), NOWHERE)
+    run = run_folds(open_scene(tmp_path, noise=0.01), Linear(patience=3), NOWHERE)
     head = run.folds[0].head
     assert head.epochs_run == head.epoch + 4 < 100
     with pytest.raises(DeloresError, match="linear protocol: expected `lr` to be a finite number > 0"):
-        LinearOptions(lr=0)
+        Linear(lr=0)
     with pytest.raises(DeloresError, match="`max_epochs` to be an integer >= 1"):
-        LinearOptions(max_epochs=0)
+        Linear(max_epochs=0)
 
 
 def test_adam_takes_the_steps_of_torchs_class_bit_for_bit():
@@ -157,5 +159,5 @@ def test_adam_takes_the_steps_of_torchs_class_bit_for_bit():
 
 def test_the_record_says_how_long_the_input_was(tmp_path):
     task = open_scene(tmp_path)
-    run = run_linear(task, LinearOptions(max_epochs=1), NOWHERE)
+    run = run_folds(task, Linear(max_epochs=1), NOWHERE)
     assert run.folds[0].head.hyperparameters["input_s"] == task.metadata.get("sample_duration")

@@ -12,15 +12,16 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.scoring.choice import best_point
+from benchmarks.scoring.fold import run_folds
 from benchmarks.scoring.linear import logistic as module
 from benchmarks.scoring.linear.logistic import C_GRID, fit_logistic
-from benchmarks.scoring.linear.protocol import LinearOptions, run_linear
+from benchmarks.scoring.linear.protocol import Linear
 from benchmarks.scoring.score import score_embeddings
-from benchmarks.scoring.training import WorkFolder
+from benchmarks.scoring.work import WorkFolder
 from hear_delores.errors import DeloresError
 
 NOWHERE = WorkFolder(None, "")
-LOGISTIC = LinearOptions(solver="logistic")
+LOGISTIC = Linear(solver="logistic")
 
 
 def open_scene(path, **options) -> EmbeddingsTask:
@@ -30,7 +31,7 @@ def open_scene(path, **options) -> EmbeddingsTask:
 @pytest.mark.parametrize("labels", [("a", "b", "c"), ("a", "b")])
 def test_probabilities_equal_scikit_learns(tmp_path, labels):
     task = open_scene(tmp_path, noise=2.0, sizes=90, labels=labels)
-    run = run_linear(task, LOGISTIC, NOWHERE)
+    run = run_folds(task, LOGISTIC, NOWHERE)
     train, test = task.splits["train"], task.splits["test"]
     scaler = StandardScaler().fit(np.array(train.embeddings, dtype=np.float64))
     chosen = run.folds[0].head.hyperparameters
@@ -50,7 +51,7 @@ def test_each_label_of_several_is_a_regression_of_its_own(tmp_path):
         model = LogisticRegression(C=0.1, max_iter=1000).fit(x, y[:, label])
         np.testing.assert_allclose(expit(x @ weight[label] + bias[label]), model.predict_proba(x)[:, 1], atol=1e-5)
     assert converged
-    assert (run_linear(task, LOGISTIC, NOWHERE).folds[0].probabilities.sum(axis=1) > 1.2).any()
+    assert (run_folds(task, LOGISTIC, NOWHERE).folds[0].probabilities.sum(axis=1) > 1.2).any()
 
 
 def test_labels_that_the_training_rows_do_not_tell_apart():
@@ -71,7 +72,7 @@ def test_labels_that_the_training_rows_do_not_tell_apart():
 
 def test_c_is_chosen_on_validation_in_every_fold(tmp_path):
     task = open_scene(tmp_path, noise=3.0, folds=3, sizes=40)
-    run = run_linear(task, LOGISTIC, NOWHERE)
+    run = run_folds(task, LOGISTIC, NOWHERE)
     assert len(run.folds) == 3
     assert [point.hyperparameters["C"] for point in run.grid] == list(C_GRID)
     scores = [point.validation_score for point in run.grid]
@@ -83,7 +84,7 @@ def test_c_is_chosen_on_validation_in_every_fold(tmp_path):
 
 def test_event_frames_and_their_postprocessing(tmp_path):
     task = EmbeddingsTask.open(write_events(tmp_path / "m" / "t"))
-    run = run_linear(task, LOGISTIC, NOWHERE)
+    run = run_folds(task, LOGISTIC, NOWHERE)
     assert run.folds[0].scores["event_onset_200ms_fms"] > 0.9
     assert run.folds[0].head.postprocessing.keys() == {"median_filter_ms", "min_duration"}
 
@@ -91,7 +92,7 @@ def test_event_frames_and_their_postprocessing(tmp_path):
 def test_a_fit_that_does_not_converge_is_said_in_the_record(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MAX_ITERATIONS", 1)
     monkeypatch.setattr(module, "C_GRID", (10.0,))
-    run = run_linear(open_scene(tmp_path, noise=2.0), LOGISTIC, NOWHERE)
+    run = run_folds(open_scene(tmp_path, noise=2.0), LOGISTIC, NOWHERE)
     assert run.deviations == ["logistic: not converged after 1000 iterations in 1 folds"]
 
 
@@ -114,6 +115,6 @@ def test_the_best_point():
 
 def test_bad_options():
     with pytest.raises(DeloresError, match=r"unknown solver 'logistics'\. Did you mean 'logistic'"):
-        LinearOptions(solver="logistics")
+        Linear(solver="logistics")
     with pytest.raises(DeloresError, match="lr, batch_size, max_epochs, patience belong to solver adam"):
-        LinearOptions(solver="logistic", max_epochs=5)
+        Linear(solver="logistic", max_epochs=5)

@@ -15,10 +15,12 @@ import torch
 from embeddings_folders import write_events, write_scene
 
 from benchmarks.metrics.events import EventTable
-from benchmarks.metrics.scene import METRICS
+from benchmarks.metrics.registry import METRICS
 from benchmarks.results.record import load_predictions, load_record, load_records
 from benchmarks.scoring import score as module
+from benchmarks.scoring.hear.protocol import Hear
 from benchmarks.scoring.score import score_embeddings
+from benchmarks.scoring.work import WorkFolder
 from hear_delores.errors import DeloresError
 
 QUICK = {"grid": "faster", "grid_points": 3}
@@ -132,8 +134,8 @@ def test_the_official_shape_of_a_multilabel_task(tmp_path):
 def test_an_identical_record_is_not_made_again_and_a_changed_input_is(tmp_path, monkeypatch):
     folder = write_scene(tmp_path / "e" / "m" / "t")
     runs = []
-    whole = module.run_hear
-    monkeypatch.setattr(module, "run_hear", lambda *a, **k: (runs.append(1), whole(*a, **k))[1])
+    whole = module.run_folds
+    monkeypatch.setattr(module, "run_folds", lambda *a, **k: (runs.append(1), whole(*a, **k))[1])
 
     def score(**options):
         return score_embeddings(folder, results_dir=tmp_path / "r", **{**QUICK, **options})
@@ -226,6 +228,26 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path, protocol, deadly):
         np.testing.assert_array_equal(one[split].files, two[split].files)
 
 
+@pytest.mark.parametrize("protocol", ["hear", "linear", "knn"])
+def test_what_a_run_killed_at_its_very_end_left_is_cleared_by_the_next(tmp_path, monkeypatch, protocol):
+    folder = write_scene(tmp_path / "e" / "m" / "toy")
+    options = {"hear": QUICK, "linear": {"max_epochs": 3}, "knn": {}}[protocol]
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "remove", lambda self: None)  # killed before it
+        record = score_embeddings(folder, results_dir=tmp_path / "r", protocol=protocol, **options)
+    assert (record.folder / "work" / "fingerprint").is_file()
+    (record.folder / ".record.json.0a1b2c3d.tmp").write_text("half")
+    (record.folder / "work" / "mine.txt").write_text("no run made this")
+    again = score_embeddings(folder, results_dir=tmp_path / "r", protocol=protocol, **options)
+    assert again.created == record.created  # not made again
+    assert [path.name for path in (record.folder / "work").iterdir()] == ["mine.txt"]
+    (record.folder / "work" / "mine.txt").unlink()
+    score_embeddings(folder, results_dir=tmp_path / "r", protocol=protocol, **options)
+    assert {path.name for path in record.folder.iterdir()} == {
+        "record.json", "predictions.npz", "test.predicted-scores.json"
+    }  # fmt: skip
+
+
 def test_finished_heads_of_other_settings_are_not_used(tmp_path, monkeypatch):
     folder = write_scene(tmp_path / "e" / "m" / "t")
 
@@ -236,7 +258,7 @@ def test_finished_heads_of_other_settings_are_not_used(tmp_path, monkeypatch):
         score_embeddings(folder, results_dir=tmp_path / "r", progress=stop, **QUICK)
     [work] = (tmp_path / "r").rglob("work")
     assert [path.name for path in work.glob("*.safetensors")] == ["grid-00.safetensors"]
-    monkeypatch.setitem(module.SCORING_VERSIONS, "hear", 99)
+    monkeypatch.setattr(Hear, "version", 99)
     trained: list[str] = []
     score_embeddings(folder, results_dir=tmp_path / "r", progress=lambda a, b, text: trained.append(text), **QUICK)
     assert len(trained) == 3
@@ -274,7 +296,9 @@ def test_bad_tasks_leave_nothing_behind(tmp_path):
     with pytest.raises(DeloresError, match="unknown metric 'accuracy'"):
         score_embeddings(unknown, results_dir=tmp_path / "r")
     other = write_scene(tmp_path / "e" / "m" / "b", evaluation=("event_onset_200ms_fms",))
-    with pytest.raises(DeloresError, match="event_onset_200ms_fms' does not score scene predictions"):
+    with pytest.raises(
+        DeloresError, match=r"event_onset_200ms_fms' is for event tasks, but this is a scene task\. Available: aucroc"
+    ):
         score_embeddings(other, results_dir=tmp_path / "r")
     grid = {"task_specific_param_grid": {"optim": ["SGD"]}}
     odd = write_scene(tmp_path / "e" / "m" / "c", evaluation_params=grid)

@@ -80,6 +80,20 @@ def test_silence_is_a_slice_of_the_noise(tmp_path: Path) -> None:
     np.testing.assert_array_equal(written, noise[8000 : 8000 + length])
 
 
+def test_a_bad_noise_stops_or_is_listed(tmp_path: Path) -> None:
+    corpus = speech_commands(tmp_path / "raw")
+    noise = corpus / "_background_noise_" / "pink_noise.wav"
+    noise.write_bytes(noise.read_bytes()[:1000])
+    with pytest.raises(DeloresError, match=r"pink_noise.wav: cut short.*--skip-bad"):
+        prepare_corpus("speech_commands_v2_12", corpus, tmp_path / "out", subset=True)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    report = prepare_corpus("speech_commands_v2_12", corpus, tmp_path / "out", subset=True, skip_bad=True)
+    assert len(report.skipped) == 1
+    assert report.skipped[0].startswith(f"{noise}: cut short")
+    assert not [file for file in report.task.labels("train") if "pink_noise" in file]
+    assert "_silence__running_tap-0.wav" in report.task.labels("valid")
+
+
 def test_speech_commands_published_split_trains_on_the_validation_list(tmp_path: Path) -> None:
     corpus = speech_commands(tmp_path)
     for speaker in range(20):

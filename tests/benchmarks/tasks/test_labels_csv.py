@@ -115,6 +115,7 @@ def test_names_stay_unique_and_plain(tmp_path: Path) -> None:
         ("file,label,split", [], "expected at least one clip, but none is listed"),
         ("file,label,split", [*ROWS, ("a.wav", "y", "train")], "a.wav is listed twice, in lines 2 and 6"),
         ("file,label,split", [*ROWS, ("e.wav", "y", "dev")], "line 6: unknown split 'dev'"),
+        ("file,label,fold", [*ROWS, ("e.wav", "y", "1" * 5001)], "line 6: unknown split '111"),
         ("file,label,split", [*ROWS, ("e.wav", "y", "fold01")], "splits and folds are mixed"),
         ("file,label,split", ROWS[:3], "no clip is in the split 'test'"),
         ("file,label,split", [("a.wav", "x", "0"), ("b.wav", "x", "1")], "at least 3 folds"),

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import soundfile
 
+from benchmarks.tasks.find import find_task_folders
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.metadata import data_splits
 from hear_delores.errors import DeloresError
 from hear_delores.files import file_hash
+from pretrain.data.corpus import Corpus
 
 EVENTS = {
     "train": {"a.wav": [{"label": "NA", "start": 0.0, "end": 100.0}]},
@@ -109,7 +111,7 @@ SCENE_FAULTS = {
         "'splits' is missing",
     ),
     "metric": (metadata(evaluation=["top1_ac"]), "unknown metric 'top1_ac'. Did you mean 'top1_acc'"),
-    "event metric": (metadata(evaluation=["event_onset_200ms_fms"]), "does not score scene"),
+    "event metric": (metadata(evaluation=["event_onset_200ms_fms"]), "is for event tasks, but this is a scene task"),
     "embedding type": (metadata(embedding_type="clip"), "embedding_type"),
     "split mode": (metadata(split_mode="leave_one_out"), "split_mode"),
     "split not listed": (metadata(splits=["train", "test"]), "missing: valid"),
@@ -128,6 +130,13 @@ SCENE_FAULTS = {
     "audio file": (lambda folder: (folder / "16000/valid/c.wav").unlink(), "16000/valid/c.wav"),
     "audio folder": (lambda folder: shutil.rmtree(folder / "16000/valid"), "no folder 16000/valid"),
     "no audio": (lambda folder: shutil.rmtree(folder / "16000"), "no audio"),
+    **{
+        f"audio folder {name[:9]}": (
+            lambda folder, name=name: shutil.copytree(folder / "16000", folder / name),  # type: ignore[misc]
+            f"the audio folder '{name[:9]}.* is no sample rate; expected 1000 to 768000",
+        )
+        for name in ("0", "016000", "999", "1000000", "1" * 250)
+    },
     "no vocabulary": (
         lambda folder: (folder / "labelvocabulary.csv").unlink(),
         "labelvocabulary.csv: no such file",
@@ -264,3 +273,49 @@ def test_a_clip_that_is_no_file_is_part_of_the_revision(
     clip.unlink()
     {"dangling": lambda: clip.symlink_to("nowhere"), "fifo": lambda: os.mkfifo(clip), "folder": clip.mkdir}[kind]()
     assert TaskFolder.open(folder).revision != original
+
+
+# --- several in one place
+
+
+def test_two_folders_of_one_task_are_refused_unless_one_is_named(
+    make_task: Callable[..., Path], scene_labels: Any
+) -> None:
+    folder = make_task(scene_labels)
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
+    with pytest.raises(DeloresError, match=rf"are both the task {folder.name} by their task_metadata.json; remove one"):
+        find_task_folders(folder.parent)
+    assert [task.path for task in find_task_folders(folder.parent, ["copy"])] == [copy]
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_metadata_that_are_no_file_are_named_not_passed_over(
+    make_task: Callable[..., Path], scene_labels: Any, kind: str
+) -> None:
+    folder = make_task(scene_labels)
+    shutil.copytree(folder, folder.with_name("other"))
+    path = folder.with_name("other") / "task_metadata.json"
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("nowhere.json")
+    else:
+        os.mkfifo(path)
+    with pytest.raises(DeloresError, match=r"other/task_metadata.json"):
+        find_task_folders(folder.parent)
+    with pytest.raises(DeloresError, match=r"other/task_metadata.json"):
+        Corpus.from_path(path.parent)
+
+
+def test_pre_training_reads_the_audio_folders_of_a_task_as_scoring_does(
+    make_task: Callable[..., Path], scene_labels: Any
+) -> None:
+    folder = make_task(scene_labels)
+    shutil.copytree(folder / "16000", folder / "\u0661\u0666000")  # digits, and no rate
+    assert TaskFolder.open(folder).sample_rates == [16000]
+    assert len(Corpus.from_path(folder)) == len(TaskFolder.open(folder).labels("train"))
+    (folder / "16000").rename(folder / "0")
+    with pytest.raises(DeloresError, match="the audio folder '0' is no sample rate"):
+        Corpus.from_path(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from collections.abc import Callable
 
 #: The name under which a model of the gallery is imported.
 NAME = "gallery_model"
@@ -462,11 +463,9 @@ WELL_MADE = {
 }
 
 
-def forked(name: str, *arguments: object, timeout: float | None = None) -> object:
-    """``run_probe`` in a fork, which starts in a moment: torch is loaded in this process already."""
+def forked(function: Callable[..., object], *arguments: object, timeout: float | None = None) -> object:
+    """``in_fresh_process`` in a fork, which starts in a moment: torch is loaded in this process already."""
     import torch
-
-    from benchmarks.validate import probe
 
     read, write = os.pipe()
     if (child := os.fork()) == 0:
@@ -474,7 +473,7 @@ def forked(name: str, *arguments: object, timeout: float | None = None) -> objec
             sys.modules.pop(NAME, None)
             torch.set_default_dtype(torch.float32)  # what the import did here is not there in a fresh process
             torch.set_grad_enabled(True)
-            os.write(write, repr(getattr(probe, name)(*arguments)).encode())
+            os.write(write, repr(function(*arguments)).encode())
         finally:
             os._exit(0)
     os.close(write)

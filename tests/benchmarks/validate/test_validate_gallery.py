@@ -29,7 +29,7 @@ def outcomes_of(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
         finally:
             sys.modules.pop(NAME, None)
 
-    monkeypatch.setattr(side_effects, "run_probe", forked)
+    monkeypatch.setattr(side_effects, "in_fresh_process", forked)
     return run
 
 

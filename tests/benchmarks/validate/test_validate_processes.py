@@ -10,15 +10,16 @@ import pytest
 from faulty_models import GALLERY, GOOD
 
 from benchmarks import validate
-from benchmarks.validate import probe
-from benchmarks.validate.checks import sounds
+from benchmarks.validate.checks import side_effects, sounds
+from benchmarks.validate.child import in_fresh_process
 
 NAME = "gallery_model"
 
 
-def test_the_probe_of_an_import_runs_in_a_fresh_process(model_folder: Path) -> None:
+def test_an_import_is_watched_in_a_fresh_process(model_folder: Path) -> None:
     (model_folder / f"{NAME}.py").write_text(GALLERY["import switches gradients off"][0])
-    assert probe.run_probe("import_changes", NAME, 1, timeout=60) == {"settings": ["gradient mode"], "random": {}}
+    changes = in_fresh_process(side_effects.import_changes, NAME, 1, timeout=60)
+    assert changes == {"settings": ["gradient mode"], "random": {}}
 
 
 @pytest.mark.parametrize(("gigabytes", "bound", "verdict"), [(0, 16e9, "pass"), (1, 1e9, "fail")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from hear_delores.errors import DeloresError
 from pretrain.data.audio import Piece, file_length, read_piece
 from pretrain.data.corpus import Corpus
 from pretrain.data.mpeg import count_frames, find_frame, frame_size, read_tag
+from pretrain.data.quiet import _streams, quiet_decoders
 
 RATE, N = 16000, 48000
 TONE = (0.3 * np.sin(2 * np.pi * 440 * np.arange(N) / RATE)).astype(np.float32)
@@ -327,3 +330,79 @@ def test_damaged_headers_end_in_a_sound_or_one_line(tmp_path: Path, seed: int) -
             named.append(f"{path}: ")
     assert said
     assert all(line.startswith(start) and "\n" not in line for line, start in zip(said, named, strict=True))
+
+
+# --- what only decoding shows
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+def test_a_format_without_places_is_read_from_the_middle(tmp_path: Path, bits: int) -> None:
+    """libsndfile says that it can go to any frame of DWVW, and cannot."""
+    path = tmp_path / "a.aiff"
+    path.write_bytes(encoded("AIFF", f"DWVW_{bits}"))
+    for sound in readings(path):
+        np.testing.assert_allclose(sound, TONE, atol=2e-3)
+
+
+def test_the_last_block_of_adpcm_is_read_as_far_as_it_is_sound(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded("WAV", "MS_ADPCM", TONE[:700]))
+    with soundfile.SoundFile(path) as stream:
+        assert stream.frames > 700
+    for sound in readings(path):
+        np.testing.assert_allclose(sound, TONE[:700], atol=0.05)
+    # one that states less than its blocks hold does not lose them
+    path.write_bytes(after(encoded("WAV", "MS_ADPCM", TONE[:3000]), b"fact", "<I", 5, 4))
+    assert file_length(path)[0] >= 3000
+
+
+def scratched_mp3(path: Path) -> Path:
+    """An MP3 that libmpg123 has something to say about."""
+    data = encoded("MP3", None, UNEVEN)
+    rng = np.random.default_rng(0)
+    for place in rng.integers(2000, len(data), 300):
+        data[place] ^= 1 << int(rng.integers(8))
+    path.write_bytes(data)
+    return path
+
+
+def decoded(path: Path) -> None:
+    with contextlib.suppress(DeloresError):
+        frames, rate = file_length(path)
+        read_piece(Piece(path, "x", 0, frames, rate), rate)
+        read_audio(path)
+
+
+@pytest.mark.skipif(_streams() is None, reason="C's stderr cannot be turned away here")
+def test_what_the_mp3_decoder_prints_stays_unseen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = scratched_mp3(tmp_path / "a.mp3")
+    with contextlib.suppress(soundfile.SoundFileError), soundfile.SoundFile(path) as stream:
+        stream.read()
+    assert "mpg123" in capfd.readouterr().err
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(decoded, path) for _ in range(12)]
+        os.write(2, b"ours\n")
+        print("ours", file=sys.__stderr__, flush=True)
+        for job in jobs:
+            job.result()
+    assert capfd.readouterr().err.split() == ["ours", "ours"]
+    with contextlib.suppress(soundfile.SoundFileError), soundfile.SoundFile(path) as stream:
+        stream.read()
+    assert "mpg123" in capfd.readouterr().err  # put back
+
+
+@pytest.mark.skipif(_streams() is None or not hasattr(os, "fork"), reason="needs C's stderr and fork")
+def test_a_process_forked_while_another_thread_decodes_has_its_own_stderr(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    streams = _streams()
+    assert streams is not None
+    before = streams[0].value
+    with quiet_decoders():
+        assert streams[0].value == streams[1]
+        pid = os.fork()
+        if pid == 0:
+            os._exit(int(streams[0].value != before))
+        assert os.waitpid(pid, 0)[1] == 0
+        assert streams[0].value == streams[1]
+    assert streams[0].value == before

@@ -150,6 +150,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
+        ("a.wav,,4_0", "expected duration in seconds, got .4_0"),
         ("a.wav,x,", "line 2: expected start in seconds, got 'x'"),
         ("a.wav,-1,", "expected start"),
         ("a.wav,,nan", "expected duration in seconds"),

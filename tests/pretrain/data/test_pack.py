@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -480,3 +481,59 @@ def test_the_command(
     (out / "shard-00000.bin").write_bytes(content)
     assert delores(["pack", "--out", out, "--verify", "--quiet"], monkeypatch) == 1
     assert "shard-00000.bin: the shard is damaged (checksum)" in capsys.readouterr().err
+
+
+# --- a source that is no longer what it was
+
+
+def replace_within(path: Path, old: bytes, new: bytes) -> None:
+    """Other content of the same length and time, in the same file."""
+    status, data = path.stat(), path.read_bytes()
+    assert len(old) == len(new)
+    assert data.count(old) == 1
+    path.write_bytes(data.replace(old, new))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def other_sound(path: Path) -> tuple[bytes, bytes]:
+    """Some bytes in the middle of a file's sound, and others."""
+    data = path.read_bytes()
+    old = data[len(data) // 2 : len(data) // 2 + 64]
+    return old, bytes(byte ^ 1 for byte in old)
+
+
+def test_a_file_replaced_by_another_of_equal_length_is_named(clips: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "pack"
+    shutil.copytree(clips, data)
+    pack(data, out, ALONE, shard_mb=SMALL_SHARD)
+    before = contents(out)
+    assert pack(data, out, ALONE, shard_mb=SMALL_SHARD)[:2] == (13, 0)
+    replace_within(data / "clip03.wav", *other_sound(data / "clip03.wav"))
+    with pytest.raises(DeloresError, match=r"clip03.wav has changed since it was packed: pack into another folder"):
+        pack(data, out, ALONE, shard_mb=SMALL_SHARD)
+    assert contents(out) == before
+
+
+def test_a_tar_that_grew_is_gone_on_with_and_a_changed_member_is_named(clips: Path, tmp_path: Path) -> None:
+    tar, out = tmp_path / "a.tar", tmp_path / "pack"
+    with tarfile.open(tar, "w") as archive:
+        for number in range(4):
+            archive.add(clips / f"clip{number:02}.wav", f"clip{number:02}.wav")
+    assert pack(tar, out, ALONE)[:2] == (4, 4)
+    with tarfile.open(tar, "a") as archive:
+        archive.add(clips / "clip05.wav", "clip05.wav")
+    assert pack(tar, out, ALONE)[:2] == (5, 1)
+    replace_within(tar, *other_sound(clips / "clip02.wav"))
+    with pytest.raises(DeloresError, match=r"a.tar/clip02.wav has changed since it was packed"):
+        pack(tar, out, ALONE)
+
+
+def test_a_pack_from_before_contents_were_stated_is_gone_on_with(clips: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "pack"
+    shutil.copytree(clips, data)
+    (data / "clip12.wav").rename(tmp_path / "later.wav")
+    pack(data, out, ALONE)
+    (out / ".shard-00000.sources").unlink()
+    (tmp_path / "later.wav").rename(data / "clip12.wav")
+    assert pack(data, out, ALONE)[:2] == (13, 1)
+    assert len(open_corpus(out, ALONE)) == 13

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 
 import pytest
 
 from hear_delores.errors import DeloresError
-from pretrain.inputs.csv_table import LOOKALIKES, parse_table, read_table
+from pretrain.inputs.csv_table import LOOKALIKES, parse_table, read_number, read_table
 
 REQUIRED, OPTIONAL = ("file", "label"), ("group", "split", "start", "duration")
 
@@ -119,3 +120,9 @@ def test_damaged_bytes_give_a_table_or_one_line(tmp_path: Path) -> None:
             assert all(set(row.cells) == set(table.columns) for row in table.rows)
         except DeloresError as error:  # (any other exception fails)
             assert "\n" not in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("text", ["4_0", "inf", "nan", "1e400", "0x1", "1,5", "\u0661", "", "--1", "1e5_0", "1" * 5000])
+def test_what_only_python_takes_for_a_number_is_none(text: str) -> None:
+    assert math.isnan(read_number(text))
+    assert [read_number(text) for text in ("4", " -0.5", "1.", ".25", "1E-3")] == [4.0, -0.5, 1.0, 0.25, 0.001]

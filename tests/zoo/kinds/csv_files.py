@@ -182,7 +182,8 @@ VOCABULARY: dict[str, tuple[str, Expectation]] = {
 }
 
 FIGURES: dict[str, tuple[tuple[str, str], Expectation]] = {
-    **{f"a score of {value or 'nothing'}": (("51.5", value), HARMFUL) for value in ("x", "nan", "inf", "1e400", "", "5_1", "51,5")},
+    **{f"a score of {value or 'nothing'}": (("51.5", value), HARMFUL) for value in ("x", "nan", "inf", "1e400", "5_1", "51,5")},
+    "a score of nothing": (("51.5", ""), OPEN),  # none is known of that task
     "a score of -3": (("51.5", "-3"), OPEN),
     "a score of 5150": (("51.5", "5150"), OPEN),
     "a field too many": (("test,somewhere\npaper B", "test,somewhere,else\npaper B"), HARMFUL),

@@ -15,12 +15,12 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from benchmarks.reading.report.confusion import confusion_counts, confusions, worst_pairs
+from benchmarks.reading.report.costs import costs
 from benchmarks.reading.report.curves import MAX_POINTS, PretrainRun, curves_of, draw_curve, read_run
-from benchmarks.reading.report.embedding_map import MAX_POINTS as MAX_MARKS
-from benchmarks.reading.report.embedding_map import TSNE_POINTS, find_embeddings, label_order, project, sample
-from benchmarks.reading.report.facts import costs
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.report.maps import draw_map, embedding_maps
+from benchmarks.reading.report.projection import MAX_POINTS as MAX_MARKS
+from benchmarks.reading.report.projection import TSNE_POINTS, find_embeddings, label_order, project, sample
 from benchmarks.reading.report.svg import axis_of, tick_texts, ticks
 from benchmarks.results.record import FoldPredictions, ResultRecord
 from hear_delores.errors import DeloresError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.metrics.events import EventTable
-from benchmarks.metrics.scene import METRICS
+from benchmarks.metrics.registry import METRICS
 from benchmarks.reading.statistics.weighted import METRIC_NAMES, statistic
 from benchmarks.results.record import FoldPredictions
 

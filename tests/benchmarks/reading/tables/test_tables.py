@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from benchmarks.reading.tables.plain import to_csv, to_markdown, to_rich
+from benchmarks.reading.tables.plain import to_csv, to_markdown, to_rich, to_rich_blocks
 from benchmarks.reading.tables.table import comparison_tables
 from benchmarks.results.record import FoldResult, ModelInfo, ProtocolInfo, ResultRecord, TaskInfo
+from benchmarks.tasks.registry import list_tasks
 
 
 def record(
@@ -117,6 +120,12 @@ def test_csv_intervals_are_plain_numbers() -> None:
     assert row["interval_over"] == "3 folds"
 
 
+def test_tables_other_than_csv_load_no_pandas() -> None:
+    modules = "benchmarks.reading.command, benchmarks.reading.tables.ablation_table, benchmarks.reading.tables.typeset"
+    code = f"import sys, {modules}; sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_terminal_table_fits_80_columns() -> None:
     names = ["demo_timbre", "demo_pitch", "demo_mixture", "demo_events"]
     stream = io.StringIO()
@@ -125,3 +134,26 @@ def test_terminal_table_fits_80_columns() -> None:
     lines = stream.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert any("DeLoRes-S" in line and "55.0 ± 7.1" in line for line in lines)
+
+
+@pytest.mark.parametrize(("paper", "suite"), [("delores", "delores"), ("hear", "hear"), (None, "hear")])
+def test_on_a_terminal_many_tasks_are_blocks_that_fit(paper: str | None, suite: str) -> None:
+    """Each task is in one block, the mean in the last one, and no score is broken."""
+    records = []
+    for spec in list_tasks(suite):
+        made = record("DeLoRes-S", spec.name, [0.5, 0.6], protocol="linear" if suite == "delores" else "hear")
+        place = {"version": spec.version, "mode": spec.mode}
+        records.append(made.model_copy(update={"task": made.task.model_copy(update=place)}))
+    for table in comparison_tables(records, paper=paper, whole_paper=True):
+        stream = io.StringIO()
+        console = Console(file=stream, width=80)
+        blocks = to_rich_blocks(table, console)
+        for block in blocks:
+            console.print(block)
+        shown = stream.getvalue()
+        assert max(map(len, shown.splitlines())) <= 80
+        assert "…" not in shown
+        heads = ["".join(str(column.header).split()) for block in blocks for column in block.columns]
+        named = [f"{task}{table.metrics[task]}".replace(" ", "") for task in table.tasks]
+        assert [head for head in heads if head not in ("model", "protocol")] == [*named, "mean"]
+        assert len(blocks) > 1

@@ -12,17 +12,15 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics.facts import METRIC_FACTS, metric_bounds
+from benchmarks.metrics.registry import METRICS, metric_bounds
+from benchmarks.results.format import FoldPredictions, FoldResult, GridPoint, ResultRecord
 from hear_delores.errors import DeloresError
 from hear_delores.memory import available_bytes
 from hear_delores.settings import LARGEST, shown
-
-if TYPE_CHECKING:
-    from benchmarks.results.record import FoldPredictions, FoldResult, GridPoint, ResultRecord
 
 __all__ = ["check_archive", "check_arrays", "check_fold_predictions", "check_record", "check_regular"]
 
@@ -44,7 +42,7 @@ def _check_names(record: ResultRecord) -> None:
     task, model = record.task, record.model
     if task.primary_metric not in task.metrics[:1]:
         raise DeloresError(f"the primary metric is {task.primary_metric!r}, but the metrics are {task.metrics}")
-    facts = METRIC_FACTS.get(task.primary_metric)
+    facts = METRICS.get(task.primary_metric)
     if facts is not None and (facts.maximise != task.maximise or facts.kind != task.embedding_type):
         raise DeloresError(
             f"{task.primary_metric} is of {facts.kind} tasks and {'larger' if facts.maximise else 'smaller'} is "

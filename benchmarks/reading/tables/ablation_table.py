@@ -9,6 +9,7 @@ from typing import Literal
 
 from rich.table import Table as RichTable
 
+from benchmarks.reading.tables.plain import markdown_row
 from benchmarks.reading.tables.shown import heading, lines
 from benchmarks.reading.tables.table import ComparisonTable, comparison_tables
 from benchmarks.results.record import ResultRecord
@@ -105,15 +106,11 @@ def to_markdown(tables: Sequence[AblationTable], failed: Sequence[str] = ()) -> 
     for table in tables:
         heads = table.heads()
         rule = ["---", "---", *["---:"] * (len(heads) - 2)]
-        rows = [_line(cells) for cells in (heads, rule, *table.body("**"))]
+        rows = [markdown_row(cells) for cells in (heads, rule, *table.body("**"))]
         parts.append("\n".join([f"### {table.title}", "", *rows]) + "\n")
     if failed:
         parts.append("\n".join(["Failed:", "", *(f"- {text}" for text in failed)]) + "\n")
     return "\n".join(parts)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def to_csv(tables: Sequence[AblationTable]) -> str:

@@ -1,0 +1,239 @@
+"""The one loop over folds: a protocol fitted on each fold's training rows, chosen on validation, tested once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+
+from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.metrics.events import EventTable
+from benchmarks.scoring.evaluation import EventEvaluator, SceneEvaluator, make_evaluator
+from benchmarks.scoring.few_shot import draw_shots, shortfall, shortfall_note
+from benchmarks.scoring.rows import Rows
+from benchmarks.scoring.training import activate, as_device, cuda_devices, logit_loss, share_loss
+from benchmarks.scoring.work import Fitted, WorkFolder
+from pretrain.distributed.world import ALONE, World
+
+if TYPE_CHECKING:
+    from typing import Protocol as Shape
+
+    from benchmarks.scoring.protocol import Protocol
+
+    class Data(Shape):
+        """Rows of embeddings, or clips of audio."""
+
+        targets: Any
+
+        def __len__(self) -> int: ...
+        def subset(self, rows: torch.Tensor) -> Any: ...
+
+else:
+    Data = object
+
+__all__ = ["Data", "Fold", "Folds", "Progress", "ProtocolRun", "TestedFold", "evaluate", "run_folds", "run_protocol"]
+
+Progress = Callable[[int, int, str], None]
+"""Called as progress(done, total, text) whenever a head is finished."""
+D = TypeVar("D", bound=Data)
+J = TypeVar("J")
+
+
+@dataclass(frozen=True)
+class Fold(Generic[D]):
+    """One train/valid/test combination, with what scores its validation and its test rows."""
+
+    number: int
+    split_names: Mapping[str, list[str]]
+    train: D
+    valid: D
+    test: D
+    validator: SceneEvaluator | EventEvaluator
+    tester: SceneEvaluator | EventEvaluator
+    prediction_type: str
+    maximise: bool
+    device: torch.device
+    clip_seconds: float | None = None  # that clips were cut or padded to, if they were
+
+    @classmethod
+    def of(
+        cls, task: EmbeddingsTask, number: int, device: torch.device | str = "cpu", score_missing_files: bool = True
+    ) -> Fold[Rows]:
+        """Fold ``number`` of ``task.data_splits()``, its rows on ``device``."""
+        names = task.data_splits()[number]
+        train, valid, test = (Rows(task, names[role], device) for role in ("train", "valid", "test"))
+        validator, tester = (make_evaluator(task, names[role], score_missing_files) for role in ("valid", "test"))
+        return Fold(
+            number, names, train, valid, test, validator, tester, task.prediction_type,
+            validator.metrics[0].maximise, torch.device(device), task.metadata.get("sample_duration"),
+        )  # fmt: skip
+
+    @property
+    def key(self) -> str:
+        """Names what is fitted on it."""
+        return f"fold-{self.number:02d}"
+
+
+@dataclass(frozen=True)
+class TestedFold:
+    """One fold's result: the selected head and its one test. ``probabilities`` (n, n_labels) float32.
+
+    ``missing_files`` are files of the validation or test truth that have no row.
+    """
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    split_names: Mapping[str, list[str]]
+    n_train_rows: int
+    head: Fitted
+    scores: dict[str, float]
+    loss: float
+    probabilities: np.ndarray
+    events: EventTable | None
+    missing_files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProtocolRun:
+    """What a protocol found: every fold tested, every grid point tried, and where it left the protocol."""
+
+    folds: list[TestedFold]
+    grid: list[Fitted]
+    deviations: list[str]
+    score_mode: Literal["max", "min"]
+
+
+class Folds(Generic[D]):
+    """The folds of one run, each made when it is asked for and held until it is tested; and what is kept of them.
+
+    Attributes:
+        tried: the points of a grid that were tried on the first fold.
+        world: several processes that fit one head together.
+    """
+
+    def __init__(
+        self,
+        task: Any,
+        protocol: Protocol[D],
+        work: WorkFolder,
+        make: Callable[[int], Fold[D]],
+        progress: Progress | None = None,
+        world: World = ALONE,
+    ) -> None:
+        self.task, self.protocol, self.work, self.make, self.progress, self.world = (
+            task, protocol, work, make, progress, world
+        )  # fmt: skip
+        self.tried: list[Fitted] = []
+        self.short: dict[int, int] = {}  # fold -> classes with too few clips
+        self._n_folds, self._done = len(task.data_splits()), 0
+        self._held: dict[int, Fold[D]] = {}
+
+    def __len__(self) -> int:
+        return self._n_folds
+
+    def __getitem__(self, number: int) -> Fold[D]:
+        """A fold, few-shot if the protocol says so: validation and test are left whole."""
+        if number not in self._held:
+            self._held[number] = self.world.share(partial(self._fold, number))
+        return self._held[number]
+
+    def _fold(self, number: int) -> Fold[D]:
+        fold, shots = self.make(number), self.protocol.shots
+        if shots is None:
+            return fold
+        targets = torch.as_tensor(fold.train.targets).cpu().numpy()
+        multilabel = fold.prediction_type == "multilabel"
+        rows = draw_shots(targets, shots, self.protocol.seed, number, multilabel=multilabel)
+        self.short[number] = shortfall(targets[rows], shots)
+        return replace(fold, train=fold.train.subset(torch.from_numpy(rows)))
+
+    def fitted(
+        self, jobs: Mapping[str, Callable[[], J]], train: Callable[[Iterable[J], int], Iterator[Fitted]]
+    ) -> Iterator[Fitted]:
+        """The heads of jobs by key, as they are finished: from the work folder where kept, else trained and kept."""
+        missing = []
+        for key, make in jobs.items():
+            head = self.world.from_leader(partial(self.work.load, key))
+            if head is None:
+                missing.append(make)
+                continue
+            self._report(head)
+            yield head
+        for head in train((make() for make in missing), len(jobs)):
+            if not self.protocol.keeps_outputs:
+                self.work.save(head)
+            self._report(head)
+            yield head
+
+    def test(self, number: int, fitted: Fitted) -> TestedFold:
+        """The one test of a fold, with the weights and the postprocessing of the best validation; lets the fold go."""
+        fold, outputs = self[number], fitted.outputs
+        del self._held[number]
+        if outputs is None:
+            with torch.random.fork_rng(cuda_devices(fold.device)):  # building a head draws random numbers
+                outputs = self.protocol.predict(fitted, fold.test, fold)
+            if self.protocol.keeps_outputs:
+                fitted.outputs, fitted.model = outputs, None
+                self.world.share(partial(self.work.save, fitted))
+        return evaluate(fold, fitted, outputs, self.protocol.outputs)
+
+    def _report(self, fitted: Fitted) -> None:
+        self._done += 1
+        if self.progress is not None:
+            text = f"{fitted.key}: {fitted.validation_score:.4f} {self.protocol.describe(fitted)}"
+            self.progress(self._done, self.protocol.steps(self), text)
+
+
+def evaluate(fold: Fold[D], fitted: Fitted, outputs: torch.Tensor, kind: str = "logits") -> TestedFold:
+    """The scores of outputs (n, n_labels) of a fold's test rows: ``logits``, or ``probabilities``."""
+    targets = torch.as_tensor(fold.test.targets)
+    if kind == "logits":
+        probabilities = activate(outputs, fold.prediction_type)
+        loss = float(logit_loss(outputs, targets, fold.prediction_type))
+    else:
+        probabilities = outputs.cpu().numpy()
+        loss = share_loss(probabilities, targets.cpu().numpy())
+    events, missing = None, []
+    if isinstance(fold.tester, EventEvaluator) and isinstance(fold.validator, EventEvaluator):
+        events = fold.tester.events(probabilities, fitted.postprocessing)
+        missing = fold.validator.missing_files + fold.tester.missing_files
+    return TestedFold(
+        split_names=fold.split_names,
+        n_train_rows=len(fold.train),
+        head=fitted,
+        scores=fold.tester.scores(probabilities, fitted.postprocessing),
+        loss=loss,
+        probabilities=probabilities,
+        events=events,
+        missing_files=tuple(missing),
+    )
+
+
+def run_protocol(folds: Folds[D]) -> ProtocolRun:
+    """Fits and tests the protocol on every fold."""
+    protocol, task = folds.protocol, folds.task
+    by_number = {number: folds.test(number, fitted) for number, fitted in protocol.fit_all(folds)}
+    found = [by_number[number] for number in range(len(folds))]
+    notes = protocol.notes(task, found, shortfall_note(folds.short, protocol.shots or 0))
+    return ProtocolRun(found, folds.tried, notes, "max" if protocol.maximise(task) else "min")
+
+
+def run_folds(
+    task: EmbeddingsTask,
+    protocol: Protocol[Rows],
+    work: WorkFolder,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> ProtocolRun:
+    """Fits and tests a protocol on every fold of an embedded task."""
+    where = torch.device("cpu") if protocol.on_cpu else as_device(device)
+
+    def make(number: int) -> Fold[Rows]:
+        return Fold.of(task, number, where, protocol.score_missing_files)
+
+    return run_protocol(Folds(task, protocol, work, make, progress))

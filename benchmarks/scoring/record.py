@@ -1,0 +1,205 @@
+"""From a protocol's run to the record of it: the one place where records of scores are made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results.record import (
+    RECORD_FORMAT,
+    FoldResult,
+    GridPoint,
+    ModelInfo,
+    ProtocolInfo,
+    ResultRecord,
+    TaskInfo,
+)
+from benchmarks.scoring.evaluation import aggregate
+from benchmarks.scoring.fold import ProtocolRun, TestedFold
+from benchmarks.scoring.protocol import Protocol, is_event, primary_metric
+from benchmarks.scoring.work import Fitted
+
+__all__ = ["complete_record", "draft_record", "fingerprinted", "official_scores", "peak_memory_bytes", "task_info"]
+
+
+def draft_record(
+    protocol: Protocol[Any], inputs: list[Any], model: ModelInfo, task: TaskInfo, device: str, embeddings_hash: str
+) -> ResultRecord:
+    """The record as far as it is known before training.
+
+    ``inputs`` are what scores depend on besides the protocol, its options and the kind of device: hashes of what is
+    scored. ``embeddings_hash`` is "" for a protocol on audio.
+    """
+    chosen: dict[str, Any] = asdict(protocol)  # type: ignore[call-overload]
+    seed = chosen.pop("seed")
+    content = [
+        RECORD_FORMAT,
+        protocol.version,
+        *inputs,
+        protocol.name,
+        fingerprinted(protocol),
+        seed,
+        device.split(":")[0],
+    ]
+    return ResultRecord(
+        fingerprint=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        embeddings_hash=embeddings_hash,
+        model=model,
+        task=task,
+        protocol=ProtocolInfo(name=protocol.name, options=chosen, variant=variant_of(protocol)),
+        seed=seed,
+        scores={},
+        folds=[],
+        device=device,
+        versions=_package_versions(protocol),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def complete_record(draft: ResultRecord, run: ProtocolRun, total: float, embedding: Any = None) -> ResultRecord:
+    """The draft with what the run found. ``total`` and ``embedding`` are seconds, the latter where it is known."""
+    scores, deviation = aggregate([fold.scores for fold in run.folds])
+    times = {"total": total, "training": sum(head.seconds for head in _heads(run))}
+    if isinstance(embedding, (int, float)):
+        times["embedding"] = float(embedding)
+    return draft.model_copy(
+        update={
+            "protocol": draft.protocol.model_copy(update={"deviations": run.deviations}),
+            "scores": scores,
+            "scores_std": deviation,
+            "folds": [_fold_result(fold) for fold in run.folds],
+            "grid": [GridPoint(**_found(head), trace=head.trace) for head in run.grid],
+            "seconds": times,
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+    )
+
+
+def variant_of(protocol: Any) -> str:
+    """What differs from the protocol's defaults, in a word for each: ``5-shot``, ``logistic``, ``lr=0.01``."""
+    defaults = asdict(type(protocol)())
+    changed = {name: value for name, value in asdict(protocol).items() if value != defaults[name] and name != "seed"}
+    names = {"grid": "{}", "grid_points": "{}points", "shots": "{}-shot", "solver": "{}", "amp": "amp"}
+    return "-".join(names.get(name, f"{name}={{}}").format(value) for name, value in changed.items())
+
+
+def fingerprinted(protocol: Any) -> dict[str, Any]:
+    """The options that a fingerprint holds, the seed apart.
+
+    An option that was added to a protocol after records had been written (``added`` in its field's metadata)
+    counts only when it is not at its default: those records are still what a run with the defaults gives.
+    """
+    return {
+        item.name: getattr(protocol, item.name)
+        for item in fields(protocol)
+        if item.name != "seed" and not (item.metadata.get("added") and getattr(protocol, item.name) == item.default)
+    }
+
+
+def task_info(task: Any, revision: str, n_clips: int, skipped: Any = None) -> TaskInfo:
+    """The task, as folder or as embeddings, as the record names it; ``skipped`` clips were not embedded."""
+    primary = primary_metric(task)
+    return TaskInfo(
+        name=str(task.metadata["task_name"]),
+        version=str(task.metadata["version"]),
+        mode=str(task.metadata["mode"]),
+        revision=revision,
+        embedding_type="event" if is_event(task) else "scene",
+        prediction_type="multiclass" if task.prediction_type == "multiclass" else "multilabel",
+        primary_metric=primary.name,
+        metrics=[str(name) for name in task.metadata["evaluation"]],
+        maximise=primary.maximise,
+        n_clips=n_clips,
+        subset=_subset(task.metadata, skipped),
+    )
+
+
+def _subset(metadata: Mapping[str, Any], skipped: Any) -> str | None:
+    """How clips of the task were left out, when it was made or (``skipped``) embedded; None when none were."""
+    found = [str(metadata["subset"])] if metadata.get("subset") else []
+    for what, files in (("prepare", metadata.get("skipped_files")), ("embed", skipped)):
+        if files:
+            found.append(f"{len(files)} unusable clips skipped by {what}")
+    return "; ".join(found) or None
+
+
+def _package_versions(protocol: Protocol[Any]) -> dict[str, str]:
+    """Of Python, of the scoring code and of the packages that scores depend on."""
+    found = {"python": platform.python_version(), "scoring": str(protocol.version)}
+    for name in ("hear-delores", "torch", "numpy", "scipy", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            found[name] = "not installed"
+    return found
+
+
+def peak_memory_bytes() -> int | None:
+    """The most resident memory this process has held so far; None where the system does not say."""
+    if os.name == "nt":
+        return None
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _heads(run: ProtocolRun) -> list[Fitted]:
+    """Every head that was trained, the grid's best (fold 0) once."""
+    return [*run.grid, *(fold.head for fold in run.folds[1 if run.grid else 0 :])]
+
+
+def _fold_result(fold: TestedFold) -> FoldResult:
+    return FoldResult(
+        test_split="|".join(fold.split_names["test"]),
+        scores=fold.scores,
+        loss=fold.loss,
+        n_train_rows=fold.n_train_rows,
+        n_test_rows=len(fold.probabilities),
+        **_found(fold.head),
+    )
+
+
+def _found(head: Fitted) -> dict[str, Any]:
+    """What a record says of a head."""
+    names = ("hyperparameters", "validation_score", "epoch", "epochs_run", "postprocessing", "seconds")
+    return {name: getattr(head, name) for name in names}
+
+
+def official_scores(record: ResultRecord, score_mode: str, path: Path) -> dict[str, Any]:
+    """heareval's ``test.predicted-scores.json``."""
+    results: dict[str, dict[str, float]] = {}
+    for fold in record.folds:
+        results[fold.test_split] = {
+            "test_loss": fold.loss,
+            "test_score": fold.scores[record.task.primary_metric],
+            **{f"test_{name}": value for name, value in fold.scores.items()},
+            "validation_score": fold.validation_score,
+            "epoch": fold.epoch,
+            "time_in_min": fold.seconds / 60,
+        }
+    whole: dict[str, Any] = dict(results)
+    if len(results) > 1:
+        means, deviations = aggregate(list(results.values()))
+        whole["aggregated_scores"] = {
+            key: value
+            for name in means
+            for key, value in ((f"{name}_mean", means[name]), (f"{name}_std", deviations[name]))
+        }
+    first = record.folds[0]
+    return {
+        **whole,
+        "hparams": first.hyperparameters,
+        "postprocessing": [list(item) for item in first.postprocessing.items()],
+        "score_mode": score_mode,
+        "embedding_path": str(path),
+    }
