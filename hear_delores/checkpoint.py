@@ -23,6 +23,7 @@ from torch import Tensor
 
 from hear_delores.checkpoint_header import CHECKPOINT_FORMAT, INFO, METADATA_KEY, check_header, parse_header
 from hear_delores.decorrelation import Decorrelation, check_decorrelation
+from hear_delores.documents import parse_json
 from hear_delores.encoder import AudioNTT, EncoderConfig
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.file_kinds import explain_no_checkpoint
@@ -148,11 +149,20 @@ def _open(path: Path) -> tuple[dict[str, str], list[str]]:
     """The metadata of a safetensors file and the names of its tensors, sorted."""
     try:
         with safe_open(str(path), framework="pt") as stream:
-            return stream.metadata() or {}, sorted(stream.keys())
+            found = stream.metadata() or {}, sorted(stream.keys())
     except (SafetensorError, OSError) as error:
         raise DeloresError(
             f"Cannot read the checkpoint {path}: {error}. It is damaged or truncated: copy it again."
         ) from None
+    _check_names(path)
+    return found
+
+
+def _check_names(path: Path) -> None:
+    """Refuses a tensor that the header names twice: safetensors takes the last of them."""
+    with open(path, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        parse_json(stream.read(length), f"The header of {path}", advice="copy the file again")
 
 
 def weights_hash(model: HearModel) -> str:
@@ -290,6 +300,9 @@ def _check_tensors(path: Path, expected: Mapping[str, torch.Size], state: Mappin
                 f"but got {value.dtype} of shape {tuple(value.shape)}: {hint}."
             )
     _check_finite(state, f"Cannot use {path}")
+    for name, value in state.items():
+        if name.endswith("running_var") and bool((value < 0).any()):
+            raise DeloresError(f"Cannot use {path}: expected variances of 0 or more, but {name} holds a negative one.")
 
 
 def _check_finite(tensors: Mapping[str, Tensor], what: str) -> None:

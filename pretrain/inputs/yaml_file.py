@@ -114,15 +114,25 @@ class _Loader(yaml.SafeLoader):
         return super().construct_scalar(node)
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        _no_sixties(node)
         value = float(super().construct_yaml_float(node))
         if not math.isfinite(value):
             raise _Fault(f"expected a finite number, got {node.value[:60]}", node.start_mark)
         return value
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        _no_sixties(node)
         if len(node.value) > 40:
             raise _Fault(f"a number of {len(node.value):,} digits is too large", node.start_mark)
         return int(super().construct_yaml_int(node))
+
+
+def _no_sixties(node: yaml.ScalarNode) -> None:
+    """YAML 1.1 reads 1:30 as 90; YAML 1.2, and whoever reads the file, does not."""
+    if ":" in node.value:
+        raise _Fault(
+            f"{node.value[:60]} is neither a number nor a text; write the number, or quote it", node.start_mark
+        )
 
 
 _Loader.add_implicit_resolver(

@@ -11,6 +11,7 @@ writes, shows and probes.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def _alone(out: Path) -> Iterator[None]:
 def _found_state(out: Path, resume: bool) -> dict[str, Any] | None:
     """The state to resume from, if the run's folder has one and may be used."""
     _check_out(out, resume)
-    return load_state(out / "state.pt") if resume and (out / "state.pt").is_file() else None
+    return load_state(out / "state.pt") if resume and (out / "state.pt").exists() else None
 
 
 def _open_watching(watching: Watching, config: PretrainConfig) -> Probe | None:
@@ -159,5 +160,9 @@ def _hashing(contents: Contents | None) -> Iterator[None]:
 
 def _check_out(out: Path, resume: bool) -> None:
     for name in ("state.pt", "checkpoint.safetensors"):
-        if not resume and (out / name).exists():
+        there = os.path.lexists(out / name)
+        if there and not (out / name).is_file():
+            what = "a link to a file that is not there" if not (out / name).exists() else "no file"
+            raise DeloresError(f"{out / name}: expected a file of the run, but it is {what}; remove it")
+        if there and not resume:
             raise DeloresError(f"{out} already holds a run ({name}): go on with --resume, or choose another --out")

@@ -23,9 +23,9 @@ SMOOTH_FROM = 60  # points of a curve from which a running mean is drawn over it
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of ``log.jsonl``, a half-written last one left out."""
+    """The lines of ``log.jsonl``, those that are no JSON (a half-written last one) left out."""
     lines: list[dict[str, Any]] = []
-    for text in path.read_text("utf-8").splitlines():
+    for text in path.read_text("utf-8", "replace").splitlines():
         try:
             lines.append(parse_json(text, path, nan=True))
         except ValueError:

@@ -118,7 +118,7 @@ class RunLog:
             return
         kept: list[str] = []
         if step is not None and self.path.is_file():
-            kept = [line for line in self.path.read_text("utf-8").splitlines() if _step_of(line) <= step]
+            kept = [line for line in self.path.read_text("utf-8", "replace").splitlines() if _step_of(line) <= step]
         with atomic_path(self.path, "the log ", GO_ON) as temporary:
             temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 

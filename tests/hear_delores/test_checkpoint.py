@@ -301,6 +301,20 @@ class TestBadContent:
         )
         assert "blocks.2.conv.weight holds NaN" in error_of(lambda: load_checkpoint(path))
 
+    def test_negative_variance(self, path: Path) -> None:
+        name = "encoder.blocks.0.norm.running_var"
+        values = load_file(path)
+        assert name in values, sorted(values)
+        rewrite(path, tensors=lambda v: {**v, name: -v[name] - 1})
+        assert "norm.running_var holds a negative one" in error_of(lambda: load_checkpoint(path))
+
+    def test_a_tensor_that_the_header_names_twice(self, path: Path) -> None:
+        data = path.read_bytes()
+        end = 8 + int.from_bytes(data[:8], "little")
+        double = b'{"encoder.fc.0.bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},' + data[9:end]
+        path.write_bytes(len(double).to_bytes(8, "little") + double + data[end:])
+        assert "the key 'encoder.fc.0.bias' occurs twice" in error_of(lambda: load_checkpoint(path))
+
     def test_integer_weights(self, path: Path) -> None:
         rewrite(path, tensors=lambda v: {**v, "encoder.fc.0.bias": v["encoder.fc.0.bias"].to(torch.int32)})
         assert "floating point" in error_of(lambda: load_checkpoint(path))

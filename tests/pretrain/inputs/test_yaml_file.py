@@ -37,6 +37,8 @@ def test_values(text: str, value: object) -> None:
         ("a: 1\n'a': 2", "line 2: the key 'a' occurs twice"),
         ("[a]: 1", "expected a key that is text"),
         ("{a: 1}: 1", "expected a key that is text"),
+        ("a: 1:30", "1:30 is neither a number nor a text; write the number, or quote it"),
+        ("a: 1:30.5", "1:30.5 is neither a number nor a text"),
         ("a: .nan", "expected a finite number, got .nan"),
         ("a: -.inf", "expected a finite number"),
         ("a: 1e999", "expected a finite number, got 1e999"),

@@ -155,6 +155,27 @@ def test_a_half_written_log_line_is_dropped_on_resuming(clips: Path, tmp_path: P
         stream.write('{"step": 11, "lo')
     train(tiny_s, clips, out, resume=True)
     assert log_lines(out) == before
+    with (out / "log.jsonl").open("ab") as stream:
+        stream.write(b"\xb7\xff\n")
+    train(tiny_s, clips, out, resume=True)
+    assert log_lines(out) == before
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("name", ["state.pt", "checkpoint.safetensors"])
+def test_a_link_or_folder_in_the_place_of_a_runs_file_is_refused(
+    name: str, resume: bool, clips: Path, tmp_path: Path, tiny_s: PretrainConfig
+) -> None:
+    out = tmp_path / "a"
+    out.mkdir()
+    (out / name).symlink_to(tmp_path / "gone")
+    with pytest.raises(DeloresError, match=rf"{name}: expected a file .* a link to a file that is not there; remove"):
+        train(tiny_s, clips, out, resume=resume)
+    assert not (tmp_path / "gone").exists()
+    (out / name).unlink()
+    (out / name).mkdir()
+    with pytest.raises(DeloresError, match=rf"{name}: expected a file of the run, but it is no file; remove it"):
+        train(tiny_s, clips, out, resume=resume)
 
 
 def test_being_asked_to_stop_saves_the_last_step(clips: Path, tmp_path: Path, tiny_m: PretrainConfig) -> None:

@@ -117,8 +117,8 @@ OUTER: dict[str, tuple[Callable[[Header], Any], Expectation]] = {
     "metadata of no text": (lambda h: {**h, "__metadata__": {"hear_delores": 5}}, HARMFUL),
     "another program's metadata": (lambda h: {**h, "__metadata__": {"format": "pt"}}, HARMFUL),
     "more metadata": (lambda h: {**h, "__metadata__": {**h["__metadata__"], "x": "y"}}, EQUAL),
-    "names of DDP": (_renamed("module.encoder."), HARMFUL),
-    "names of torch.compile": (_renamed("_orig_mod.encoder."), HARMFUL),
+    "names of DDP": (_renamed("module.encoder."), EQUAL),
+    "names of torch.compile": (_renamed("_orig_mod.encoder."), EQUAL),
     "names without a prefix": (_renamed(""), HARMFUL),
     "no fc.0.weight": (lambda h: {k: v for k, v in h.items() if k != "encoder.fc.0.weight"}, HARMFUL),
     "a tensor too many": (lambda h: {**h, "encoder.zoo": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}, HARMFUL),
@@ -365,6 +365,8 @@ def _pack_cases(route: Route) -> list[Case]:
             "fifo",
         ):
             quick = replace(route, seconds=20.0) if how == "fifo" else route
-            expect = WRONG if route is VERIFY and how not in ("folder",) else OPEN
+            # pack.json has a checksum of its shards' indices and none of itself: a letter of a name may change unseen.
+            unseen = how == "folder" or (how == "flip bits" and pick == 0)
+            expect = WRONG if route is VERIFY and not unseen else OPEN
             found.append(Case("checkpoint", f"{route.name}: pack file {pick}: {how}", quick, expect, change(pick, how)))
     return found
