@@ -279,7 +279,7 @@ def test_labels_that_heareval_reads_as_missing(tmp_path):
     assert run.folds[0].scores["top1_acc"] > 0.9
     assert run.deviations == ["na_labels=keep: heareval reads the labels NA, None as missing, and fails"]
     with pytest.raises(DeloresError, match="reads the labels NA, None as missing and cannot score this task"):
-        run_folds(task, Hear(na_labels="raise", **quick), WorkFolder(None, ""))
+        Hear(na_labels="raise", **quick).check(task)
     # Older pandas makes "nan" of them all as text, so that this one label is found again.
     names = [*sorted(READ_AS_MISSING), "nan", "dog"]
     vocabulary = tmp_path / "labelvocabulary.csv"
@@ -448,7 +448,7 @@ def test_an_error_rate_as_primary_metric_is_minimised(tmp_path):
 def test_loss_selection_needs_one_postprocessing(tmp_path):
     task = EmbeddingsTask.open(write_events(tmp_path / "m" / "t", use_scoring_for_early_stopping=False))
     with pytest.raises(DeloresError, match="must hold one combination, got 2"):
-        run_folds(task, Hear(grid="faster"), WorkFolder(None, ""))
+        Hear(grid="faster").check(task)
     own = {"event_postprocessing_grid": {"median_filter_ms": [150], "min_duration": [50]}}
     folder = write_events(tmp_path / "m" / "t2", use_scoring_for_early_stopping=False, evaluation_params=own)
     run = run_folds(EmbeddingsTask.open(folder), Hear(grid="faster", grid_points=2), WorkFolder(None, ""))

@@ -171,7 +171,7 @@ def test_faults(tmp_path: Path) -> None:
         write_demo_tasks(tmp_path, ["demo_pitches"])
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"x")
-    with pytest.raises(DeloresError, match="something else"):
+    with pytest.raises(DeloresError, match="something other than a demo pool"):
         write_demo_pool(tmp_path / "photos", 3)
     assert (tmp_path / "photos" / "cat.jpg").exists()
     assert find_task("demo_events").folder_name == "demo_events-1-full"
