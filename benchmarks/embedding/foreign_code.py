@@ -26,7 +26,13 @@ def contained() -> Iterator[None]:
     """
     try:
         yield
-    except (Exception, KeyboardInterrupt, GeneratorExit):
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except Exception as error:
+        try:
+            str(error)
+        except Exception:  # whoever reports it needs its text
+            raise ForeignExit(f"it raises {one_line(error)}") from None
         raise
     except SystemExit as stop:
         code = "" if stop.code is None else repr(stop.code)
@@ -37,5 +43,8 @@ def contained() -> Iterator[None]:
 
 def one_line(error: BaseException) -> str:
     """An error's message in one line, with the name of its class if this project did not raise it."""
-    text = " ".join(str(error).split()) or "(no message)"
+    try:
+        text = " ".join(str(error).split()) or "(no message)"
+    except Exception:
+        text = "(its message cannot be read)"
     return text if isinstance(error, (DeloresError, ForeignExit)) else f"{type(error).__name__}: {text}"

@@ -61,7 +61,8 @@ def tables(
     from hear_delores.errors import DeloresError
     from hear_delores.files import atomic_path
 
-    wanted = [name.strip() for name in (formats or "md").split(",") if name.strip()]
+    named = "md" if formats is None else formats
+    wanted = [name.strip() for name in named.split(",") if name.strip()] or [named]
     if unknown := [name for name in wanted if name not in FORMATS]:
         raise DeloresError(f"--format: expected some of {', '.join(FORMATS)}, separated by commas; got {unknown[0]!r}")
     if overlay is not None and paper is None:

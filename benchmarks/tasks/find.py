@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.tasks.folder import METADATA_FILE, TaskFolder
+from benchmarks.tasks.registry import list_tasks
 from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = ["find_task_folders"]
@@ -30,6 +31,8 @@ def find_task_folders(
     """
     if not tasks_dir.is_dir():
         raise DeloresError(f"expected a folder of tasks, but there is none at {tasks_dir}; run `delores prepare` first")
+    if suite is not None:
+        list_tasks(suite)  # a suite that there is not is refused beside names, too
     folders = sorted(path for path in tasks_dir.iterdir() if os.path.lexists(path / METADATA_FILE))
     if names:
         chosen = [_named(name, folders) for name in names]
@@ -63,8 +66,6 @@ def _named(name: str, folders: list[Path]) -> Path:
 
 
 def _suite_folders(suite: str, folders: list[Path], on_skip: Say | None) -> list[Path]:
-    from benchmarks.tasks.registry import list_tasks
-
     by_name = {path.name: path for path in folders}
     specs = list_tasks(suite)
     missing = [spec.folder_name for spec in specs if spec.folder_name not in by_name]

@@ -98,6 +98,8 @@ def test_tasks_lists_the_demo_suite(delores: Delores, tmp_path: Path) -> None:
     assert not any(item["ready"] for item in listed)
     assert "demo_timbre" in delores("tasks", "--suite", "demo").out
     refused(delores("tasks", "--suite", "dem"), "demo")
+    words = ["run", LOGMEL, "--tasks-dir", tmp_path, "--task", "x", "--out", tmp_path / "out"]
+    refused(delores(*words, "--suite", "dem"), "Did you mean 'demo'")
 
 
 def test_validate_passes_and_fails_by_exit_code(delores: Delores, checkpoint: Path, tmp_path: Path) -> None:

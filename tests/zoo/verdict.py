@@ -14,12 +14,12 @@ __all__ = ["PASSES", "Verdict", "judge"]
 
 PASSES = ("right", "line", "usage")
 _ERROR = re.compile(r"error: \S")
-_LEFT = re.compile(r"\.tmp$|\.tmp/|\.old(/|$)|\.part$")
+_LEFT = re.compile(r"\.tmp$|\.tmp/|\.old(/|$)")
 #: A command that goes on where it was stopped keeps its hidden work; others leave nothing.
 _RESUMES = ("embed", "pretrain", "pack", "download", "run", "ablate", "finetune", "demo")
 #: Several lines may precede the one of the error ("failed: ..."), one for each job; what others wrote is kept.
 _LISTING = ("run", "ablate")
-_WORK = re.compile(r"/\.[^/]*\.partial(/|$)")
+_WORK = re.compile(r"/\.[^/]*\.partial(/|$)|\.part$")
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ DEEDS = {
     "raise MemoryError": "memory",
     "f = lambda: f(); f()": "RecursionError",
     "raise type('Stop', (BaseException,), {})('enough')": "it raises Stop: enough",
+    "raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})": "Odd: (its message cannot be read)",
 }
 
 

@@ -146,5 +146,6 @@ def test_the_command_writes_each_form_and_names_a_damaged_record(
     tables_command([tmp_path / "results"], out=out, formats="md,csv,tex,html", intervals=True, skip_damaged=True)
     assert sorted(path.name for path in out.iterdir()) == ["results.csv", "tables.html", "tables.md", "tables.tex"]
     assert "left out" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="--format: expected some of"):
-        tables_command([tmp_path / "results"], formats="docx", skip_damaged=True)
+    for formats in ("docx", "", " , "):
+        with pytest.raises(ValueError, match="--format: expected some of"):
+            tables_command([tmp_path / "results"], formats=formats, skip_damaged=True)
