@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError, shown
 from hear_delores.files import atomic_path, file_hash, remove_leftovers
 from hear_delores.frontend import LogMel
@@ -214,8 +215,8 @@ def _sources(out: Path, shard: int) -> Path:
 def _stated(out: Path, shard: int, clips: int) -> list[str]:
     """The lines of that file; empty ones, with which nothing is compared, for packs from before there was one."""
     try:
-        lines = _sources(out, shard).read_text(encoding="ascii").split("\n")[:-1]
-    except (OSError, UnicodeDecodeError):
+        lines = read_text(_sources(out, shard)).split("\n")[:-1]
+    except DeloresError:
         lines = []
     return lines if len(lines) == clips else [""] * clips
 

@@ -344,14 +344,16 @@ def _pack_cases(route: Route) -> list[Case]:
         from tests.zoo.mutations import IN_PLACE, mutate_bytes, put
 
         def changed(work: Path, rng: random.Random) -> None:
-            files = sorted(p for p in (work / "in/pack").rglob("*") if p.is_file() and p.name != "keep.txt")
+            files = sorted(
+                p for p in (work / "in/pack").rglob("*") if p.is_file() and p.name != "keep.txt" and p.name[0] != "."
+            )
             path = files[pick % len(files)]
             put(path, how) if how in IN_PLACE else mutate_bytes(path, how, rng)
 
         return changed
 
     found = []
-    for pick in range(2):
+    for pick in range(3):  # pack.json, a shard, its index
         for how in (
             "truncate",
             "flip bits",
