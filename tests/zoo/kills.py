@@ -104,8 +104,8 @@ class Work:
         """A new folder with the inputs."""
         folder = self.root / name
         shutil.rmtree(folder, ignore_errors=True)
-        (folder / "work" / "out").mkdir(parents=True)
-        (folder / "work" / "in").symlink_to(self.root / "inputs")
+        (folder / "place" / "out").mkdir(parents=True)
+        (folder / "place" / "in").symlink_to(self.root / "inputs")
         return folder
 
     def _start(self, name: str, folder: Path, hook: object = None) -> int:
@@ -207,7 +207,7 @@ def _in_interpreter(words: tuple[str, ...], folder: Path, sent: signal.Signals, 
     root = str(Path(__file__).resolve().parents[2])
     with open(folder / "stderr", "wb") as err:
         process = subprocess.Popen(
-            [sys.executable, "-c", script, *words], cwd=folder / "work", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err,
+            [sys.executable, "-c", script, *words], cwd=folder / "place", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err,
             pass_fds=(write,), env={**os.environ, "PYTHONPATH": root}, start_new_session=True,
         )  # fmt: skip
     os.close(write)

@@ -28,7 +28,7 @@ __all__ = ["MEMORY_BYTES", "End", "Runner", "be_the_command", "load_everything"]
 
 MEMORY_BYTES = 1 << 30
 """Resident memory that a case may have on top of what the parent has."""
-PRECIOUS = ("precious", "work/precious", "work/out/precious", "work/in/precious")
+PRECIOUS = ("precious", "place/precious", "place/out/precious", "place/in/precious")
 """Folders beside and above the working folder that no case may touch, whatever its inputs call by name."""
 
 
@@ -122,7 +122,7 @@ class Runner:
 
     def _start(self, number: int, case: Case) -> _Child:
         folder = self.root / f"{number:04d}"
-        work = folder / "work"
+        work = folder / "place"
         (work / "in").mkdir(parents=True)
         (work / "out").mkdir()
         for name in PRECIOUS:
@@ -141,7 +141,7 @@ class Runner:
         if case.change is not None:
             case = replace(case, expect=case.change(work, rng) or case.expect)
         before = take_snapshot(folder)
-        words = [word.replace("{url}", f"{self.url}/{number:04d}/work/in") for word in case.command]
+        words = [word.replace("{url}", f"{self.url}/{number:04d}/place/in") for word in case.command]
         pid = os.fork()
         if pid == 0:
             be_the_command(words, folder)
@@ -212,7 +212,7 @@ def be_the_command(words: Sequence[str], folder: Path, hook: Callable[[], None] 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
         resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30))
-        os.chdir(folder / "work")
+        os.chdir(folder / "place")
         sys.argv = ["delores", *words]
         from benchmarks.cli import main
 

@@ -29,13 +29,13 @@ _SECONDS = re.compile(r"\d{4}-\d\d-\d\d[T ]?[\d:.+Z]*|\b\d+(\.\d+)?(?= (s|MiB|MB
 
 def differences(whole: Path, other: Path) -> str:
     """The first difference of ``other``'s output from ``whole``'s, or ""."""
-    names, others = (_listing(folder / "work" / "out") for folder in (whole, other))
+    names, others = (_listing(folder / "place" / "out") for folder in (whole, other))
     if missing := sorted(names - others):
         return f"{missing[0]} is missing"
     if left := sorted(others - names):
         return f"{left[0]} is left behind"
     for name in sorted(names):
-        a, b = (folder / "work" / "out" / name for folder in (whole, other))
+        a, b = (folder / "place" / "out" / name for folder in (whole, other))
         if a.is_file() and not _same(a, b):
             return f"{name} differs"
     return ""

@@ -54,7 +54,7 @@ def judge(end: End, right: Result | None) -> tuple[Verdict, Result | None]:
         return Verdict("code", f"exit code {end.code}: {_last_line(end.err)}"), None
     if end.code == 0:
         try:
-            result = READERS[end.case.route.result](end.folder / "work" / "out", end.out)
+            result = READERS[end.case.route.result](end.folder / "place" / "out", end.out)
         except Exception as error:  # whatever a reader of a format meets: the output is not of that format
             return Verdict("invalid", f"the output cannot be read: {type(error).__name__}: {error}"), None
         fault = _of_result(end, result, right)
@@ -100,10 +100,10 @@ def _of_refusal(end: End) -> Verdict | None:
     elif not lines and not end.out.strip():
         return Verdict("lines", "exit code 2 without a word")
     try:
-        final = READERS[end.case.route.result](end.folder / "work" / "out", "").final
+        final = READERS[end.case.route.result](end.folder / "place" / "out", "").final
     except Exception as error:
         return Verdict("leftovers", f"what was left cannot be read: {type(error).__name__}: {error}")
-    new = [name for name in final if f"work/out/{name}" not in end.before and name != "."]
+    new = [name for name in final if f"place/out/{name}" not in end.before and name != "."]
     if (
         new
         and end.case.route.result in ("tasks", "record", "checkpoint", "text")
@@ -116,10 +116,10 @@ def _of_refusal(end: End) -> Verdict | None:
 def _harm(end: End) -> list[tuple[str, str]]:
     """Inputs that were changed, files outside of the output, and what should have been cleared away."""
     changed, gone, new = changes(end.before, end.after)
-    own = re.compile(r"work/out/(?!precious)")
+    own = re.compile(r"place/out/(?!precious)")
     found = [("changed", f"{name} was changed") for name in changed if not own.match(name)]
     found += [("changed", f"{name} is gone") for name in gone if not own.match(name)]
-    found += [("elsewhere", f"{name} was written") for name in new if not name.startswith("work/out/")]
+    found += [("elsewhere", f"{name} was written") for name in new if not name.startswith("place/out/")]
     found += [("leftovers", f"{name} was left") for name in new if _LEFT.search(name)]
     if end.case.command and end.case.command[0] not in _RESUMES:
         found += [("leftovers", f"{name} was left") for name in new if _WORK.search(name)]
@@ -133,4 +133,4 @@ def _last_line(text: str) -> str:
 
 def work_folder(end: End) -> Path:
     """Where the command ran."""
-    return end.folder / "work"
+    return end.folder / "place"
