@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.results.identity import behaviour_digest
 from benchmarks.results.record import ResultRecord, load_records, refuse_repeats
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["load_results", "results_frame", "run_facts"]
 
@@ -45,6 +46,8 @@ def results_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:
     >>> list(results_frame([]).columns)[-6:]
     ['fold', 'metric', 'primary', 'score', 'validation_score', 'n_test_rows']
     """
+    import pandas as pd  # a quarter of a second, which those that want the facts of a run alone do not pay
+
     records = list(records)
     models = refuse_repeats(records)
     rows = [

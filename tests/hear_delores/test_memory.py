@@ -12,8 +12,8 @@ import resource, sys, torch
 from hear_delores.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-net = torch.nn.Sequential(torch.nn.Linear(512, 2048), torch.nn.ReLU(), torch.nn.Linear(2048, 512))
-x = torch.randn(8192, 512)
+net = torch.nn.Sequential(torch.nn.Linear(16, 2048), torch.nn.ReLU(), torch.nn.Linear(2048, 16))
+x = torch.randn(8192, 16)  # 64 MiB between the layers, and little to compute
 step = lambda: net(x).square().mean().backward()
 step(), step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
