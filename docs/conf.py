@@ -26,6 +26,8 @@ extensions = [
     "sphinx_copybutton",
     "api_reference",
 ]
+# Followed to where it is defined, a constant of a built-in type would be of the module builtins, which has no page.
+viewcode_follow_imported_members = False
 exclude_patterns = ["examples", "_extensions"]
 
 # --- guides
