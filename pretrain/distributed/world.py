@@ -109,13 +109,17 @@ class World:
             yield x, lambda result: result
             return
         order = torch.from_numpy(np.random.default_rng(seed).permutation(self.size * len(x))).to(x.device)
-        back, rows = order.argsort(), self.rows(len(order))
+        back = order.argsort()
         shuffled = self.gather(x)[self.part(order)]
         self._order = self.part(order)
         try:
-            yield shuffled, lambda result: self.gather(result)[back[rows.start : rows.stop]]
+            yield shuffled, lambda result: self._unshuffle(result, back)
         finally:
             self._order = None
+
+    def _unshuffle(self, result: Tensor, back: Tensor) -> Tensor:
+        rows = self.rows(len(back))
+        return self.gather(result)[back[rows.start : rows.stop]]
 
     # Sums with gradients --------------------------------------------------------------------------------------
 
