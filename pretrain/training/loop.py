@@ -77,6 +77,7 @@ class Run:
     ) -> None:
         self.config, self.corpus, self.out, self.device, self.display = config, corpus, out, device, display
         self.world, self.watching, self.probe, self.contents = world, watching or Watching(), probe, contents
+        self.checkpoint = out / "checkpoint.safetensors"
         self.total = config.total_steps(len(corpus))
         rows = world.rows(config.batch_size)
         self.sampler = Sampler(corpus, crop_length(corpus, config), config.batch_size, config.seed, rows=rows)
@@ -146,9 +147,8 @@ class Run:
                     stopping.obey(number)
                 if self.step % self.config.save_every == 0 and self.step < self.total:
                     self.world.lead(self.save)
-        path = self.out / "checkpoint.safetensors"
-        self.world.lead(lambda: self._finish(path))
-        return path
+        self.world.lead(self._finish)
+        return self.checkpoint
 
     def _next(self, made: Iterator[Batch]) -> Batch:
         """The next batch; a bad file that is not to be skipped, met by any process, ends all, saved first."""
@@ -311,9 +311,9 @@ class Run:
         self.last, self.reported = dict(state["last"]), set(state["reported"])
         self.step, self._elapsed = state["step"], state["seconds"]
 
-    def _finish(self, path: Path) -> None:
+    def _finish(self) -> None:
         """Saves the last state and then the checkpoint: killed in between, a resumed run still writes it."""
-        if self.began == self.total and self._is_written(path):
+        if self.began == self.total and self._is_written():
             return  # resumed after its end
         self.save()
         info = {
@@ -334,15 +334,17 @@ class Run:
             timestamp=self.config.timestamp,
             decorrelation=maps,
         )
-        save_checkpoint(path, model)
+        save_checkpoint(self.checkpoint, model)
         if self.board is not None:
             self.board.close()
         if self.watching.picture:
             self._draw()
 
-    def _is_written(self, path: Path) -> bool:
+    def _is_written(self) -> bool:
         """Whether the checkpoint is there, with embeddings of the parts that are now asked for."""
-        return path.is_file() and not any(map(concerns_parts, differences(self.config, read_header(path)["config"])))
+        if not self.checkpoint.is_file():
+            return False
+        return not any(map(concerns_parts, differences(self.config, read_header(self.checkpoint)["config"])))
 
     def _decorrelation(self) -> dict[str, Decorrelation]:
         """The maps of the scene's decorrelated parts; the state is left as it was."""
