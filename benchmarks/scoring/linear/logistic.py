@@ -13,10 +13,9 @@ from benchmarks.scoring.fold import Fold
 from benchmarks.scoring.rows import Rows
 from benchmarks.scoring.work import Fitted
 
-__all__ = ["C_GRID", "LOGISTIC_GRID", "fit_logistic", "train_logistic"]
+__all__ = ["C_GRID", "fit_logistic", "train_logistic"]
 
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-LOGISTIC_GRID = [{"C": value} for value in C_GRID]
 MAX_ITERATIONS = 1000
 NEVER = 1e4  # the logit of a label that all training rows hold, or (negative) that none does
 

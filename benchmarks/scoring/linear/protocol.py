@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks.scoring.choice import tried_points
 from benchmarks.scoring.fitting import ScoreOrLoss, activate, adam_step, logit_loss, predict, snapshot
 from benchmarks.scoring.fold import Fold, TestedFold
-from benchmarks.scoring.linear.logistic import LOGISTIC_GRID, MAX_ITERATIONS, train_logistic
+from benchmarks.scoring.linear.logistic import C_GRID, MAX_ITERATIONS, train_logistic
 from benchmarks.scoring.protocol import Protocol
 from benchmarks.scoring.rows import Rows
 from benchmarks.scoring.work import Fitted
@@ -106,7 +106,7 @@ class Linear(Protocol[Rows]):
 
     def tried(self, fitted: Fitted, fold: Fold[Rows]) -> list[Fitted]:
         """Every C."""
-        return tried_points(fitted, LOGISTIC_GRID) if self.solver == "logistic" else []
+        return tried_points(fitted, [{"C": strength} for strength in C_GRID]) if self.solver == "logistic" else []
 
     def describe(self, fitted: Fitted) -> str:
         """What was chosen on validation, in a word."""
