@@ -63,7 +63,7 @@ class Validator:
 
         self.module = module
         arguments = (module, model_path, device, long)
-        self._child = Spawned("benchmarks.validate.server", "serve", *arguments, name="hear-model")
+        self._child = Spawned("benchmarks.validate.validation", "serve", *arguments, name="hear-model")
         try:
             self.checks: list[tuple[str, str]] = self._child.connection.recv()
         except (EOFError, OSError):
