@@ -63,6 +63,12 @@ class Solver(str, Enum):
     logistic = "logistic"
 
 
+class Control(str, Enum):
+    """What a run is that must not score better than guesses."""
+
+    shuffled = "shuffled"
+
+
 class Grid(str, Enum):
     """heareval's three grids of hyper-parameters."""
 
@@ -96,11 +102,22 @@ SolverOption = Annotated[Solver, typer.Option(help="Protocol linear: Adam, or sc
 Shots = Annotated[
     int | None, typer.Option(**whole(1), help="Train on N clips per class, drawn by the seed. Default: all clips.")
 ]
+ControlOption = Annotated[
+    Control | None,
+    typer.Option(help="Permute the labels of training and validation clips by the seed: what chance scores."),
+]
+ShareGrid = Annotated[
+    bool,
+    typer.Option(
+        "--share-grid", help="Protocol hear: only the first seed searches the grid. heareval searches for each seed."
+    ),
+]
 Protocols = Annotated[
     list[Protocol] | None, typer.Option("--protocol", "-p", help="How to score; repeat for more. Default: hear.")
 ]
 Seeds = Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds to run, from --seed upwards.")]
 Seed = Annotated[int, typer.Option(**whole(), help="The first seed. heareval uses 42.")]
+SUITES = "hear, delores, demo, papers or papers+"
 MODEL_HELP = (
     "A model: [LABEL=]MODULE[@WEIGHTS][?option=value&...]. Examples: hear_delores, "
     "small=hear_delores@run/checkpoint.safetensors, benchmarks.baselines.random_encoder?seed=1"
@@ -184,6 +201,8 @@ def score(
     precision: PrecisionOption = Precision.float32,
     solver: SolverOption = Solver.adam,
     shots: Shots = None,
+    control: ControlOption = None,
+    share_grid: ShareGrid = False,
     seeds: Seeds = 1,
     seed: Seed = 42,
     device: Device = "cpu",
@@ -194,7 +213,7 @@ def score(
     from benchmarks.scoring.score import score_embeddings
 
     set_up_process()
-    options = _options(grid, grid_points, precision, solver, shots)
+    options = _options(grid, grid_points, precision, solver, shots, control, seed if share_grid else None)
     errors = console(quiet, stderr=True)
 
     def waiting() -> None:
@@ -213,6 +232,8 @@ def score(
                 if not as_json:
                     scores = ", ".join(f"{metric} {value:.4f}" for metric, value in record.scores.items())
                     console(quiet).print(f"{record.model.label} on {record.task.name}, {name}, seed {number}: {scores}")
+                    if record.untrained:
+                        errors.print(f"{record.model.label} on {record.task.name}, {name}: {record.untrained}")
     if as_json:
         print_json([record.model_dump(exclude={"grid"}) for record in records])
 
@@ -222,12 +243,18 @@ def _names(protocols: list[Protocol] | None) -> list[str]:
 
 
 def _options(
-    grid: Grid, grid_points: int, precision: Precision, solver: Solver, shots: int | None
+    grid: Grid,
+    grid_points: int,
+    precision: Precision,
+    solver: Solver,
+    shots: int | None,
+    control: Control | None,
+    grid_seed: int | None,
 ) -> dict[str, dict[str, Any]]:
     """The options of each protocol: those that it has."""
     given = {
         "grid": grid.value, "grid_points": grid_points, "precision": precision.value, "solver": solver.value,
-        "shots": shots,
+        "shots": shots, "control": control and control.value, "grid_seed": grid_seed,
     }  # fmt: skip
     known = {name: [item.name for item in fields(find_protocol(name))] for name in PROTOCOLS}  # type: ignore[arg-type]
     return {name: {key: value for key, value in given.items() if key in own} for name, own in known.items()}
@@ -236,7 +263,7 @@ def _options(
 @app.command(cls=PlainCommand)
 def run(
     modules: Annotated[list[str], typer.Argument(help=f"{MODEL_HELP}. @FILE reads one model per line.")],
-    suite: Annotated[str | None, typer.Option(help="Use only the tasks of this suite: hear, delores or demo.")] = None,
+    suite: Annotated[str | None, typer.Option(help=f"Use only the tasks of this suite: {SUITES}.")] = None,
     tasks_dir: TasksDir = Path("tasks"),
     task: Annotated[
         list[str] | None,
@@ -251,7 +278,14 @@ def run(
     precision: PrecisionOption = Precision.float32,
     solver: SolverOption = Solver.adam,
     shots: Shots = None,
-    seeds: Seeds = 1,
+    control: ControlOption = None,
+    share_grid: ShareGrid = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            **whole(1, 1000), help="How many seeds to run, from --seed upwards. Default: 1; 10 for the suite papers."
+        ),
+    ] = None,
     seed: Seed = 42,
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
@@ -272,16 +306,17 @@ def run(
     from benchmarks.running.run import expand_lists
     from benchmarks.running.run import run as run_all
     from benchmarks.tasks.find import find_task_folders
+    from benchmarks.tasks.suites import find_suite
 
-    shown = console(quiet)
+    shown, customary = console(quiet), find_suite(suite)
     folders = find_task_folders(tasks_dir, expand_lists(task or ()), suite, on_skip=shown.print)
     summary = run_all(
         [model_spec(module) for module in expand_lists(modules)],
         folders,
         out,
         protocols=_names(protocol),
-        seeds=range(seed, seed + seeds),
-        options=_options(grid, grid_points, precision, solver, shots),
+        seeds=range(seed, seed + (seeds or customary.seeds)),
+        options=_options(grid, grid_points, precision, solver, shots, control, seed if share_grid else None),
         device=device,
         batch_seconds=batch_seconds,
         skip_bad=skip_bad,
@@ -291,7 +326,7 @@ def run(
         say=lambda text: shown.print(text),
     )
     if summary.records:
-        write_tables(summary.records, out, console())
+        write_tables(summary.records, out, console(), over_seeds=customary.over_seeds)
     for name, clips in summary.skipped_clips.items():
         shown.print(f"{name}: {len(clips)} clips left out: {', '.join(clips)}")
     if summary.failures:

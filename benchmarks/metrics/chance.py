@@ -7,8 +7,11 @@ scores in random order), the other gives every clip the one constant answer that
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,12 +20,22 @@ from benchmarks.metrics.registry import METRICS, Metric
 from benchmarks.metrics.scene import d_primes
 from hear_delores.errors import DeloresError
 
-__all__ = ["Chance", "expected_average_precision", "ranked_chance", "scene_chance", "shuffled_events_chance"]
+__all__ = [
+    "Chance",
+    "chance_levels",
+    "expected_average_precision",
+    "mean_chance",
+    "ranked_chance",
+    "scene_chance",
+    "shuffled_events_chance",
+]
 
 #: Random orders behind the range of a metric of ranks.
 ORDERS = 1000
 #: Random pairings of files behind the level and the range of an event metric.
 PAIRINGS = 400
+#: Numbers that are sorted at once; orders of more are drawn one by one.
+SORTED_AT_ONCE = 1_000_000
 AT_CHANCE = {"roc_auc": 0.5, "d_prime": 0.0}
 
 
@@ -45,6 +58,38 @@ class Chance:
     def best(self, maximise: bool = True) -> float:
         """The better of the two guessers: what a score has to beat."""
         return max(self.level, self.constant) if maximise else min(self.level, self.constant)
+
+    def holds(self, score: float, maximise: bool = True) -> bool:
+        """Whether guesses reach a score as good: it lies in their range, or on its worse side."""
+        return score <= self.high if maximise else score >= self.low
+
+
+def chance_levels(metrics: Iterable[Metric], target: np.ndarray | EventTable) -> dict[str, Chance]:
+    """The chance level of each metric on the truth of some clips, by the metric's name; none without a clip.
+
+    Args:
+        target: (n, n_labels) of 0 and 1 for scene metrics, events for event metrics.
+    """
+    if isinstance(target, EventTable):
+        return {metric.name: _of_events(metric.name, target) for metric in metrics if target.files}
+    return {metric.name: scene_chance(metric.name, target) for metric in metrics if len(target)}
+
+
+def mean_chance(folds: Sequence[Chance]) -> Chance:
+    """The chance level of a mean of scores over folds: the means, and the range of means of independent guesses.
+
+    >>> mean_chance([Chance(0.5, 0.5, 0.4, 0.6)] * 4)
+    Chance(level=0.5, constant=0.5, low=0.45, high=0.55)
+    """
+    ends = [(each.low, min(each.level, each.constant), max(each.level, each.constant), each.high) for each in folds]
+    low, worse, better, high = np.array(ends, dtype=np.float64).T
+    n = len(folds)
+    return Chance(
+        level=float(np.mean([each.level for each in folds])),
+        constant=float(np.mean([each.constant for each in folds])),
+        low=float(worse.mean() - math.sqrt(((worse - low) ** 2).sum()) / n),
+        high=float(better.mean() + math.sqrt(((high - better) ** 2).sum()) / n),
+    )
 
 
 def scene_chance(metric: str, target: np.ndarray, seed: int = 0) -> Chance:
@@ -69,8 +114,6 @@ def scene_chance(metric: str, target: np.ndarray, seed: int = 0) -> Chance:
         raise DeloresError(f"expected targets of shape (n > 0, n_labels), got {target.shape}")
     if known.by_class is not None:
         return ranked_chance(metric, target, seed)
-    from scipy.stats import binom  # slow to import: not where nothing is compared with chance
-
     answers = np.unique(target.argmax(axis=1))
     # Right or wrong, for each answer that occurs as a constant guess: also right where chroma_acc forgives octaves.
     constant = np.array(
@@ -78,7 +121,14 @@ def scene_chance(metric: str, target: np.ndarray, seed: int = 0) -> Chance:
     )
     level = float((np.bincount(target.argmax(axis=1))[answers] / len(target)) @ constant)
     best, n = float(constant.max()), len(target)
-    return Chance(level, best, float(binom.ppf(0.025, n, level)) / n, float(binom.ppf(0.975, n, best)) / n)
+    return Chance(level, best, _binomial_quantile(0.025, n, level) / n, _binomial_quantile(0.975, n, best) / n)
+
+
+def _binomial_quantile(share: float, n: int, p: float) -> int:
+    """The least count that at least ``share`` of the binomial distribution does not exceed."""
+    from scipy.special import bdtr  # scipy.stats has it too, and takes a second to import
+
+    return int(np.searchsorted(bdtr(np.arange(n), n, p), share))
 
 
 def ranked_chance(metric: str, target: np.ndarray, seed: int = 0) -> Chance:
@@ -94,8 +144,7 @@ def ranked_chance(metric: str, target: np.ndarray, seed: int = 0) -> Chance:
     positive = np.asarray(target) > 0
     counts, (n, n_labels) = positive.sum(axis=0), positive.shape
     generator = np.random.default_rng(seed)
-    of_count = {count: _in_random_order(known, count, n, generator) for count in sorted(set(counts.tolist()))}
-    drawn = [generator.permutation(of_count[count]) for count in counts.tolist()]
+    drawn = [generator.permutation(_in_random_order(metric, count, n, seed)) for count in counts.tolist()]
     if known.by_class == "average_precision":
         levels = [expected_average_precision(count, n) for count in counts.tolist()]
     else:  # symmetric about the middle
@@ -125,17 +174,22 @@ def expected_average_precision(positives: int, n: int) -> float:
     return ((positives - 1) / max(n - 1, 1) * (n - harmonic) + harmonic) / n
 
 
-def _in_random_order(metric: Metric, positives: int, n: int, generator: np.random.Generator) -> np.ndarray:
+@lru_cache(maxsize=4096)
+def _in_random_order(metric: str, positives: int, n: int, seed: int) -> np.ndarray:
     """(ORDERS,) scores of one class, by the positives' places in random orders; NaN where the metric has none."""
-    negatives = n - positives
-    if positives == 0 or (negatives == 0 and metric.by_class != "average_precision"):
-        return np.full(ORDERS, 0.0 if metric.by_class == "average_precision" else math.nan)
-    drawn = [generator.choice(n, positives, replace=False) for _ in range(ORDERS)]
+    kind, negatives = METRICS[metric].by_class, n - positives
+    if positives == 0 or (negatives == 0 and kind != "average_precision"):
+        return np.full(ORDERS, 0.0 if kind == "average_precision" else math.nan)
+    generator = np.random.default_rng([seed, positives, n])
+    if n * ORDERS <= SORTED_AT_ONCE:
+        drawn = generator.random((ORDERS, n)).argsort(axis=1)[:, :positives]
+    else:
+        drawn = np.array([generator.choice(n, positives, replace=False) for _ in range(ORDERS)])
     places, order = np.sort(drawn, axis=1) + 1, np.arange(1, positives + 1)
-    if metric.by_class == "average_precision":
+    if kind == "average_precision":
         return np.asarray((order / places).mean(axis=1))
     areas = 1.0 - (places - order).mean(axis=1) / negatives  # of the negatives, the share before each positive
-    return areas if metric.by_class == "roc_auc" else d_primes(areas)
+    return areas if kind == "roc_auc" else d_primes(areas)
 
 
 def shuffled_events_chance(metric: str, target: EventTable, seed: int = 0) -> Chance:
@@ -145,16 +199,49 @@ def shuffled_events_chance(metric: str, target: EventTable, seed: int = 0) -> Ch
     (an F-measure of 0, an error rate of 1).
     """
     known = _known(metric, "event")
-    generator = np.random.default_rng(seed)
-    drawn = np.array([_paired(known, target, generator) for _ in range(PAIRINGS)])
+    assert known.terms is not None
+    n, generator = len(target.files), np.random.default_rng(seed)
+    pairings = np.array([generator.permutation(n) for _ in range(PAIRINGS)])
+    above, below = _pair_terms(known, target) if n <= PAIRINGS else (None, None)
+    if above is None or below is None:  # of so many files, not every pair is met
+        terms = [known.terms(_exchanged(target, pairing), target) for pairing in pairings]
+        drawn = np.array([numerator.sum() / denominator.sum() for numerator, denominator in terms])
+    else:
+        own = np.arange(n)
+        drawn = above[pairings, own].sum(axis=1) / below[pairings, own].sum(axis=1)
     constant = 0.0 if known.maximise else 1.0
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Chance(float(drawn.mean()), constant, min(float(low), constant), max(float(high), constant))
 
 
-def _paired(metric: Metric, target: EventTable, generator: np.random.Generator) -> float:
-    guess = replace(target, file=generator.permutation(len(target.files))[target.file])
-    return metric.scores(guess, target)[metric.name]
+def _pair_terms(metric: Metric, target: EventTable) -> tuple[np.ndarray, np.ndarray]:
+    """(n_files, n_files) numerators and denominators of the score of each file's events [i] as a guess of [j]."""
+    assert metric.terms is not None
+    n = len(target.files)
+    above, below, own = np.empty((n, n)), np.empty((n, n)), np.arange(n)
+    for shift in range(n):
+        given = (own + shift) % n  # the events of file i are given to file i + shift
+        above[own, given], below[own, given] = (part[given] for part in metric.terms(_exchanged(target, given), target))
+    return above, below
+
+
+def _exchanged(target: EventTable, given: np.ndarray) -> EventTable:
+    """The events of each file i as those of file ``given[i]``."""
+    return replace(target, file=given[target.file])
+
+
+#: Chance levels of event metrics by what they are of: every seed and model of a task asks for the same ones.
+_FOUND: dict[tuple[str, str], Chance] = {}
+
+
+def _of_events(metric: str, target: EventTable) -> Chance:
+    hashed = hashlib.sha256(repr((target.files, len(target.labels))).encode())
+    for part in (target.file, target.label, target.start_ms, target.end_ms):
+        hashed.update(np.ascontiguousarray(part).tobytes())
+    key = metric, hashed.hexdigest()
+    if key not in _FOUND:
+        _FOUND[key] = shuffled_events_chance(metric, target)
+    return _FOUND[key]
 
 
 def _known(metric: str, kind: str) -> Metric:

@@ -26,6 +26,7 @@ from benchmarks.results.consistency import (
 )
 from benchmarks.results.format import (
     RECORD_FORMAT,
+    ChanceInfo,
     FoldPredictions,
     FoldResult,
     GridPoint,
@@ -42,6 +43,7 @@ from pretrain.locks import folder_lock
 
 __all__ = [
     "RECORD_FORMAT",
+    "ChanceInfo",
     "FoldPredictions",
     "FoldResult",
     "GridPoint",

@@ -124,6 +124,8 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
                     f"  {task.name}: {record.task.primary_metric} {record.primary_score:.4f} ({protocol}; embedded in"
                     f" {embedded.seconds:.1f} s{when}; scored in {record.seconds['total']:.1f} s)"
                 )
+                if record.untrained:
+                    tell(f"  {task.name}: {record.untrained}")
         except Exception as error:  # as above; other seeds would fail alike
             result.failures.append(f"{protocol}: {one_line(error)}")
             tell(f"  {task.name}: failed: {result.failures[-1]}")

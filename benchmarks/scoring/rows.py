@@ -18,7 +18,8 @@ IN_MEMORY_BYTES = 1 << 30  # larger sets are read from the memory map batch by b
 class Rows:
     """Rows of some splits, one after another; held on ``device`` when small, else read when asked for.
 
-    ``targets`` is (n, n_labels) float32 on ``device``.
+    ``targets`` is (n, n_labels) float32 on ``device``. Rows of a task of events have ``files``, and ``file_of_row`` (n,)
+    int64 says which of them each is a frame of; of clips it is None.
     """
 
     def __init__(
@@ -33,6 +34,12 @@ class Rows:
         self._parts = [split.embeddings for split in splits]
         self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
         self.targets = torch.from_numpy(np.concatenate([split.targets for split in splits])).to(self.device)
+        self.files = tuple(file for split in splits for file in split.files)
+        self.file_of_row: np.ndarray | None = None
+        if task.is_event:
+            first = np.cumsum([0, *(len(split.files) for split in splits)])
+            numbers = [split.file_index + start for split, start in zip(splits, first, strict=False)]
+            self.file_of_row = np.concatenate(numbers).astype(np.int64)
         self._whole: torch.Tensor | None = None
         if sum(part.nbytes for part in self._parts) <= in_memory_bytes:
             self._whole = torch.from_numpy(np.concatenate(self._parts)).to(self.device)
@@ -66,6 +73,8 @@ class Rows:
         """Only the rows ``indices`` (m,) int64 on the CPU, in that order, held on the device."""
         chosen = copy.copy(self)
         chosen.targets = self.targets[indices.to(self.device)]
+        if self.file_of_row is not None:
+            chosen.file_of_row = self.file_of_row[indices.numpy()]
         chosen._whole = self.take(indices)
         chosen._parts, chosen._starts = [], np.array([0, len(indices)])
         return chosen

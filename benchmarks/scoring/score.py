@@ -68,6 +68,13 @@ def score_embeddings(
     where = as_device(device)
     task = EmbeddingsTask.open(embeddings_task_dir)
     chosen.check(task)
+    searched = None
+    if chosen.search_seed is not None:  # its record is made first, if it is not there
+        first = score_embeddings(
+            embeddings_task_dir, protocol=protocol, results_dir=results_dir, seed=chosen.search_seed, device=device,
+            progress=progress, on_wait=on_wait, **options,
+        )  # fmt: skip
+        searched = first.folds[0].hyperparameters
     model = _model_info(task)
     # A heareval folder says nothing of the audio: a hash of its metadata and labels stands in.
     revision = str((task.info.get("task") or {}).get("revision") or task.truth_hash)
@@ -83,7 +90,7 @@ def score_embeddings(
             return existing  # another process has made it meanwhile
         remove_leftovers(folder)
         work = WorkFolder(folder / WORK_FOLDER, draft.fingerprint)
-        run = run_folds(task, chosen, work, device=str(where), progress=progress)
+        run = run_folds(task, chosen, work, device=str(where), progress=progress, searched=searched)
         return finish_record(
             draft, run, _predictions(task, run), results_dir, work,
             source=task.path, began=began, embedding=task.info.get("seconds"),

@@ -36,6 +36,7 @@ class Linear(Protocol[Rows]):
         solver: ``adam`` trains as said; ``logistic`` is scikit-learn's logistic regression, its C chosen on the
             validation split of each fold (see ``logistic.py``). The options of training are Adam's alone.
         shots: train on so many clips per class, drawn by ``seed``; None takes all.
+        control: ``shuffled`` permutes the labels of training and validation clips by ``seed``; None leaves them.
     """
 
     name = "linear"
@@ -48,6 +49,7 @@ class Linear(Protocol[Rows]):
     score_missing_files: bool = True
     solver: str = field(default="adam", metadata=ADDED)
     shots: int | None = field(default=None, metadata=ADDED)
+    control: str | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
