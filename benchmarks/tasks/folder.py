@@ -10,6 +10,7 @@ import functools
 import hashlib
 import itertools
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,13 @@ class TaskFolder:
         if self.embedding_type == "scene":
             return {file: [str(label) for label in labels] for file, labels in raw.items()}
         return {file: [{**event, "label": str(event["label"])} for event in events] for file, events in raw.items()}
+
+    def label_counts(self, split: str) -> Counter[str]:
+        """The number of clips of each label that occurs in a split."""
+        counts: Counter[str] = Counter()
+        for items in self.labels(split).values():
+            counts.update({item["label"] if isinstance(item, dict) else item for item in items})
+        return counts
 
     def audio_file(self, split: str, file: str, sample_rate: int) -> Path:
         """Where a clip's audio is at one of :attr:`sample_rates`."""

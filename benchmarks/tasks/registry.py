@@ -181,6 +181,11 @@ class TaskSpec(BaseModel):
         return split_names(self.split_mode, self.nfolds)
 
     @property
+    def options(self) -> dict[str, Any]:
+        """What the corpus module is told; empty where there is none."""
+        return self.corpus.options if self.corpus is not None else {}
+
+    @property
     def counts(self) -> dict[str, int]:
         """Recordings of a complete corpus by split, as far as they are fixed; empty where nothing is stated."""
         return dict(self.variants[self.mode].counts) if self.mode in self.variants else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from benchmarks.tasks.corpora.drawing import VALID_OF_PUBLISHED, draw
+from benchmarks.tasks.corpora.drawing import draw_valid
 from benchmarks.tasks.corpora.hear_draw import at_most
 from benchmarks.tasks.corpora.recordings import (
     Listing,
@@ -43,13 +43,10 @@ def read(source: Path, spec: TaskSpec) -> Reading:
         lambda folder: all((folder / name).is_file() for name in LISTS.values()),
         "validation_list.txt and testing_list.txt among folders of words",
     )
-    assert spec.corpus is not None
-    twelve = spec.corpus.options["classes"] == 12
+    twelve = spec.options["classes"] == 12
     reading = _spoken(corpus, twelve)
     if spec.mode == "published":
-        test = [item for item in reading.recordings if item.split == "test"]
-        rest = [item for item in reading.recordings if item.split != "test"]
-        reading.recordings = draw(rest, VALID_OF_PUBLISHED, whole_groups=True) + test
+        reading.recordings = draw_valid(reading.recordings, whole_groups=True)
         noises: dict[str, str] = {}
     elif spec.mode == "honest":
         noises = HONEST_NOISES
@@ -60,7 +57,7 @@ def read(source: Path, spec: TaskSpec) -> Reading:
         noises = HEAR_NOISES
     if twelve:
         _add_silence(reading, corpus, noises)
-    if limits := spec.corpus.options.get("at_most"):
+    if limits := spec.options.get("at_most"):
         reading.drawn_from = sum(item.counted for item in reading.recordings)
         reading.recordings = at_most(reading.recordings, limits)
     return reading
