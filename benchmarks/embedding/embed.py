@@ -21,8 +21,8 @@ from benchmarks.embedding.spec import plain_options
 from benchmarks.embedding.split import BatchBound, SplitJob, embed_split, row_order
 from benchmarks.embedding.stored import DONE_FILE, INFO_FILE, PROGRESS_DIR, Stored, stored_embeddings
 from benchmarks.results.identity import behaviours_agree, read_behaviour
-from benchmarks.tasks.audio import read_audio
 from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE, TaskFolder
+from benchmarks.tasks.mono_audio import read_audio
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, shown
 from hear_delores.files import (

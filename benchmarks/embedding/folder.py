@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.embedding.layout import AGAIN, open_rows, read_info, read_row_files, read_row_labels, read_timestamps
 from benchmarks.tasks import metadata as rules
-from benchmarks.tasks.events import check_clip_end
+from benchmarks.tasks.clip_end import check_clip_end
 from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE
 from benchmarks.tasks.metadata import TaskMetadata, read_metadata
 from benchmarks.tasks.split_file import check_files_once, read_split

@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks.embedding.layout import ROW_FILES
 from benchmarks.embedding.model import LoadedModel, NotFinite, OutOfMemory
-from benchmarks.tasks.audio import read_audio
 from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.mono_audio import read_audio
 from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, write_json

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmarks.tasks import metadata as rules
-from benchmarks.tasks.events import check_clip_end
+from benchmarks.tasks.clip_end import check_clip_end
 from benchmarks.tasks.metadata import METADATA_FILE, TaskMetadata
 from benchmarks.tasks.split_file import check_files_once, read_split
 from benchmarks.tasks.vocabulary import VOCABULARY_FILE, read_vocabulary

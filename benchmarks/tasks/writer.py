@@ -17,8 +17,7 @@ import soundfile
 from pydantic import ValidationError
 
 from benchmarks.metrics.events import check_event
-from benchmarks.tasks.audio import read_audio, resample
-from benchmarks.tasks.events import trim_events
+from benchmarks.tasks.clip_end import trim_events
 from benchmarks.tasks.folder import (
     METADATA_FILE,
     VOCABULARY_FILE,
@@ -26,6 +25,7 @@ from benchmarks.tasks.folder import (
     explain_metadata,
 )
 from benchmarks.tasks.metadata import TaskMetadata
+from benchmarks.tasks.mono_audio import read_audio, resample
 from hear_delores.errors import DeloresError, shown
 from hear_delores.files import atomic_folder, check_name, settle_folder
 from hear_delores.settings import require_integer

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.tasks.audio import read_audio
 from benchmarks.tasks.corpora.hear_draw import new_folds
 from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, find_folder
+from benchmarks.tasks.mono_audio import read_audio
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
 
