@@ -343,14 +343,10 @@ def remove_tree(path: Path) -> None:
 # --- content
 
 
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+def file_hash(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
+    """The hash of a file's content in hexadecimal digits: 64 of SHA-256."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
-
-
-def _digest(stream: Any) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
+        while block := stream.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()

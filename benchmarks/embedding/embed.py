@@ -16,13 +16,16 @@ import soxr
 import torch
 
 import hear_delores
+from benchmarks.embedding.layout import INFO_FILE, row_order
 from benchmarks.embedding.model import LoadedModel
 from benchmarks.embedding.spec import plain_options
-from benchmarks.embedding.split import BatchBound, SplitJob, embed_split, row_order
-from benchmarks.embedding.stored import DONE_FILE, INFO_FILE, PROGRESS_DIR, Stored, stored_embeddings
+from benchmarks.embedding.split import BatchBound, SplitJob, embed_split
+from benchmarks.embedding.stored import DONE_FILE, PROGRESS_DIR, Stored, stored_embeddings
 from benchmarks.results.identity import behaviours_agree, read_behaviour
-from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE, TaskFolder
+from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.metadata import METADATA_FILE
 from benchmarks.tasks.mono_audio import read_audio
+from benchmarks.tasks.vocabulary import VOCABULARY_FILE
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, shown
 from hear_delores.files import (
@@ -39,7 +42,7 @@ from hear_delores.settings import require_number
 from hear_delores.temporary import beside
 from pretrain.locks import folder_lock
 
-__all__ = ["BATCH_SECONDS", "DONE_FILE", "EMBEDDINGS_FORMAT", "INFO_FILE", "EmbedSummary", "embed_task"]
+__all__ = ["BATCH_SECONDS", "EMBEDDINGS_FORMAT", "EmbedSummary", "embed_task"]
 
 #: Of the folder that :func:`embed_task` writes. Embeddings of another version are made again.
 EMBEDDINGS_FORMAT = 1

@@ -6,6 +6,7 @@ Reads what ``delores embed`` writes and what heareval 2021.1.3 writes. Embedding
 from __future__ import annotations
 
 import pickle
+import random
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +27,7 @@ __all__ = [
     "read_row_files",
     "read_row_labels",
     "read_timestamps",
+    "row_order",
 ]
 
 INFO_FILE = "embedding-info.json"
@@ -81,8 +83,17 @@ def read_info(folder: Path) -> dict[str, Any]:
     try:
         _Info.model_validate(info)
     except ValidationError as error:
-        raise DeloresError(f"{path}: {explain(error, list(_Info.model_fields))}; {AGAIN}") from None
+        raise DeloresError(f"{path}: {explain(error, _Info)}; {AGAIN}") from None
     return info
+
+
+def row_order(files_by_split: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The order of clips on disk: one ``random.Random(0)`` shuffles split after split, as heareval does."""
+    prng = random.Random(0)
+    ordered = {split: list(files) for split, files in files_by_split.items()}
+    for files in ordered.values():
+        prng.shuffle(files)
+    return ordered
 
 
 def open_rows(folder: Path, split: str) -> np.ndarray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, write_json
 from pretrain.data.ahead import ahead
 
-__all__ = ["BatchBound", "EmbeddedClip", "SplitJob", "embed_split", "labels_at_timestamps", "row_order"]
+__all__ = ["BatchBound", "EmbeddedClip", "SplitJob", "embed_split", "labels_at_timestamps"]
 
 #: Audio that is held at once, in batches: enough that clips of unequal length find others of theirs. One
 #: for events, whose embeddings are many times larger.
@@ -79,17 +78,6 @@ class SplitJob:
         """Size of one row."""
         is_event = self.task.embedding_type == "event"
         return self.model.timestamp_embedding_size if is_event else self.model.scene_embedding_size
-
-
-def row_order(files_by_split: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The order of clips on disk: one ``random.Random(0)`` shuffles split after split, as heareval does."""
-    prng = random.Random(0)
-    ordered = {}
-    for split, files in files_by_split.items():
-        shuffled = list(files)
-        prng.shuffle(shuffled)
-        ordered[split] = shuffled
-    return ordered
 
 
 def embed_split(job: SplitJob) -> float:

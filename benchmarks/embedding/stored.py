@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.embedding.layout import INFO_FILE
 from benchmarks.embedding.model import LoadedModel
 from benchmarks.results.identity import behaviour_change, read_behaviour
 from hear_delores.documents import read_json
 
-__all__ = ["DONE_FILE", "INFO_FILE", "PROGRESS_DIR", "Stored", "stored_embeddings"]
+__all__ = ["DONE_FILE", "PROGRESS_DIR", "Stored", "stored_embeddings"]
 
-INFO_FILE = "embedding-info.json"
 DONE_FILE = ".done.embeddings"  # heareval's mark of a complete folder
 PROGRESS_DIR = ".progress"
 
@@ -68,10 +68,7 @@ def stored_embeddings(
         described, task = info["model"], info["task"]
         found = {
             "format_version": info["format_version"],
-            "module": described["module"],
-            "options": described["options"],
-            "weights_hash": described["weights_hash"],
-            "sample_rate": described["sample_rate"],
+            **{name: described[name] for name in ("module", "options", "weights_hash", "sample_rate")},
             "task": task["name"],
             "revision": task["revision"],
         }

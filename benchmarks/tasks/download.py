@@ -5,7 +5,6 @@ A fetch that broke off goes on where it stopped. What is whole, by size and chec
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import re
 import shutil
@@ -22,7 +21,7 @@ from benchmarks.tasks.registry import TaskSpec
 from benchmarks.tasks.unpack import unpack_task
 from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError
-from hear_delores.files import check_name, writing
+from hear_delores.files import check_name, file_hash, writing
 from hear_delores.settings import require_integer, require_number
 from pretrain.locks import folder_lock
 
@@ -193,13 +192,13 @@ def fetch(file: RemoteFile, folder: str | Path, options: Fetch | None = None, pr
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
-        if target.stat().st_size == file.size and _md5(target) == file.md5:
+        if target.stat().st_size == file.size and file_hash(target, "md5") == file.md5:
             return target
         target.unlink()
     resumed = part.exists()
     for _ in range(2):
         resumed |= _complete(file, part, options, progress) > 1
-        if (found := _md5(part)) == file.md5:
+        if (found := file_hash(part, "md5")) == file.md5:
             part.replace(target)
             return target
         part.unlink()
@@ -346,14 +345,6 @@ def _is_ready(path: Path, spec: TaskSpec, rate: int) -> bool:
     except DeloresError:
         return False
     return task.folder_name == spec.folder_name and rate in task.sample_rates
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def free_bytes(path: str | Path) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.tasks.folder import METADATA_FILE
+from benchmarks.tasks.metadata import METADATA_FILE
 from benchmarks.tasks.registry import TaskSpec
 
 __all__ = ["Listed", "card", "list_lines", "look_up"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +23,7 @@ __all__ = [
     "PredictionType",
     "SplitMode",
     "TaskMetadata",
+    "check_metadata",
     "check_split_name",
     "check_splits",
     "data_splits",
@@ -112,10 +113,15 @@ def read_metadata(path: Path, advice: str = "is this a HEAR task folder?") -> tu
         DeloresError: it cannot be read, or a field is missing or not what it must be.
     """
     content: dict[str, Any] = read_json(path, advice=advice)
+    return content, check_metadata(content, path)
+
+
+def check_metadata(content: Mapping[str, Any], where: str | Path) -> TaskMetadata:
+    """``task_metadata.json``, validated. Raises DeloresError naming ``where`` and the field at fault."""
     try:
-        return content, TaskMetadata.model_validate(content)
+        return TaskMetadata.model_validate(content)
     except ValidationError as error:
-        raise DeloresError(f"{path}: {explain(error, list(TaskMetadata.model_fields))}") from None
+        raise DeloresError(f"{where}: {explain(error, TaskMetadata)}") from None
 
 
 def check_splits(split_mode: str, splits: Sequence[str], nfolds: int | None) -> None:
@@ -164,18 +170,16 @@ def split_names(split_mode: str, nfolds: int | None) -> list[str]:
     return [f"fold{index:02d}" for index in range(nfolds or 0)]
 
 
-def explain(error: ValidationError, known: Sequence[str]) -> str:
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first fault that pydantic found, in one line, with a suggestion where a key is unknown."""
     fault = error.errors()[0]
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"unknown key {where!r}. {did_you_mean(where, known)}"
+        return f"unknown key {where!r}. {did_you_mean(where, model.model_fields)}"
     if fault["type"] == "missing":
         return f"the key {where!r} is missing"
     message = " ".join(str(fault["msg"]).removeprefix("Value error, ").split())
-    if not where:
-        return message
-    if ", got " in message:
-        return f"{where}: {message}"
+    if not where or ", got " in message:
+        return f"{where}: {message}" if where else message
     got = repr(fault["input"])
     return f"{where}: {message}; got {got if len(got) <= 60 else got[:57] + '...'}"

@@ -252,7 +252,7 @@ def read_spec(path: str | Path) -> TaskSpec:
     try:
         return TaskSpec.model_validate(content)
     except ValidationError as error:
-        raise DeloresError(f"{path}: {explain(error, list(TaskSpec.model_fields))}") from None
+        raise DeloresError(f"{path}: {explain(error, TaskSpec)}") from None
 
 
 @functools.lru_cache(maxsize=1)

@@ -86,6 +86,11 @@ def read_corpus(spec: TaskSpec, source: str | Path) -> Reading:
     """
     if spec.corpus is None:
         raise DeloresError(f"{spec.name}: no corpus is read for this task; {_how_to_obtain(spec)}")
+    if Path(source).is_file():
+        raise DeloresError(
+            f"{spec.name} is a task of the registry, so --source must be the folder of its unpacked corpus, but "
+            f"{source} is a file; for a task from a CSV, choose another name"
+        )
     if not Path(source).is_dir():
         raise DeloresError(f"{source}: no such folder; give the folder that the corpus was unpacked into")
     module = importlib.import_module(f"benchmarks.tasks.corpora.{spec.corpus.module}")
