@@ -77,6 +77,10 @@ class Fetch:
         require_integer("download", "attempts", self.attempts)
         require_number("download", "pause_s", self.pause_s, 0.0, maximum=86_400.0)
 
+    def pause(self, failures: int) -> None:
+        """Waits after so many failures in a row."""
+        time.sleep(min(60.0, self.pause_s * 2 ** (failures - 1)))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -120,15 +124,16 @@ def list_record(url: str, options: Fetch | None = None) -> list[RemoteFile]:
 
 def _record(url: str, options: Fetch) -> bytes:
     """The record's bytes. A connection that breaks off, in the middle or before, is tried again."""
-    for attempt in range(options.attempts):
+    failures = 0
+    while True:
         try:
             with _open(url, options.timeout_s) as stream:
                 return _read_whole(stream, url)
         except _Broken as error:
-            if attempt + 1 == options.attempts:
+            failures += 1
+            if failures == options.attempts:
                 raise DeloresError(f"{url}: {error}; try again later") from None
-            time.sleep(min(60.0, options.pause_s * 2**attempt))
-    raise DeloresError(f"attempts: expected 1 or more, got {options.attempts}")
+            options.pause(failures)
 
 
 def _read_whole(stream: Any, url: str) -> bytes:
@@ -230,7 +235,7 @@ def _complete(file: RemoteFile, part: Path, options: Fetch, progress: Progress |
                 "run the same command again to go on"
             )
         if failures:
-            time.sleep(min(60.0, options.pause_s * 2 ** (failures - 1)))
+            options.pause(failures)
     return connections
 
 
@@ -338,8 +343,6 @@ def _plan(spec: TaskSpec, out: Path, files: Sequence[RemoteFile], sample_rate: i
 
 
 def _is_ready(path: Path, spec: TaskSpec, rate: int) -> bool:
-    if not path.is_dir():
-        return False
     try:
         task = TaskFolder.open(path)
     except DeloresError:

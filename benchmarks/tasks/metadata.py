@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -14,6 +14,7 @@ from benchmarks.metrics.registry import find_metrics
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import check_name
+from hear_delores.settings import shown
 
 __all__ = [
     "FOLD_MODES",
@@ -23,13 +24,12 @@ __all__ = [
     "PredictionType",
     "SplitMode",
     "TaskMetadata",
-    "check_metadata",
     "check_split_name",
     "check_splits",
     "data_splits",
-    "explain",
     "read_metadata",
     "split_names",
+    "validated",
 ]
 
 METADATA_FILE = "task_metadata.json"
@@ -42,6 +42,7 @@ FOLD_MODES = ("new_split_kfold", "presplit_kfold")
 EmbeddingType = Literal["scene", "event"]
 PredictionType = Literal["multiclass", "multilabel"]
 SplitName = Annotated[str, Field(min_length=1)]
+Model = TypeVar("Model", bound=BaseModel)
 SplitMode = Literal["trainvaltest", "new_split_kfold", "presplit_kfold"]
 
 
@@ -113,15 +114,7 @@ def read_metadata(path: Path, advice: str = "is this a HEAR task folder?") -> tu
         DeloresError: it cannot be read, or a field is missing or not what it must be.
     """
     content: dict[str, Any] = read_json(path, advice=advice)
-    return content, check_metadata(content, path)
-
-
-def check_metadata(content: Mapping[str, Any], where: str | Path) -> TaskMetadata:
-    """``task_metadata.json``, validated. Raises DeloresError naming ``where`` and the field at fault."""
-    try:
-        return TaskMetadata.model_validate(content)
-    except ValidationError as error:
-        raise DeloresError(f"{where}: {explain(error, TaskMetadata)}") from None
+    return content, validated(TaskMetadata, content, path)
 
 
 def check_splits(split_mode: str, splits: Sequence[str], nfolds: int | None) -> None:
@@ -170,7 +163,15 @@ def split_names(split_mode: str, nfolds: int | None) -> list[str]:
     return [f"fold{index:02d}" for index in range(nfolds or 0)]
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
+def validated(model: type[Model], content: Any, where: str | Path, advice: str = "") -> Model:
+    """``content`` as ``model``. Raises DeloresError naming ``where`` and the first fault, with ``advice`` after it."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise DeloresError(f"{where}: {_explain(error, model)}{f'; {advice}' if advice else ''}") from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first fault that pydantic found, in one line, with a suggestion where a key is unknown."""
     fault = error.errors()[0]
     where = ".".join(str(part) for part in fault["loc"])
@@ -181,5 +182,4 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     message = " ".join(str(fault["msg"]).removeprefix("Value error, ").split())
     if not where or ", got " in message:
         return f"{where}: {message}" if where else message
-    got = repr(fault["input"])
-    return f"{where}: {message}; got {got if len(got) <= 60 else got[:57] + '...'}"
+    return f"{where}: {message}; got {shown(fault['input'])}"

@@ -18,7 +18,7 @@ import soundfile
 from benchmarks.metrics.events import check_event
 from benchmarks.tasks.clip_end import trim_events
 from benchmarks.tasks.folder import TaskFolder
-from benchmarks.tasks.metadata import METADATA_FILE, TaskMetadata, check_metadata
+from benchmarks.tasks.metadata import METADATA_FILE, TaskMetadata, validated
 from benchmarks.tasks.mono_audio import read_audio, resample
 from benchmarks.tasks.vocabulary import VOCABULARY_FILE
 from hear_delores.errors import DeloresError, shown
@@ -92,7 +92,7 @@ def write_task_folder(
     """
     require_integer("task folder", "sample_rate", sample_rate, 100, 1_000_000)
     content = {"splits": list(splits), "sample_duration": None, **metadata}
-    info = check_metadata(content, content.get("task_name", "task"))
+    info = validated(TaskMetadata, content, content.get("task_name", "task"))
     if set(info.splits) != set(splits):
         raise DeloresError(f"{info.folder_name}: clips came for the splits {sorted(splits)}, expected {info.splits}")
     writer = _Writer(content, info, splits, sample_rate, vocabulary, on_bad, progress, total)
@@ -235,9 +235,7 @@ class _Writer:
         return resample(part, rate, self.sample_rate)
 
 
-@functools.lru_cache(maxsize=1)  # the slices of one file come one after the other
-def _whole_file(path: Path) -> tuple[np.ndarray, int]:
-    return read_audio(path)
+_whole_file = functools.lru_cache(maxsize=1)(read_audio)  # the slices of one file come one after the other
 
 
 def write_wav(path: Path, audio: np.ndarray, sample_rate: int) -> None:

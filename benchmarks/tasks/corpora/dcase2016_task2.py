@@ -18,8 +18,8 @@ PERCENT = {"valid": 20, "test": 20}
 
 def read(source: Path, spec: TaskSpec) -> Reading:
     """All recordings with their events, divided as by hear-preprocess 2021.1.1 (``dcase2016_task2.py``)."""
-    parts = [path.parent for path in sorted(source.rglob("annotation")) if (path.parent / "sound").is_dir()]
-    parts = [path for path in parts if any((path / "annotation").glob("*.txt"))]
+    annotations = [path for path in sorted(source.rglob("annotation")) if any(path.glob("*.txt"))]
+    parts = [path.parent for path in annotations if (path.parent / "sound").is_dir()]
     if not parts:
         raise DeloresError(f"{source}: expected folders with annotation/*.txt beside sound/*.wav; found none")
     reading = Reading()

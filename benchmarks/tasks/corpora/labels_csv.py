@@ -211,11 +211,10 @@ def _row(table: Path, line: int, row: dict[str, str], split: str, multilabel: bo
 
 
 def _check_unique(table: Path, rows: list[LabelRow]) -> None:
-    first: dict[str, int] = {}
+    first: dict[str, LabelRow] = {}
     for row in rows:
-        if row.file in first:
-            raise DeloresError(f"{table}: {row.file} is listed twice, in lines {first[row.file]} and {row.line}")
-        first[row.file] = row.line
+        if (other := first.setdefault(row.file, row)) is not row:
+            raise DeloresError(f"{table}: {row.file} is listed twice, in lines {other.line} and {row.line}")
 
 
 def _check_groups(table: Path, rows: list[LabelRow]) -> None:
@@ -246,15 +245,13 @@ def _target_names(rows: list[LabelRow]) -> dict[str, str]:
     """A plain, unique ``.wav`` name for every file; the old ending is kept where two would meet."""
     flat = {row.file: "__".join(Path(row.file).parts).lstrip("/_.") or "clip" for row in rows}
     stems = Counter(str(Path(name).with_suffix("")).casefold() for name in flat.values())
-    names = {}
+    names: dict[str, str] = {}
+    taken: dict[str, str] = {}
     for file, name in flat.items():
         stem = str(Path(name).with_suffix(""))
         names[file] = clip_name(f"{stem if stems[stem.casefold()] == 1 else name}.wav")
-    taken: dict[str, str] = {}
-    for file, name in names.items():
-        if name.casefold() in taken:
-            raise DeloresError(f"the files {taken[name.casefold()]} and {file} would both become {name}; rename one")
-        taken[name.casefold()] = file
+        if (other := taken.setdefault(names[file].casefold(), file)) != file:
+            raise DeloresError(f"the files {other} and {file} would both become {names[file]}; rename one")
     return names
 
 

@@ -79,8 +79,7 @@ def _spoken(corpus: Path, twelve: bool) -> Reading:
     for folder in sorted(path for path in corpus.iterdir() if path.is_dir() and path.name[0] not in "_."):
         label = folder.name if not twelve or folder.name in WORDS else UNKNOWN
         for path in audio_files(folder):
-            split = split_of.get(path, "train")
-            recordings.append(Recording(path, _file_name(path), label, split, _speaker(path)))
+            recordings.append(_word(path, label, split_of.get(path, "train")))
     if not recordings:
         raise DeloresError(f"{corpus}: expected folders of words with WAV files beside the lists; found none")
     return Reading(recordings, missing)
@@ -98,7 +97,7 @@ def _archived(source: Path, corpus: Path) -> list[Recording]:
             f"found {' and '.join(map(str, folders)) or 'none'}"
         )
     return [
-        Recording(path, _file_name(path), folder.name, "test", _speaker(path))
+        _word(path, folder.name, "test")
         for folder in sorted(path for path in folders[0].iterdir() if path.is_dir())
         for path in audio_files(folder)
     ]
@@ -120,10 +119,6 @@ def _add_silence(reading: Reading, corpus: Path, splits: dict[str, str]) -> None
             reading.recordings.append(Recording(path, file, SILENCE, split, name, part, counted=False))
 
 
-def _file_name(path: Path) -> str:
-    return f"{path.parent.name}_{path.stem}.wav"
-
-
-def _speaker(path: Path) -> str:
-    match = _SPEAKER.search(path.name)
-    return match[1] if match else ""
+def _word(path: Path, label: str, split: str) -> Recording:
+    speaker = _SPEAKER.search(path.name)
+    return Recording(path, f"{path.parent.name}_{path.stem}.wav", label, split, speaker[1] if speaker else "")
