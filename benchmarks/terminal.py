@@ -6,14 +6,11 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
 from hear_delores.documents import to_json
-
-if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
 
 __all__ = ["console", "model_spec", "print_json", "progress_bar", "set_up_process", "write_tables"]
 
@@ -46,8 +43,8 @@ def set_up_process() -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(quiet: bool, title: str, *counts: ProgressColumn) -> Iterator[Any]:
-    """A bar on standard error, with columns that count (default: items); yields (done, total, text) that moves it."""
+def progress_bar(quiet: bool, title: str, *counts: Any) -> Iterator[Any]:
+    """A bar on standard error, with columns ``counts`` (default: items); yields (done, total, text) to move it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), *(counts or [MofNCompleteColumn()]), TimeRemainingColumn()

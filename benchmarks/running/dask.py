@@ -20,7 +20,7 @@ import torch
 from benchmarks.embedding.foreign_code import one_line
 from benchmarks.running.job import Job, JobResult, run_job
 from benchmarks.scoring.protocols import find_protocol
-from benchmarks.tasks.metadata import METADATA_FILE
+from benchmarks.tasks.folder import METADATA_FILE
 from hear_delores.errors import DeloresError
 from hear_delores.siblings import call
 

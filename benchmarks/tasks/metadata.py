@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from benchmarks.metrics.decode import check_postprocessing
 from benchmarks.metrics.events import MAX_CLIP_MS
@@ -41,6 +41,7 @@ FOLD_MODES = ("new_split_kfold", "presplit_kfold")
 
 EmbeddingType = Literal["scene", "event"]
 PredictionType = Literal["multiclass", "multilabel"]
+Name = Annotated[str, Field(min_length=1), AfterValidator(lambda name: check_name(name, ""))]
 SplitName = Annotated[str, Field(min_length=1)]
 Model = TypeVar("Model", bound=BaseModel)
 SplitMode = Literal["trainvaltest", "new_split_kfold", "presplit_kfold"]
@@ -52,9 +53,9 @@ class TaskMetadata(BaseModel):
     # Strict: "true" is no number and 1 is no name. NaN and infinity are no durations.
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
 
-    task_name: str = Field(min_length=1)
-    version: str = Field(min_length=1)
-    mode: str = Field(min_length=1)
+    task_name: Name
+    version: Name
+    mode: Name
     embedding_type: EmbeddingType
     prediction_type: PredictionType
     split_mode: SplitMode
@@ -69,11 +70,6 @@ class TaskMetadata(BaseModel):
     @classmethod
     def _null_is_empty(cls, value: Any) -> Any:
         return {} if value is None else value
-
-    @field_validator("task_name", "version", "mode")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        return check_name(value, "")
 
     @field_validator("splits")
     @classmethod

@@ -88,10 +88,8 @@ class Column(_Part):
     join: Literal["only", "mean"] = "only"
 
 
-class TaskSpec(BaseModel):
+class TaskSpec(_Part):
     """One task of the registry."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: StrictStr = Field(pattern=r"^[A-Za-z0-9_.]+$")
     # Strict: an unquoted 1.10 in YAML is the number 1.1.
