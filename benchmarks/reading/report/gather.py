@@ -73,6 +73,14 @@ class Gathered:
         """The records of a column, whatever the model and the protocol."""
         return [record for record in self.records if record.task.folder_name in self.columns[column]]
 
+    def of_protocol(self, title: str) -> list[ResultRecord]:
+        """The records under a protocol."""
+        return [record for record in self.records if record.protocol.title == title]
+
+    def of_model(self, name: str) -> list[ResultRecord]:
+        """The records of a row."""
+        return [record for record in self.records if self.name(record) == name]
+
     def of_cell(self, protocol: str, model: str, column: str) -> list[ResultRecord]:
         """The records behind one cell: one for each seed (and for each task of a column of several)."""
         return [r for r in self.of_column(column) if r.protocol.title == protocol and self.name(r) == model]

@@ -19,12 +19,15 @@ class ShownCell:
     """A score as printed; all of it is empty where there is none.
 
     ``detail`` is the interval or the deviation, ``mark`` the sign of a score that is of a part of the task alone.
+    ``value`` is the score as a number, None where there is none or NaN, and ``cell`` what was measured.
     """
 
     score: str = ""
     detail: str = ""
     mark: str = ""
     best: bool = False
+    value: float | None = None
+    cell: Cell | None = None
 
     @property
     def text(self) -> str:
@@ -120,7 +123,7 @@ def _measured(table: ComparisonTable, cell: Cell | None, task: str) -> ShownCell
     if cell is None:
         return ShownCell()
     if math.isnan(cell.score):
-        return ShownCell("n/a")
+        return ShownCell("n/a", cell=cell)
     digits = 1 if metric_scale(table.metrics[task]) == 100.0 else 3
     detail = ""
     if cell.low is not None and cell.high is not None:
@@ -130,14 +133,14 @@ def _measured(table: ComparisonTable, cell: Cell | None, task: str) -> ShownCell
     text, best = f"{cell.score:.{digits}f}", table.best(task)
     # Ties as printed share the mark: a reader cannot tell them apart.
     is_best = best is not None and text == f"{best:.{digits}f}"
-    return ShownCell(text, detail, SUBSET if cell.subset else "", is_best)
+    return ShownCell(text, detail, SUBSET if cell.subset else "", is_best, cell.score, cell)
 
 
 def _published(table: ComparisonTable, row: PublishedRow, task: str) -> ShownCell:
     if task not in row.scores:
         return ShownCell()
     text, best = f"{row.scores[task]:.1f}", table.best_published(task)
-    return ShownCell(text, best=best is not None and text == f"{best:.1f}")
+    return ShownCell(text, best=best is not None and text == f"{best:.1f}", value=row.scores[task])
 
 
 def _mean(table: ComparisonTable, mean: float | None, count: int) -> ShownMean:

@@ -76,9 +76,13 @@ class ComparisonTable:
     published: tuple[PublishedRow, ...] = ()
     published_splits: dict[tuple[str, str], str] = field(default_factory=dict)  # by protocol and task
 
+    def measured(self, task: str) -> list[float]:
+        """The measured scores of a task, in the order of the models."""
+        return [self.cells[model, task].score for model in self.models if (model, task) in self.cells]
+
     def best(self, task: str) -> float | None:
         """The best measured score of a task, or None when nothing was measured."""
-        return self._best(task, [self.cells[model, task].score for model in self.models if (model, task) in self.cells])
+        return self._best(task, self.measured(task))
 
     def best_published(self, task: str) -> float | None:
         """The best published score of a task, or None."""
