@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from benchmarks.metrics.registry import metric_scale
 from benchmarks.reading.tables.table import Cell, ComparisonTable, PublishedRow
 
-__all__ = ["Line", "ShownCell", "ShownMean", "about", "heading", "lines", "notes", "source_notes", "subset_notes"]
+__all__ = [
+    "Line",
+    "ShownCell",
+    "ShownMean",
+    "about",
+    "heading",
+    "label_heads",
+    "lines",
+    "notes",
+    "source_notes",
+    "subset_notes",
+]
 
 #: Behind a score that is of a part of the task alone.
 SUBSET = "†"
@@ -55,13 +66,22 @@ class ShownMean:
 
 @dataclass(frozen=True)
 class Line:
-    """One row: a cell for each task, and their mean."""
+    """One row: a cell for each task, and their mean. ``labels`` are what stands before them, the model first."""
 
-    model: str
-    protocol: str
+    labels: tuple[str, ...]
     cells: tuple[ShownCell, ...]
     mean: ShownMean
     published: bool = False
+
+    @property
+    def model(self) -> str:
+        """The name of the row."""
+        return self.labels[0]
+
+
+def label_heads(table: ComparisonTable) -> list[str]:
+    """What stands above the labels of the rows: published rows have protocols of their own."""
+    return ["model", "protocol"] if table.published else ["model"]
 
 
 def lines(table: ComparisonTable) -> list[Line]:
@@ -69,10 +89,11 @@ def lines(table: ComparisonTable) -> list[Line]:
     found = []
     for model in table.models:
         cells = tuple(_measured(table, table.cells.get((model, task)), task) for task in table.tasks)
-        found.append(Line(model, table.protocol, cells, _mean(table, *table.average(model))))
+        labels = (model, table.protocol) if table.published else (model,)
+        found.append(Line(labels, cells, _mean(table, *table.average(model))))
     for row in table.published:
         cells = tuple(_published(table, row, task) for task in table.tasks)
-        found.append(Line(row.model, row.protocol, cells, _mean(table, *table.mean_of(row.scores)), True))
+        found.append(Line((row.model, row.protocol), cells, _mean(table, *table.mean_of(row.scores)), True))
     return found
 
 
