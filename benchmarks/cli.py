@@ -14,7 +14,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from benchmarks.scoring.protocols import PROTOCOLS, find_protocol
-from benchmarks.terminal import console, model_spec, print_json, progress_bar, set_up_process, write_tables
+from benchmarks.terminal import console, print_json, progress_bar, set_up_process
 from pretrain.inputs.help_text import PlainCommand
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
@@ -154,12 +154,13 @@ def embed(
 ) -> None:
     """Embed tasks with a model, and write the embeddings in heareval's layout."""
     from benchmarks.embedding.embed import embed_task
-    from benchmarks.embedding.model import load_model
+    from benchmarks.embedding.model import ModelSpec, load_model
     from benchmarks.tasks.find import find_task_folders
 
+    set_up_process()
     shown = console(quiet)
     folders = find_task_folders(tasks_dir, task or ())
-    loaded = load_model(model_spec(module, model), device=device)
+    loaded = load_model(ModelSpec.parse(module, model), device=device)
     bounded: dict[str, Any] = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
     for folder in folders:
         with progress_bar(quiet, f"{folder.name}") as report:
@@ -270,14 +271,17 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Embed, score and tabulate many models on many tasks. What is finished is skipped."""
+    from benchmarks.embedding.model import ModelSpec
+    from benchmarks.reading.tables.plain import write_tables
     from benchmarks.running.run import expand_lists
     from benchmarks.running.run import run as run_all
     from benchmarks.tasks.find import find_task_folders
 
+    set_up_process()
     shown = console(quiet)
     folders = find_task_folders(tasks_dir, expand_lists(task or ()), suite, on_skip=shown.print)
     summary = run_all(
-        [model_spec(module) for module in expand_lists(modules)],
+        [ModelSpec.parse(module) for module in expand_lists(modules)],
         folders,
         out,
         protocols=_names(protocol),

@@ -57,16 +57,17 @@ def finetune(
     """
     import torch
 
-    from benchmarks.embedding.model import load_model
+    from benchmarks.embedding.model import ModelSpec, load_model
     from benchmarks.scoring.finetune.protocol import finetune_task
     from benchmarks.tasks.find import find_task_folders
-    from benchmarks.terminal import console, model_spec, print_json, progress_bar
+    from benchmarks.terminal import console, print_json, progress_bar, set_up_process
     from pretrain.distributed.world import ReportedElsewhere, join
 
     options: dict[str, Any] = {
         "lr": lr, "batch_size": batch_size, "max_epochs": epochs, "patience": patience,
         "crop_seconds": crop_seconds, "shots": shots, "amp": amp,
     }  # fmt: skip
+    set_up_process()
     records = []
     kind = "cuda" if torch.cuda.is_available() and device != "cpu" else "cpu"
     try:
@@ -75,7 +76,9 @@ def finetune(
             folders = world.share(lambda: find_task_folders(tasks_dir, task or ()))
             if not task:  # all there are: those that can be fine-tuned on
                 folders = [folder for folder in folders if folder.embedding_type == "scene"]
-            loaded = world.share(lambda: load_model(model_spec(module, model), device=_own_device(device, world.size)))
+            loaded = world.share(
+                lambda: load_model(ModelSpec.parse(module, model), device=_own_device(device, world.size))
+            )
             for folder in folders:
                 for number in range(seed, seed + seeds):
                     with progress_bar(quiet or as_json, f"{folder.name} finetune") as report:

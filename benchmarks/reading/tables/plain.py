@@ -7,6 +7,7 @@ import io
 import itertools
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,10 +17,11 @@ from rich.text import Text
 from benchmarks.metrics.registry import metric_scale
 from benchmarks.reading.published import PublishedFigure
 from benchmarks.reading.tables.shown import heading, label_heads, lines, notes, subset_notes
-from benchmarks.reading.tables.table import ComparisonTable, split_text
+from benchmarks.reading.tables.table import ComparisonTable, comparison_tables, split_text
 from benchmarks.results.record import ResultRecord
+from hear_delores.files import atomic_path
 
-__all__ = ["markdown_row", "to_csv", "to_markdown", "to_rich", "to_rich_blocks"]
+__all__ = ["markdown_row", "to_csv", "to_markdown", "to_rich", "to_rich_blocks", "write_tables"]
 
 CSV_COLUMNS = (
     "model", "module", "weights_hash", "task", "task_revision", "protocol", "seed", "metric", "primary", "score",
@@ -151,3 +153,13 @@ def _published(figure: PublishedFigure) -> dict[str, Any]:
     score = None if figure.score is None else f"{figure.score / metric_scale(figure.metric):.9g}"
     about = {name: getattr(figure, name) for name in ("task", "protocol", "metric", "split", "source")}
     return {"label": figure.model, "primary": 1, "score": score, **about}
+
+
+def write_tables(records: Sequence[ResultRecord], out: Path, shown: Console) -> None:
+    """Writes ``tables.md`` and ``results.csv`` into ``out`` and prints the tables."""
+    tables = comparison_tables(records)
+    for table in tables:
+        shown.print(to_rich(table), soft_wrap=False)
+    for name, text in (("tables.md", to_markdown(tables)), ("results.csv", to_csv(records))):
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")

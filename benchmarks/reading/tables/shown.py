@@ -17,7 +17,6 @@ __all__ = [
     "label_heads",
     "lines",
     "notes",
-    "source_notes",
     "subset_notes",
 ]
 
@@ -110,7 +109,7 @@ def heading(table: ComparisonTable, task: str) -> str:
 
 def notes(table: ComparisonTable) -> list[str]:
     """What a reader has to know: scores of subsets; sources of published rows, and splits that differ from ours."""
-    return subset_notes(table) + source_notes(table)
+    return subset_notes(table) + _source_notes(table)
 
 
 def subset_notes(table: ComparisonTable) -> list[str]:
@@ -119,7 +118,7 @@ def subset_notes(table: ComparisonTable) -> list[str]:
             if cell.subset]  # fmt: skip
 
 
-def source_notes(table: ComparisonTable) -> list[str]:
+def _source_notes(table: ComparisonTable) -> list[str]:
     """Where the published rows come from, and their splits where these are not the official ones."""
     if not table.published:
         return []

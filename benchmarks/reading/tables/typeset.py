@@ -49,10 +49,8 @@ def to_latex(tables: Sequence[ComparisonTable], *, document: bool = False) -> st
 
 def _latex_table(table: ComparisonTable) -> str:
     shown = lines(table)
-    heads = [
-        rf"\rotatebox{{60}}{{\shortstack[l]{{{escape_latex(task)}\\{{\footnotesize ({escape_latex(about(table, task))})}}}}}}"
-        for task in table.tasks
-    ]
+    names = [(escape_latex(task), escape_latex(about(table, task))) for task in table.tasks]
+    heads = [rf"\rotatebox{{60}}{{\shortstack[l]{{{task}\\{{\footnotesize ({small})}}}}}}" for task, small in names]
     columns = "l" * len(label_heads(table)) + "r" * (len(table.tasks) + 1)
     rows = [_latex_row([*label_heads(table), *heads, "mean"]), r"\midrule"]
     for number, line in enumerate(shown):
