@@ -172,8 +172,8 @@ def draw(root: Path) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
         f'font-size="11" text-anchor="middle">\n<title>The rooms, each above all that it imports</title>\n'
-        "<style>rect{fill:#fff;stroke:#444} .hear_delores{fill:#fde9c9} .pretrain{fill:#d5ead5} .benchmarks{fill:#d6e4f5} "
-        ".paper{stroke:none} path{fill:none;stroke:#777} .back{stroke:#c00;stroke-width:2} "
+        "<style>rect{fill:#fff;stroke:#444} .hear_delores{fill:#fde9c9} .pretrain{fill:#d5ead5} "
+        ".benchmarks{fill:#d6e4f5} .paper{stroke:none} path{fill:none;stroke:#777} .back{stroke:#c00;stroke-width:2} "
         ".lazy{stroke-dasharray:4 3}</style>\n"
         f'<rect class="paper" width="{WIDTH}" height="{height}"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
@@ -195,8 +195,9 @@ def _arrow(start: tuple[float, float], end: tuple[float, float], kind: str, lazy
 
 
 def _box(room: str, x: float, y: float) -> str:
+    corner = f'x="{x - BOX / 2:.0f}" y="{y - HIGH / 2:.0f}"'
     return (
-        f'<rect class="{room.split(".")[0]}" x="{x - BOX / 2:.0f}" y="{y - HIGH / 2:.0f}" width="{BOX}" height="{HIGH}" rx="4"/>'
+        f'<rect class="{room.split(".")[0]}" {corner} width="{BOX}" height="{HIGH}" rx="4"/>'
         f'<text x="{x:.0f}" y="{y + 4:.0f}">{room.replace(".", "/")}</text>'
     )
 

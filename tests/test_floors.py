@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-import structure  # noqa: E402
+import structure
 
 SOURCES = structure.read_sources(Path(__file__).parents[1])
 GRAPH = structure.import_graph(SOURCES, structure.run_at_all)
