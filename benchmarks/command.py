@@ -8,19 +8,14 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.options import Quiet, Tasks, TasksDir
 from pretrain.inputs.options import finite, whole
 
 __all__ = ["ablate", "convert"]
 
 
-class Split(str, Enum):
-    """The split whose scores a table shows."""
-
-    valid = "valid"
-    test = "test"
-
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")]
+#: The split whose scores a table shows.
+Split = Enum("Split", {"valid": "valid", "test": "test"}, type=str)
 
 
 def convert(
@@ -80,10 +75,8 @@ def ablate(
             "--set", metavar="KEY=VALUE", help="Change this in the base and in all settings; repeat for more."
         ),
     ] = None,
-    tasks_dir: Annotated[Path, typer.Option(help="The folder that holds the task folders.")] = Path("tasks"),
-    task: Annotated[
-        list[str] | None, typer.Option("--task", "-t", help="A task or task folder; repeat for more. Default: all.")
-    ] = None,
+    tasks_dir: TasksDir = Path("tasks"),
+    task: Tasks = None,
     protocol: Annotated[
         list[str] | None,
         typer.Option("--protocol", "-p", help="linear, hear or knn; repeat for more. Default: linear."),

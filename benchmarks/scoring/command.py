@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.options import AsJson, ModelPath, Quiet, Seeds, Shots, TasksDir
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
 __all__ = ["finetune"]
@@ -14,10 +15,8 @@ __all__ = ["finetune"]
 
 def finetune(
     module: Annotated[str, typer.Argument(help="A torch model: [LABEL=]MODULE[@WEIGHTS][?option=value&...].")],
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Weights for load_model. Default: load_model gets no path.")
-    ] = None,
-    tasks_dir: Annotated[Path, typer.Option(help="The folder that holds the task folders.")] = Path("tasks"),
+    model: ModelPath = None,
+    tasks_dir: TasksDir = Path("tasks"),
     task: Annotated[
         list[str] | None,
         typer.Option("--task", "-t", help="A task or task folder; repeat for more. Default: all tasks of clips."),
@@ -39,17 +38,15 @@ def finetune(
             help="Length of the random crops. Default: mean length of the training clips.",
         ),
     ] = None,
-    shots: Annotated[
-        int | None, typer.Option(**whole(1), help="Train on N clips per class, drawn by the seed. Default: all clips.")
-    ] = None,
+    shots: Shots = None,
     amp: Annotated[
         bool, typer.Option("--amp", help="Train in bfloat16 (float16 where CUDA lacks it). This is faster.")
     ] = False,
-    seeds: Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds to run, from --seed upwards.")] = 1,
+    seeds: Seeds = 1,
     seed: Annotated[int, typer.Option(**whole(), help="The first seed.")] = 42,
     device: Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda or cuda:1.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fine-tune a torch model end to end on tasks: the papers' transfer evaluation. The same command again resumes.
 
