@@ -84,7 +84,7 @@ def _numbers(part: BaseModel, where: str = "") -> Iterator[tuple[str, Any]]:
         elif name in ("folds", "grid"):
             for number, item in enumerate(value):
                 yield from _numbers(item, f"{where}{name}.{number}.")
-        elif isinstance(value, int) or name == "seconds" and isinstance(value, float):
+        elif isinstance(value, int) or (name == "seconds" and isinstance(value, float)):
             yield f"{where}{name}", value
         elif name in ("seconds", "sizes"):
             yield from ((f"{where}{name}.{key}", each) for key, each in value.items())

@@ -12,7 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from benchmarks.reading.report.bars import task_bars
@@ -23,7 +23,7 @@ from benchmarks.reading.report.gather import Gathered
 from benchmarks.reading.report.maps import embedding_maps
 from benchmarks.reading.report.provenance import model_facts, option_texts, subset_texts, version_counts
 from benchmarks.reading.report.score_table import cell_note, clips_of, shade
-from benchmarks.reading.report.svg import fixed, number_text, tick_texts
+from benchmarks.reading.report.svg import number_text, templates
 from benchmarks.reading.tables.shown import lines, notes
 from benchmarks.tasks.vocabulary import read_vocabulary
 from hear_delores.errors import DeloresError
@@ -129,13 +129,9 @@ def _distinct(records: Iterable[Any], name: str) -> list[Any]:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "duration": duration_text, "memory": memory_text, "number": number_text, "fixed": fixed,
-        "tick_texts": tick_texts, "lines": lines, "notes": notes, "note": cell_note, "model_facts": model_facts,
-        "options": option_texts, "subsets": subset_texts,
-    }  # fmt: skip
+    environment = templates(
+        duration=duration_text, memory=memory_text, number=number_text, lines=lines, notes=notes, note=cell_note,
+        model_facts=model_facts, options=option_texts, subsets=subset_texts,
+    )  # fmt: skip
     environment.globals |= {"clips_of": clips_of, "shade": shade, "distinct": _distinct}
     return environment
