@@ -90,11 +90,8 @@ class Gathered:
 
         Where one protocol must stand for a task (confusions, maps) it is this one, and the page names it.
         """
-        having = [(table, [m for m in table.models if (m, column) in table.cells]) for table in self.tables]
-        having = [(table, models) for table, models in having if models]
-        if not having:
-            return None
-        return max(having, key=lambda pair: (len(pair[1]), "(" not in pair[0].protocol))[0]
+        having = [table for table in self.tables if table.measured(column)]
+        return max(having, key=lambda each: (len(each.measured(column)), "(" not in each.protocol), default=None)
 
     def ranked(self, table: ComparisonTable, column: str) -> list[str]:
         """The models measured on a task, best first; a NaN comes last."""

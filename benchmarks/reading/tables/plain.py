@@ -21,7 +21,7 @@ from benchmarks.reading.tables.table import ComparisonTable, comparison_tables, 
 from benchmarks.results.record import ResultRecord
 from hear_delores.files import atomic_path
 
-__all__ = ["markdown_row", "to_csv", "to_markdown", "to_rich", "to_rich_blocks", "write_tables"]
+__all__ = ["markdown_row", "markdown_table", "to_csv", "to_markdown", "to_rich", "to_rich_blocks", "write_tables"]
 
 CSV_COLUMNS = (
     "model", "module", "weights_hash", "task", "task_revision", "protocol", "seed", "metric", "primary", "score",
@@ -35,15 +35,20 @@ def to_markdown(tables: Sequence[ComparisonTable]) -> str:
     for table in tables:
         labels = label_heads(table)
         heads = [*labels, *(heading(table, task) for task in table.tasks), "mean"]
-        text = [f"### Protocol: {table.protocol}", "", markdown_row(heads)]
-        text.append(markdown_row(["---"] * len(labels) + ["---:"] * (len(heads) - len(labels))))
+        rows = []
         for line in lines(table):
             cells = [f"**{cell.text}**" if cell.best else cell.text for cell in line.cells]
-            text.append(markdown_row([*line.labels, *cells, line.mean.text]))
-        if found := notes(table):
-            text += ["", *(f"- {note}" for note in found)]
-        parts.append("\n".join(text) + "\n")
+            rows.append([*line.labels, *cells, line.mean.text])
+        found = "".join(f"\n- {note}" for note in notes(table))
+        text = markdown_table(f"Protocol: {table.protocol}", heads, rows, texts=len(labels))
+        parts.append(f"{text}{found}\n" if found else text)
     return "\n".join(parts)
+
+
+def markdown_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int) -> str:
+    """A titled table; its first ``texts`` columns are text, the others numbers, which stand at the right."""
+    rule = ["---"] * texts + ["---:"] * (len(heads) - texts)
+    return "\n".join([f"### {title}", "", *map(markdown_row, (heads, rule, *rows))]) + "\n"
 
 
 def markdown_row(cells: Iterable[str]) -> str:
