@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from benchmarks.options import AsJson, ModelPath, Quiet, Seeds, Shots, Tasks, TasksDir
 from benchmarks.scoring.protocols import MAX_POINTS, PROTOCOLS, find_protocol
-from benchmarks.terminal import console, print_json, progress_bar, set_up_process
+from benchmarks.terminal import console, print_json, progress_bar, refuse_failures, set_up_process
 from pretrain.inputs.help_text import PlainCommand
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
@@ -269,15 +269,7 @@ def run(
         write_tables(summary.records, out, console())
     for name, clips in summary.skipped_clips.items():
         shown.print(f"{name}: {len(clips)} clips left out: {', '.join(clips)}")
-    if summary.failures:
-        from hear_delores.errors import DeloresError
-
-        errors = console(stderr=True)
-        for failure in summary.failures:
-            errors.print(f"failed: {failure.model} {failure.task}".rstrip() + f": {failure.message}")
-        raise DeloresError(
-            f"{len(summary.failures)} of the jobs failed (listed above); run the same command again to retry"
-        )
+    refuse_failures(summary.failures)
 
 
 @app.command(cls=PlainCommand)

@@ -96,8 +96,7 @@ def ablate(
     from benchmarks.reading.tables.ablation_table import to_rich
     from benchmarks.running.ablation import Ablation, read_settings
     from benchmarks.tasks.find import find_task_folders
-    from benchmarks.terminal import console, set_up_process
-    from hear_delores.errors import DeloresError
+    from benchmarks.terminal import console, refuse_failures, set_up_process
 
     set_up_process()
     shown, wanted = console(quiet), read_settings(preset, shared or (), settings or (), file)
@@ -109,9 +108,4 @@ def ablate(
     for table in summary.tables:
         console().print(to_rich(table), soft_wrap=False)
     console().print(f"{out / 'ablation.md'}")
-    for failure in summary.failures:
-        console(stderr=True).print(f"failed: {failure.model} {failure.task}: {failure.message}".replace(" : ", ": "))
-    if summary.failures:
-        raise DeloresError(
-            f"{len(summary.failures)} of the jobs failed (listed above); run the same command again to retry"
-        )
+    refuse_failures(summary.failures)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import Console
 
 from hear_delores.documents import to_json
+from hear_delores.errors import DeloresError
 
-__all__ = ["console", "print_json", "progress_bar", "set_up_process"]
+__all__ = ["console", "print_json", "progress_bar", "refuse_failures", "set_up_process"]
 
 
 def console(quiet: bool = False, stderr: bool = False) -> Console:
@@ -43,3 +44,13 @@ def progress_bar(quiet: bool, title: str) -> Iterator[Any]:
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         job = bar.add_task(title, total=None)
         yield lambda done, total, text="": bar.update(job, completed=done, total=total, description=text or title)
+
+
+def refuse_failures(failures: Iterable[Any]) -> None:
+    """Names the jobs that failed on standard error. Raises DeloresError if there is one."""
+    failures = list(failures)
+    for failure in failures:
+        name = f"{failure.model} {failure.task}".rstrip()
+        console(stderr=True).print(f"failed: {name}: {failure.message}")
+    if failures:
+        raise DeloresError(f"{len(failures)} of the jobs failed (listed above); run the same command again to retry")

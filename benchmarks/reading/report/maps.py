@@ -75,21 +75,21 @@ def embedding_maps(found: Gathered, root: str | Path) -> Maps:
     """
     folders = find_embeddings(root)
     revisions = {record.task.folder_name: record.task.revision for record in found.records}
-    notes = []
-    for folder in folders:
-        if folder.task in revisions and folder.revision not in (None, revisions[folder.task]):
-            notes.append(
-                f"{folder.model.label} on {folder.task}: embeddings of another revision of the task, not drawn"
-            )
-    folders = [f for f in folders if f.task in revisions and f.revision in (None, revisions[f.task])]
+    folders = [folder for folder in folders if folder.task in revisions]
+    current = [folder for folder in folders if folder.revision in (None, revisions[folder.task])]
+    notes = [
+        f"{folder.model.label} on {folder.task}: embeddings of another revision of the task, not drawn"
+        for folder in folders
+        if folder not in current
+    ]
     vocabularies = {}
-    for folder in folders:
+    for folder in current:
         if folder.task not in vocabularies and (folder.path / "labelvocabulary.csv").is_file():
             vocabularies[folder.task] = tuple(read_vocabulary(folder.path / VOCABULARY_FILE, AGAIN))
     maps: list[EmbeddingMap] = []
     skipped = []
     for column in found.tasks:
-        own = [folder for folder in folders if folder.task in found.columns[column]]
+        own = [folder for folder in current if folder.task in found.columns[column]]
         if not own:
             continue
         if len(maps) == MAX_MAPS:
