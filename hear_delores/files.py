@@ -342,9 +342,9 @@ def remove_tree(path: Path) -> None:
 # --- content
 
 
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
+def file_hash(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
+    """The hash of a file's content in hexadecimal digits: 64 of SHA-256."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)

@@ -2,12 +2,12 @@
 
 ``published/*.csv`` have the columns model, task, metric, score (per cent; empty where none was published or known),
 protocol, split and source. ``published/leaderboard.csv`` is the HEAR leaderboard, byte for byte. A user's overlay
-file of the same columns replaces or adds rows, e.g. the DeLoRes-M figures, which are left empty here.
+file of the same columns replaces or adds rows, e.g. the DeLoRes-M figures, which are left empty here; results of
+others are added as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -30,6 +30,9 @@ COLUMNS = ("model", "task", "metric", "score", "protocol", "split", "source")
 PAPERS = {
     "delores": ("delores_linear.csv", "delores_transfer.csv", "delores_random_init.csv", "byola_readme.csv"),
     "hear": ("leaderboard.csv",),
+    "audio-barlow-twins": ("audio_barlow_twins.csv",),
+    "papers": ("leaderboard.csv", "audio_barlow_twins.csv"),
+    "papers+": ("leaderboard.csv", "audio_barlow_twins.csv"),
 }
 
 
@@ -55,8 +58,11 @@ def published_figures(paper: str, overlay: str | Path | None = None) -> list[Pub
     """The published figures of a paper, in the order of its tables.
 
     Args:
-        paper: ``delores`` (the paper's tables 4, 5 and 6, and BYOL-A's README) or ``hear`` (the leaderboard).
-        overlay: a CSV of the same columns; a row replaces that of its model, task and protocol, or is added.
+        paper: ``delores`` (the paper's tables 4, 5 and 6, and BYOL-A's README), ``hear`` (the leaderboard),
+            ``audio-barlow-twins`` (AudioNTT, ResNet-18 and ViT, untrained and with Barlow Twins), ``papers`` and
+            ``papers+`` (the last two together).
+        overlay: a CSV of the same columns, of which a row replaces that of its model, task and protocol, or is added;
+            or heareval's result folders or a JSON file of scores (see ``foreign_results.py``), which are added.
 
     Raises:
         DeloresError: an unknown paper, or an overlay with a wrong column or score.
@@ -64,19 +70,24 @@ def published_figures(paper: str, overlay: str | Path | None = None) -> list[Pub
     if paper not in PAPERS:
         raise DeloresError(f"unknown paper {paper!r}. {did_you_mean(paper, PAPERS)}")
     found: dict[tuple[str, str, str], PublishedFigure] = {}
-    figures: Iterable[PublishedFigure]
-    if paper == "hear":
-        figures = _leaderboard_figures()
-    else:
-        figures = [figure for name in PAPERS[paper] for figure in read_figures(published_text(name), name)]
+    figures: list[PublishedFigure] = []
+    for name in PAPERS[paper]:
+        figures += _leaderboard_figures() if name == "leaderboard.csv" else read_figures(published_text(name), name)
     # Table 6 repeats DeLoRes of tables 4 and 5 (once 0.1 off): the first one stands.
     for figure in figures:
         found.setdefault((figure.model, figure.task, figure.protocol), figure)
     if overlay is not None:
-        path = Path(overlay)
-        for figure in read_figures(read_text(path), str(path)):
+        for figure in _overlay_figures(Path(overlay)):
             found[figure.model, figure.task, figure.protocol] = figure
     return list(found.values())
+
+
+def _overlay_figures(path: Path) -> list[PublishedFigure]:
+    if path.is_dir() or path.suffix == ".json":
+        from benchmarks.reading.foreign_results import foreign_figures
+
+        return foreign_figures(path)
+    return read_figures(read_text(path), str(path))
 
 
 def published_table_six() -> list[PublishedFigure]:
@@ -97,18 +108,13 @@ def read_figures(text: str, name: str) -> list[PublishedFigure]:
         for needed in ("model", "task", "protocol", "source"):
             if not cells[needed]:
                 raise DeloresError(f"{where}: the column {needed!r} is empty; every figure needs it")
-        score = _score(cells["score"], where)
+        score = read_number(cells["score"]) if cells["score"] else None
+        if score is not None and not 0 <= score <= 100:
+            raise DeloresError(
+                f"{where}: expected a score in per cent, from 0 to 100, or nothing; got {cells['score']!r}"
+            )
         figures.append(PublishedFigure(**{**cells, "score": score}))  # type: ignore[arg-type]
     return figures
-
-
-def _score(text: str, where: str) -> float | None:
-    if not text:
-        return None
-    score = read_number(text)
-    if not 0 <= score <= 100:
-        raise DeloresError(f"{where}: expected a score in per cent, from 0 to 100, or nothing; got {text!r}")
-    return score
 
 
 def _leaderboard_figures() -> list[PublishedFigure]:

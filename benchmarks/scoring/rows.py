@@ -18,8 +18,8 @@ IN_MEMORY_BYTES = 1 << 30  # larger sets are read from the memory map batch by b
 class Rows:
     """Rows of some splits, one after another; held on ``device`` when small, else read when asked for.
 
-    ``targets`` is (n, n_labels) float32 on ``device``. Rows of a task of events have ``files``, and ``file_of_row`` (n,)
-    int64 says which of them each is a frame of; of clips it is None.
+    ``targets`` is (n, n_labels) float32 on ``device``. Rows of a task of events are frames of ``files``, and
+    ``file_of_row`` (n,) int64 says of which; of clips it is None.
     """
 
     def __init__(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
-from benchmarks.tasks.metadata import explain
-from hear_delores.errors import DeloresError
+from benchmarks.tasks.metadata import validated
 from pretrain.inputs.yaml_file import read_yaml
 
 __all__ = ["SuiteSpec", "find_suite"]
@@ -32,14 +31,10 @@ class SuiteSpec(BaseModel):
 
 
 def find_suite(name: str | None) -> SuiteSpec:
-    """What is customary for the suite of that name; of one that the file does not name, and for None, nothing special."""
+    """What is customary for the suite of that name; nothing special for None, and for one that is not in the file."""
     return _suites().get(name or "", SuiteSpec())
 
 
 @functools.lru_cache(maxsize=1)
 def _suites() -> dict[str, SuiteSpec]:
-    content = read_yaml(SUITES_FILE)
-    try:
-        return {name: SuiteSpec.model_validate(values) for name, values in content.items()}
-    except ValidationError as error:
-        raise DeloresError(f"{SUITES_FILE}: {explain(error, list(SuiteSpec.model_fields))}") from None
+    return {name: validated(SuiteSpec, values, SUITES_FILE) for name, values in read_yaml(SUITES_FILE).items()}

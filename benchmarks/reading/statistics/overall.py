@@ -54,7 +54,9 @@ def min_max_scores(scores: np.ndarray, maximise: Sequence[bool] | None = None) -
     return found
 
 
-def mean_ranks(scores: np.ndarray, maximise: Sequence[bool] | None = None) -> list[tuple[float, Interval | None] | None]:
+def mean_ranks(
+    scores: np.ndarray, maximise: Sequence[bool] | None = None
+) -> list[tuple[float, Interval | None] | None]:
     """The mean rank over tasks of each model, and its 95 % interval: Student's t over tasks. Ties share their mean.
 
     None for a model without a score on every task; such a model is not ranked. Arguments are those of
@@ -83,15 +85,16 @@ def _signed(scores: np.ndarray, maximise: Sequence[bool] | None) -> tuple[np.nda
     return scores * signs, np.isfinite(scores).all(axis=1) & (scores.shape[1] > 0)
 
 
-def leaderboard_scores(by_column: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def leaderboard_scores(by_column: Mapping[str, Mapping[str, float]], published: bool = False) -> dict[str, float]:
     """The normalised score that each model would have on the leaderboard, added to it alone, as ``standings`` has it.
 
     Args:
         by_column: of each model, its scores from 0 to 1 by leaderboard column; one without any is left out.
+        published: the leaderboard's own models, too.
     """
     from benchmarks.reading.leaderboard.standings import compute_standings
 
-    found = {}
+    found: dict[str, float] = dict(compute_standings().score) if published else {}
     for model, scores in by_column.items():
         if scores:
             standings = compute_standings(None, (f"{model} (measured)", scores))

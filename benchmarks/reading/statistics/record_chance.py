@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import astuple
+
 import numpy as np
 
 from benchmarks.metrics.chance import Chance, chance_levels, mean_chance
 from benchmarks.metrics.events import EventTable
-from benchmarks.metrics.registry import METRICS, Metric
+from benchmarks.metrics.registry import METRICS, Metric, metric_scale
 from benchmarks.results.record import PREDICTIONS_FILE, FoldPredictions, ResultRecord, fold_predictions
 from hear_delores.errors import DeloresError
 
-__all__ = ["record_chance"]
+__all__ = ["column_chance", "record_chance"]
 
 #: Larger truths are not simulated when a table is made: targets (clips times labels), and events of a fold.
 MOST_TARGETS, MOST_EVENTS = 1_000_000, 20_000
@@ -56,3 +60,19 @@ def _truth(fold: FoldPredictions, metric: Metric) -> np.ndarray | EventTable | N
         return None
     labels = [str(label) for label in range(fold.target.shape[1])]
     return EventTable.from_rows(fold.target_events, [str(name) for name in fold.event_files.tolist()], labels)
+
+
+def column_chance(records: Sequence[ResultRecord], folders: Sequence[str]) -> Chance | None:
+    """The chance level, as printed, of a column of some task folders (their mean); None where it is not known.
+
+    One record of each task says it, of the whole task if there is one: all have the same test clips.
+    """
+    found = []
+    for folder in folders:
+        own = sorted((r for r in records if r.task.folder_name == folder), key=lambda r: bool(r.task.subset))
+        stored = [r for r in own if all(r.task.primary_metric in fold.chance for fold in r.folds)]
+        chance = record_chance((stored or own)[0]) if own else None
+        if chance is None or math.isnan(chance.level):
+            return None
+        found.append(Chance(*(metric_scale(own[0].task.primary_metric) * value for value in astuple(chance))))
+    return mean_chance(found)

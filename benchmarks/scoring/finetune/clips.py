@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.embedding.split import row_order
-from benchmarks.tasks.audio import read_audio
+from benchmarks.embedding.layout import row_order
 from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.mono_audio import read_audio
 from hear_delores.errors import DeloresError
 from pretrain.data.ahead import ahead
 from pretrain.data.audio import file_length

@@ -187,7 +187,9 @@ class Hear(Protocol[Rows]):
         if is_event(task) and not primary_metric(task).maximise and len(postprocessing_configs(task.metadata)) > 1:
             found.append("postprocessing: the smallest error rate is chosen, heareval takes the largest")
         if self.search_seed is not None:
-            found.append(f"grid_seed: the grid was searched by seed {self.grid_seed} alone, its best point trained here")
+            found.append(
+                f"grid_seed: the grid was searched by seed {self.grid_seed} alone, its best point trained here"
+            )
         if missing and self.score_missing_files:
             found.append(f"score_missing_files: {len(missing)} files without predictions count as missed")
         return [*found, *shortfall]
