@@ -208,7 +208,7 @@ def shuffled_events_chance(metric: str, target: EventTable, seed: int = 0) -> Ch
         drawn = np.array([numerator.sum() / denominator.sum() for numerator, denominator in terms])
     else:
         own = np.arange(n)
-        drawn = above[pairings, own].sum(axis=1) / below[pairings, own].sum(axis=1)
+        drawn = above[own, pairings].sum(axis=1) / below[own, pairings].sum(axis=1)
     constant = 0.0 if known.maximise else 1.0
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Chance(float(drawn.mean()), constant, min(float(low), constant), max(float(high), constant))

@@ -153,7 +153,7 @@ def notes(table: ComparisonTable) -> list[str]:
 
 def chance_notes(table: ComparisonTable) -> list[str]:
     """What the row of chance levels and the mark of scores at chance mean, and on what no head learnt anything."""
-    found = [f"{text[0].upper()}{text[1:]}." for text in table.untrained]
+    found = [f"{text}." for text in table.untrained]
     if table.chance:
         how = "answers drawn at random as often as they occur, or the one best answer for every clip"
         found.insert(0, f"chance: what guesses score ({how}, whichever scores better).")
