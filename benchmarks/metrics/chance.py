@@ -148,7 +148,7 @@ def ranked_chance(metric: str, target: np.ndarray, seed: int = 0) -> Chance:
     if known.by_class == "average_precision":
         levels = [expected_average_precision(count, n) for count in counts.tolist()]
     else:  # symmetric about the middle
-        levels = [math.nan if np.isnan(scores).any() else AT_CHANCE[known.by_class] for scores in drawn]
+        levels = [math.nan if np.isnan(scores).any() else AT_CHANCE[known.by_class or ""] for scores in drawn]
     level, means = float(np.mean(levels)), np.mean(drawn, axis=0)
     if math.isnan(level):
         return Chance(level, level, level, level)
