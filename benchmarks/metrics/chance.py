@@ -149,11 +149,13 @@ def ranked_chance(metric: str, target: np.ndarray, seed: int = 0) -> Chance:
         levels = [expected_average_precision(count, n) for count in counts.tolist()]
     else:  # symmetric about the middle
         levels = [math.nan if np.isnan(scores).any() else AT_CHANCE[known.by_class or ""] for scores in drawn]
-    level, means = float(np.mean(levels)), np.mean(drawn, axis=0)
-    if math.isnan(level):
-        return Chance(level, level, level, level)
+    with np.errstate(invalid="ignore"):  # of a class whose clips are all first and one whose are all last: inf - inf
+        level, means = float(np.mean(levels)), np.mean(drawn, axis=0)
+    if math.isnan(level) or np.isnan(means).all():
+        return Chance(level, level, math.nan, math.nan)
     one_label = n_labels > 1 and bool((positive.sum(axis=1) == 1).all())
     widened = math.sqrt(n_labels / (n_labels - 1)) if one_label else 1.0
+    means = means[~np.isnan(means)]
     ends = level + widened * (np.quantile(means, [0.025, 0.975], method="nearest") - level)
     low, high = np.clip(ends, *known.bounds).tolist()
     return Chance(level, level, low, high)
