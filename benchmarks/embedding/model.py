@@ -74,6 +74,13 @@ class LoadedModel:
         """What the model returns for the probe sounds, computed once."""
         return observe(self)
 
+    @property
+    def n_trainable(self) -> int | None:
+        """How many of a torch model's parameters are not frozen; None for other models."""
+        if not isinstance(self.model, torch.nn.Module):
+            return None
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
     def info(self) -> ModelInfo:
         """The model as embeddings and records describe it."""
         return ModelInfo(
@@ -85,6 +92,7 @@ class LoadedModel:
             sample_rate=self.sample_rate,
             sizes={"scene": self.scene_embedding_size, "timestamp": self.timestamp_embedding_size},
             n_parameters=self.n_parameters,
+            n_trainable=self.n_trainable,
             behaviour=self.behaviour,
             source_hash=self.source_hash,
         )

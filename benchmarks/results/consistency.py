@@ -65,6 +65,7 @@ def _check_numbers(record: ResultRecord) -> None:
     model = record.model
     counts = {"seed": record.seed, "task.n_clips": record.task.n_clips, "peak_memory_bytes": record.peak_memory_bytes}
     counts |= {"model.sample_rate": model.sample_rate, "model.n_parameters": model.n_parameters}
+    counts["model.n_trainable"] = model.n_trainable
     counts |= {f"model.sizes.{name}": size for name, size in model.sizes.items()}
     seconds = {f"seconds.{name}": value for name, value in record.seconds.items()}
     parts: tuple[tuple[str, Sequence[FoldResult | GridPoint]], ...] = (("folds", record.folds), ("grid", record.grid))

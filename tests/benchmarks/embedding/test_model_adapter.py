@@ -100,7 +100,9 @@ def test_slugs_are_safe_names(text: str) -> None:
 def test_a_good_model_is_loaded_and_called(make_module: Callable[..., str]) -> None:
     model = load_model(make_module())
     assert (model.sample_rate, model.scene_embedding_size, model.timestamp_embedding_size) == (16000, 5, 3)
-    assert (model.kind, model.n_parameters) == ("torch", 1)
+    assert (model.kind, model.n_parameters, model.n_trainable) == ("torch", 1, 1)
+    model.model.requires_grad_(False)
+    assert (model.info().n_parameters, model.info().n_trainable) == (1, 0)
     scene = model.scene(AUDIO)
     assert (scene.shape, scene.dtype) == ((3, 5), np.float32)
     assert np.allclose(scene[:, 3], (AUDIO**2).mean(axis=1), atol=1e-6)
@@ -368,6 +370,6 @@ def test_a_tensorflow_model_through_a_stand_in(monkeypatch: pytest.MonkeyPatch) 
         return load_model("fake_hear_tf")
 
     model = loaded(1.0)
-    assert (model.kind, model.n_parameters) == ("tensorflow", 4)
+    assert (model.kind, model.n_parameters, model.n_trainable) == ("tensorflow", 4, None)
     assert np.array_equal(model.scene(AUDIO), AUDIO[:, :2])
     assert loaded(1.0).weights_hash == model.weights_hash != loaded(2.0).weights_hash
