@@ -331,6 +331,7 @@ def register_rooms() -> None:
     from benchmarks.reading.command import compare, standings, submit, tables
     from benchmarks.reading.report.command import report
     from benchmarks.scoring.command import finetune
+    from benchmarks.sharing.command import push
     from benchmarks.tasks.command import download, prepare, tasks
     from benchmarks.validate.command import validate
     from pretrain.command import command as pretrain
@@ -351,6 +352,7 @@ def register_rooms() -> None:
         report,
         submit,
         standings,
+        push,
     ):
         app.command(command.__name__, cls=PlainCommand)(command)
 
