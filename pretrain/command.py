@@ -70,6 +70,9 @@ def command(
         bool, typer.Option("--resume", help="Resume from the last saved state, if there is one.")
     ] = False,
     skip_bad: SkipBad = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin even if the memory that is free is estimated not to be enough.")
+    ] = False,
     quiet: Quiet = False,
     picture: Annotated[bool, typer.Option(help="Draw the curves, training.png, at the end.")] = True,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write the log to OUT/tensorboard.")] = False,
@@ -98,7 +101,9 @@ def command(
             raise
         raise typer.Exit(1) from None  # the other processes of a torchrun have the same command line: one says so
     try:
-        path = pretrain(config, data, out, resume=resume, skip_bad=skip_bad, quiet=quiet, watching=watching)
+        path = pretrain(
+            config, data, out, resume=resume, skip_bad=skip_bad, quiet=quiet, watching=watching, force=force
+        )
     except ReportedElsewhere:
         raise typer.Exit(1) from None
     if not quiet and leads:
