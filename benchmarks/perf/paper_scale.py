@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.tasks.registry import list_tasks
 from pretrain.config import load_config
-from pretrain.training.peak_memory import peak_memory
+from pretrain.training.peak_memory import count_step, peak_memory
 
 __all__ = ["corpora_table", "cost_row", "cost_table"]
 
@@ -45,7 +45,8 @@ def cost_row(
     """A row of :func:`cost_table`."""
     config = load_config(preset, [f"precision={precision}"])
     with FlopCounterMode(display=False) as counter:
-        peak = peak_memory(config, config.batch_size)
+        count_step(config, config.batch_size)
+    peak = peak_memory(config, config.batch_size)  # apart: the counter keeps tensors alive
     steps, operations = config.total_steps(clips), counter.get_total_flops() / 2  # of the two steps taken
     moved = peak.step.moved
     bounds = [steps * operations / (tflops * 1e12 * 3600), steps * moved / (gigabytes * 1e9 * 3600)]
