@@ -103,8 +103,9 @@ Protocols = Annotated[
 Seeds = Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds to run, from --seed upwards.")]
 Seed = Annotated[int, typer.Option(**whole(), help="The first seed. heareval uses 42.")]
 MODEL_HELP = (
-    "A model: [LABEL=]MODULE[@WEIGHTS][?option=value&...]. Examples: hear_delores, "
-    "small=hear_delores@run/checkpoint.safetensors, benchmarks.baselines.random_encoder?seed=1"
+    "A model: [LABEL=]MODEL[@WEIGHTS][?option=value&...]. MODEL is a short name of `delores models`, hf:ORG/NAME, "
+    "torchaudio:BUNDLE, xares:MODULE:CLASS, an importable module or a .py file. Examples: log-mel, "
+    "small=hear_delores@run/checkpoint.safetensors, hf:facebook/wav2vec2-base?layer=6, ./my_model.py"
 )
 
 
@@ -160,6 +161,8 @@ def embed(
     shown = console(quiet)
     folders = find_task_folders(tasks_dir, task or ())
     loaded = load_model(model_spec(module, model), device=device)
+    for note in loaded.notes:
+        shown.print(note)
     bounded: dict[str, Any] = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
     for folder in folders:
         with progress_bar(quiet, f"{folder.name}") as report:

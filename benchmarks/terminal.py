@@ -30,7 +30,7 @@ def model_spec(module: str, model: str | None = None) -> Any:
     from benchmarks.embedding.model import ModelSpec
 
     set_up_process()
-    return ModelSpec.parse(module if model is None else f"{module}@{model}")
+    return ModelSpec.parse(module, model)
 
 
 def set_up_process() -> None:

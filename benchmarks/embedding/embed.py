@@ -138,7 +138,7 @@ def _key(model: LoadedModel, task: TaskFolder) -> dict[str, Any]:
     """What the embeddings depend on. Anything different here, and they are made again."""
     return {
         "format_version": EMBEDDINGS_FORMAT,
-        "module": model.spec.module,
+        "module": model.spec.name,
         "options": plain_options(model.spec.options),
         "weights_hash": model.weights_hash,
         "sample_rate": model.sample_rate,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.embedding.model import LoadedModel
+from benchmarks.encoders.catalogue import current_name
 from benchmarks.results.identity import behaviour_change, read_behaviour
 from hear_delores.documents import read_json
 
@@ -68,7 +69,7 @@ def stored_embeddings(
         described, task = info["model"], info["task"]
         found = {
             "format_version": info["format_version"],
-            "module": described["module"],
+            "module": current_name(described["module"]),
             "options": described["options"],
             "weights_hash": described["weights_hash"],
             "sample_rate": described["sample_rate"],
@@ -95,7 +96,7 @@ def stored_embeddings(
         return Stored(notes=[*notes, f"embedded again: {reason}"] if reason else notes)
     if source and model.source_hash and source != model.source_hash:
         notes.append(
-            f"the source of {model.spec.module} has changed, but it answers the probe sounds as before: embeddings "
+            f"the source of {model.spec.name} has changed, but it answers the probe sounds as before: embeddings "
             "are kept (--force embeds again)"
         )
     return Stored(True, seconds, skipped, notes)

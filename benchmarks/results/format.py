@@ -34,7 +34,8 @@ class _Part(Schema, BaseModel):
 class ModelInfo(_Part):
     """The model that made the embeddings. ``weights_hash`` is "" if a folder of other software does not state it.
 
-    ``behaviour`` is None in records and embeddings from before it was recorded: it is unknown then.
+    ``behaviour`` is None in records and embeddings from before it was recorded: it is unknown then. ``revision`` is
+    the commit of a model of the Hub.
     """
 
     label: str = Field(min_length=1)
@@ -47,6 +48,7 @@ class ModelInfo(_Part):
     n_parameters: int | None = None
     behaviour: Behaviour | None = None
     source_hash: str = ""
+    revision: str = ""
 
 
 class TaskInfo(_Part):

@@ -12,13 +12,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.embedding.foreign_code import one_line
-from benchmarks.running.job import Job, JobResult, run_job
+from benchmarks.running.apart import run_anywhere
+from benchmarks.running.job import Job, JobResult
 from benchmarks.scoring.protocols import find_protocol
 from benchmarks.tasks.folder import METADATA_FILE
 from hear_delores.errors import DeloresError
@@ -86,9 +86,7 @@ def run_on_dask(jobs: Sequence[Job], address: str, done: Done) -> None:
 
 def _with_full_paths(job: Job) -> Job:
     """The job with paths that do not depend on where this process stands."""
-    weights = Path(job.model.path).absolute()
-    # What is no file here may be a name that the module knows.
-    model = replace(job.model, path=str(weights)) if job.model.path and weights.exists() else job.model
+    model = job.model.with_full_paths()
     return replace(job, model=model, task=job.task.absolute(), out=job.out.absolute())
 
 
@@ -149,4 +147,4 @@ def _run_on_worker(pickled: bytes) -> JobResult:
         if directory not in sys.path:
             sys.path.append(directory)  # model modules are looked for where the user stands, too
         torch.set_num_threads(get_worker().state.nthreads)
-        return run_job(job)
+        return run_anywhere(job)

@@ -13,7 +13,7 @@ __all__ = ["finetune"]
 
 
 def finetune(
-    module: Annotated[str, typer.Argument(help="A torch model: [LABEL=]MODULE[@WEIGHTS][?option=value&...].")],
+    module: Annotated[str, typer.Argument(help="A torch model: [LABEL=]MODEL[@WEIGHTS][?option=value&...].")],
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Weights for load_model. Default: load_model gets no path.")
     ] = None,
