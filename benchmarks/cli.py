@@ -331,6 +331,7 @@ def doctor(as_json: AsJson = False) -> None:
 def register_rooms() -> None:
     """Adds the commands that the packages define."""
     from benchmarks.command import ablate, convert
+    from benchmarks.encoders.command import models
     from benchmarks.reading.command import compare, standings, submit, tables
     from benchmarks.reading.report.command import report
     from benchmarks.scoring.command import finetune
@@ -342,6 +343,7 @@ def register_rooms() -> None:
     app.command("pretrain", cls=PlainCommand)(pretrain)
     app.command("pack", cls=PlainCommand)(pack)
     for command in (
+        models,
         tasks,
         prepare,
         convert,
