@@ -163,6 +163,8 @@ class ModelSpec:
             return [*_folders(written), Path(written).stem] if _is_file(written) else [written], words
         if adapted["adapter"] == "xares":
             return [adapted["target"].rpartition(":")[2]], words
+        if adapted["adapter"] == "hf":  # of which the path is a revision, such as v1.0
+            words = [self.path] if self.path else []
         return [*_folders(adapted["target"]), Path(adapted["target"]).name], words
 
     def _default_label(self, folders: int) -> str:

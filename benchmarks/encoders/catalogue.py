@@ -74,7 +74,7 @@ READY = {
         ),
         Ready(
             "random", "benchmarks.encoders.random_encoder",
-            "the DeLoRes encoder with random weights, of the shape of @WEIGHTS", 16000, 1792, 1024, _OURS,
+            "the DeLoRes encoder with random weights, of the shape of @WEIGHTS", 16000, 2048, 1024, _OURS,
             options="seed=0, embedding_size=, scene=, timestamp=",
         ),
         Ready(

@@ -18,6 +18,8 @@ __all__ = ["POOLS", "FrameEncoder", "Layers", "get_scene_embeddings", "get_times
 POOLS = {"mean": 1, "max": 1, "mean+std": 2, "stats": 4}
 #: Seconds of audio in one pass, and seconds that neighbouring passes share.
 CHUNK_S, OVERLAP_S = 20.0, 2.0
+#: Frames that may be missing at the end of a sound, where an encoder rounds down.
+SPARE_FRAMES = 2
 #: The HEAR API advises a timestamp every 50 ms or more often.
 COARSE_MS = 50.0
 
@@ -107,9 +109,10 @@ class FrameEncoder(nn.Module):
         if pool not in POOLS:
             raise DeloresError(f"no pooling is called {pool!r}. {did_you_mean(str(pool), POOLS)}")
         most = 3600.0 if longest_s is None else longest_s
-        chunk_s = min(CHUNK_S, most) if chunk_s is None and longest_s is None else chunk_s or most
-        least = max(float(shortest), float(geometry.stride)) / sample_rate
-        require_number("the model", "chunk_s", chunk_s, least, maximum=most)
+        if chunk_s is None:
+            chunk_s = CHUNK_S if longest_s is None else longest_s
+        least = max(shortest, int(geometry.field) + geometry.stride.numerator) / sample_rate
+        require_number("the model", "chunk_s", chunk_s, min(least, most), maximum=most)
         overlap_s = min(OVERLAP_S, chunk_s / 4) if overlap_s is None else overlap_s
         require_number("the model", "overlap_s", overlap_s, 0.0, maximum=chunk_s / 2)
         self.geometry, self.pool, self.shortest = geometry, pool, shortest
@@ -139,6 +142,11 @@ class FrameEncoder(nn.Module):
         found = []
         for chunk in chunks(self.geometry, audio.shape[1], self.chunk, self.overlap):
             frames = self.hidden(audio[:, chunk.start : chunk.stop])
+            if frames.shape[1] < chunk.drop + chunk.keep - SPARE_FRAMES:
+                raise DeloresError(
+                    f"{chunk.stop - chunk.start} samples have {frames.shape[1]} frames; expected "
+                    f"{chunk.drop + chunk.keep}, {float(self.geometry.stride):g} samples apart"
+                )
             found.append(frames[:, chunk.drop : chunk.drop + chunk.keep].float())
         return torch.cat(found, dim=1)
 

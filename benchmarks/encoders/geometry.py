@@ -94,7 +94,8 @@ def chunks(geometry: Geometry, n_samples: int, length: int, overlap: int) -> lis
     if n_samples <= length:
         return [Chunk(0, n_samples, 0, geometry.count(n_samples))]
     grid, per_grid = geometry.stride.numerator, geometry.stride.denominator
-    step = max(grid, (length - overlap) // grid * grid)
+    # However small the overlap is, no frame may be left out between two chunks.
+    step = max(grid, int(min(length - overlap, geometry.count(length) * geometry.stride)) // grid * grid)
     last = -((length - n_samples) // grid) * grid
     starts = [*range(0, last, step), last]
     ends = [min(start + length, n_samples) for start in starts]

@@ -62,13 +62,13 @@ def load_model(
     common: dict[str, Any] = {"trust_remote_code": trust_remote_code, **({"revision": revision} if revision else {})}
     with _quiet(transformers), _explained(target, revision, trust_remote_code):
         config = transformers.AutoConfig.from_pretrained(where, **common)
+        commit = "" if local else _commit(transformers, where, revision)
         extractor = transformers.AutoFeatureExtractor.from_pretrained(where, **common)
         whole = _whole(transformers, where, config, common, seed, trust_remote_code)
     model = family_of(
         whole, config, extractor, {"layer": layer, "pool": pool, "chunk_s": chunk_s, "overlap_s": overlap_s}
     )
-    commit = getattr(config, "_commit_hash", None)
-    model.revision = _digest(Path(where)) if local else str(commit or revision)
+    model.revision = _digest(Path(where)) if local else commit
     return model.eval()
 
 
@@ -112,6 +112,13 @@ def _whole(transformers: Any, where: str, config: Any, common: Any, seed: int | 
             "random; name a checkpoint of the encoder"
         )
     return model
+
+
+def _commit(transformers: Any, name: str, revision: str) -> str:
+    """The commit whose files the cache has for a model and revision."""
+    file = transformers.utils.cached_file(name, "config.json", **({"revision": revision} if revision else {}))
+    parts = Path(file).parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else revision
 
 
 def _digest(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -31,7 +32,9 @@ def family_of(model: Any, config: Any, extractor: Any, options: Options) -> Fram
             f"its feature extractor, {type(extractor).__name__}, states no sampling_rate: no audio model"
         )
     kind = getattr(config, "model_type", "")
-    if hasattr(config, "conv_kernel") and hasattr(config, "conv_stride") and "Wav2Vec2" in type(extractor).__name__:
+    convolves = hasattr(config, "conv_kernel") and hasattr(config, "conv_stride")
+    squeezes = hasattr(config, "squeeze_factor")  # SEW's layers see every second frame
+    if convolves and not squeezes and "Wav2Vec2" in type(extractor).__name__:
         return WaveformFrames(model, config, extractor, options)
     if kind == "whisper":
         return WhisperFrames(model, config, extractor, options)
@@ -201,7 +204,9 @@ class OtherFrames(_Transformer):
 
 def _inputs(extractor: Any, audio: Tensor) -> dict[str, Tensor]:
     sounds = list(audio.cpu().numpy())
-    return dict(extractor(sounds, sampling_rate=extractor.sampling_rate, return_tensors="pt"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of sounds of one frame, whose deviation is not defined
+        return dict(extractor(sounds, sampling_rate=extractor.sampling_rate, return_tensors="pt"))
 
 
 def _states(answer: Any, name: str) -> tuple[Sequence[Tensor], Tensor | None]:

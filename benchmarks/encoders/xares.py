@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.embedding.resolve import imported, imported_file
-from benchmarks.encoders.frames import FrameEncoder, get_scene_embeddings, get_timestamp_embeddings
+from benchmarks.encoders.frames import SPARE_FRAMES, FrameEncoder, get_scene_embeddings, get_timestamp_embeddings
 from benchmarks.encoders.geometry import Geometry
 from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = ["XaresFrames", "get_scene_embeddings", "get_timestamp_embeddings", "load_model"]
 
-#: Audio that every encoder takes, in seconds, and of how many frames more or fewer it may be made.
-SURE_S, SPARE_FRAMES = 2.0, 2
+#: Audio that every encoder takes, in seconds.
+SURE_S = 2.0
 
 
 class XaresFrames(FrameEncoder):
