@@ -24,6 +24,21 @@ CONVOLUTIONS: dict[str, Any] = {
 
 def make(out: Path, seed: int = 0) -> list[Path]:
     """Writes a folder for each kind of encoder, and returns them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        models = _models()
+        for model, _ in models.values():
+            for parameter in model.parameters():
+                if parameter.ndim > 1:  # a little larger than they are drawn, so that layers differ
+                    torch.nn.init.normal_(parameter, std=1.5 * parameter.detach().std().item() + 1e-3)
+    for name, (model, extractor) in models.items():
+        model.eval().save_pretrained(out / name)
+        extractor.save_pretrained(out / name)
+    return [out / name for name in models]
+
+
+def _models() -> dict[str, tuple[Any, Any]]:
+    """Each encoder with its feature extractor, by the name of its folder."""
     t = transformers
     # Large models have layer normalisation in the convolutions, base models group normalisation in the first.
     stable = {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}
@@ -33,7 +48,7 @@ def make(out: Path, seed: int = 0) -> list[Path]:
         "decoder_attention_heads": 4, "decoder_ffn_dim": 128, "num_mel_bins": 40, "max_source_positions": 200,
         "vocab_size": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
     }  # fmt: skip
-    models = {
+    return {
         "wav2vec2": (t.Wav2Vec2Model(t.Wav2Vec2Config(**SIZE, **CONVOLUTIONS)), waveform),
         "wav2vec2-large": (t.Wav2Vec2Model(t.Wav2Vec2Config(**SIZE, **CONVOLUTIONS, **stable)), waveform),
         "hubert": (t.HubertModel(t.HubertConfig(**SIZE, **CONVOLUTIONS)), waveform),
@@ -48,14 +63,6 @@ def make(out: Path, seed: int = 0) -> list[Path]:
             t.ASTFeatureExtractor(max_length=256, num_mel_bins=64),
         ),
     }
-    for name, (model, extractor) in models.items():
-        generator = torch.Generator().manual_seed(seed)
-        for parameter in model.parameters():
-            if parameter.ndim > 1:  # a little larger than they are drawn, so that layers differ
-                torch.nn.init.normal_(parameter, std=1.5 * parameter.detach().std().item() + 1e-3, generator=generator)
-        model.eval().save_pretrained(out / name)
-        extractor.save_pretrained(out / name)
-    return [out / name for name in models]
 
 
 if __name__ == "__main__":

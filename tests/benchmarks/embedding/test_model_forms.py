@@ -18,6 +18,7 @@ from benchmarks.embedding.model import load_model
 from benchmarks.embedding.spec import ModelSpec, tell_apart
 from benchmarks.encoders.catalogue import ADAPTERS, READY
 from benchmarks.results.identity import Models
+from benchmarks.validate.subject import Subject
 from hear_delores.errors import DeloresError
 
 AUDIO = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 8000)).astype(np.float32)
@@ -171,6 +172,16 @@ def test_a_file_is_a_model_and_two_of_one_name_do_not_meet(tmp_path: Path) -> No
     # Wherever it lies, a copy is the same.
     copy = load_model(str(write(tmp_path / "c", 1.0)), "cpu")
     assert (copy.weights_hash, copy.behaviour) == (one.weights_hash, one.behaviour)
+
+
+def test_the_validator_takes_the_same_forms(tmp_path: Path) -> None:
+    file = write(tmp_path / "checked", 1.0)
+    for subject in (Subject(f"mine={file}?gain=2"), Subject(f"{file}?gain=2", device="cpu")):
+        subject.load()
+        assert subject.model.gain == subject.again().model.gain == 2.0
+    subject = Subject("random?embedding_size=32", "delores-s-1024")
+    subject.load()
+    assert subject.model.timestamp_embedding_size == 32
 
 
 def test_what_a_file_imports_from_beside_it_is_part_of_its_source(tmp_path: Path) -> None:
