@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -95,7 +96,8 @@ def chunks(geometry: Geometry, n_samples: int, length: int, overlap: int) -> lis
         return [Chunk(0, n_samples, 0, geometry.count(n_samples))]
     grid, per_grid = geometry.stride.numerator, geometry.stride.denominator
     # However small the overlap is, no frame may be left out between two chunks.
-    step = max(grid, int(min(length - overlap, geometry.count(length) * geometry.stride)) // grid * grid)
+    reach = math.floor(geometry.count(length) * geometry.stride)
+    step = max(grid, min(length - overlap, reach) // grid * grid)
     last = -((length - n_samples) // grid) * grid
     starts = [*range(0, last, step), last]
     ends = [min(start + length, n_samples) for start in starts]

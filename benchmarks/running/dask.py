@@ -100,6 +100,7 @@ def _check_workers(client: Any, address: str, jobs: Sequence[Job]) -> None:
     out = jobs[0].out
     out.mkdir(parents=True, exist_ok=True)
     weights = {job.model.path for job in jobs if os.path.isabs(job.model.path)}
+    weights |= {job.model.module for job in jobs if job.model.file is not None}
     paths = [str(out), *weights, *sorted({str(job.task / METADATA_FILE) for job in jobs})]
     answers = client.run(call, __name__, "_fault_of_worker", _versions(), paths, on_error="return")
     for worker, answer in answers.items():
