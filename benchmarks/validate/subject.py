@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from benchmarks.embedding.foreign_code import contained
 from benchmarks.embedding.resolve import HearModule, find_module
 from benchmarks.embedding.spec import ModelSpec
-from benchmarks.validate.state import random_states, settings
+from benchmarks.validate.process_state import random_states, settings
 
 __all__ = ["Embeddings", "Subject"]
 
@@ -54,11 +53,11 @@ class Subject:
     device: str | None = None
     found: HearModule | None = None
     model: Any = None
-    kind: str = ""  # "torch" or "tensorflow", known once the model is loaded
-    loading: Loading | None = None
+    kind: str = ""  # "torch" or "tensorflow"
+    loading: Any = None  # :class:`Loading`
 
     @property
-    def module(self) -> ModuleType | None:
+    def module(self) -> Any:
         """The module; None before it is imported."""
         return self.found.module if self.found else None
 
@@ -120,13 +119,11 @@ class Subject:
 
     def scene(self, audio: np.ndarray) -> Embeddings:
         """Scene embeddings of ``audio`` (n_sounds, n_samples) float32."""
-        assert self.module is not None
         with self._placed(), contained():
             return unwrap(self.module.get_scene_embeddings(self.tensor(audio), self.model))
 
     def timestamps(self, audio: np.ndarray) -> tuple[Embeddings, Embeddings]:
         """Timestamp embeddings and their timestamps for ``audio`` (n_sounds, n_samples) float32."""
-        assert self.module is not None
         with self._placed(), contained():
             embeddings, times = self.module.get_timestamp_embeddings(self.tensor(audio), self.model)
             return unwrap(embeddings), unwrap(times)
