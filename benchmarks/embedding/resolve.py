@@ -35,7 +35,7 @@ class HearModule:
     """
 
     module: ModuleType
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> Any:
@@ -53,11 +53,21 @@ def find_module(spec: ModelSpec) -> HearModule:
     path = (spec.path,) if spec.path else ()
     if spec.adapter is not None:
         adapter, target = spec.adapter
+        if adapter == "xares":
+            return HearModule(imported(ADAPTERS[adapter].module), (*_class_of(target), spec.path), spec.options)
         return HearModule(imported(ADAPTERS[adapter].module), (target, spec.path), spec.options)
     if spec.file is not None:
         return HearModule(imported_file(spec.file), path, spec.options)
     ready = READY.get(spec.module)
     return HearModule(imported(ready.module if ready else spec.module), path, spec.options)
+
+
+def _class_of(target: str) -> tuple[ModuleType, str]:
+    """The module of MODULE:CLASS or FILE.py:CLASS, imported, and the name of the class."""
+    place, _, name = target.rpartition(":")
+    if not place or not name.isidentifier():
+        raise DeloresError(f"expected xares:MODULE:CLASS or xares:FILE.py:CLASS, got xares:{target}")
+    return imported_file(Path(place).expanduser()) if place.endswith(".py") else imported(place), name
 
 
 def imported(name: str) -> ModuleType:

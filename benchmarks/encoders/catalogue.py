@@ -38,7 +38,8 @@ class Adapter:
     """A family of encoders of another library: ``NAME:TARGET``.
 
     Attributes:
-        module: its ``load_model(target, weights, **options)`` makes a HEAR model of what TARGET names.
+        module: its ``load_model(target, weights, **options)`` makes a HEAR model of what TARGET names. That of X-ARES
+            is given the module and the name of the class in place of TARGET.
         form: how one writes such a model.
         sizes, rate: where they come from.
     """

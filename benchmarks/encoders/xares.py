@@ -7,13 +7,12 @@ and ``forward(audio (n_sounds, n_samples)) -> (n_sounds, n_frames, output_dim)``
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.embedding.resolve import imported, imported_file
 from benchmarks.encoders.frames import SPARE_FRAMES, FrameEncoder, get_scene_embeddings, get_timestamp_embeddings
 from benchmarks.encoders.geometry import Geometry
 from hear_delores.errors import DeloresError, did_you_mean
@@ -50,7 +49,8 @@ class XaresFrames(FrameEncoder):
 
 
 def load_model(
-    target: str = "",
+    module: ModuleType | None = None,
+    name: str = "",
     weights: str = "",
     pool: str = "mean",
     chunk_s: float | None = None,
@@ -60,7 +60,7 @@ def load_model(
     """An encoder written for X-ARES.
 
     Args:
-        target: MODULE:CLASS, or FILE.py:CLASS.
+        module, name: the module and the name of the class in it.
         weights: the first argument of CLASS; "" leaves it out.
         pool, chunk_s, overlap_s: as of models of the Hub.
         options: further arguments of CLASS.
@@ -68,14 +68,11 @@ def load_model(
     Raises:
         DeloresError: there is no such class, it cannot be made, or is no such encoder.
     """
-    place, _, name = target.rpartition(":")
-    if not place or not name.isidentifier():
-        raise DeloresError(f"expected xares:MODULE:CLASS or xares:FILE.py:CLASS, got xares:{target}")
-    module = imported_file(Path(place).expanduser()) if place.endswith(".py") else imported(place)
     cls = getattr(module, name, None)
-    if not callable(cls):
-        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
-        raise DeloresError(f"{place} has no class {name!r}. {did_you_mean(name, classes)}")
+    if module is None or not callable(cls):
+        classes = [key for key, value in vars(module).items() if isinstance(value, type)] if module else []
+        where = getattr(module, "__file__", None) or "the module"
+        raise DeloresError(f"{where} has no class {name!r}. {did_you_mean(name, classes)}")
     encoder = cls(*([weights] if weights else []), **options)
     if isinstance(encoder, torch.nn.Module):
         encoder.eval()
