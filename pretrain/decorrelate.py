@@ -12,8 +12,9 @@ from hear_delores.model import HearModel
 from hear_delores.pooling import DECORRELATED, plain_part
 from pretrain.augment import Augmenter
 from pretrain.config import PretrainConfig
-from pretrain.data.batches import DECORRELATION, Sampler, batches, crop_length
+from pretrain.data.batches import DECORRELATION, Batch, batches
 from pretrain.data.corpus import Corpus
+from pretrain.data.listening import open_sampler
 
 __all__ = ["learn_decorrelation"]
 
@@ -26,7 +27,7 @@ def learn_decorrelation(
     config: PretrainConfig,
     corpus: Corpus,
     augmenter: Augmenter,
-    log_mel: Callable[[Tensor], Tensor],
+    listen: Callable[[Batch], tuple[Tensor, Tensor]],
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Decorrelation]:
     """The map of each part of ``config.scene`` that is to be decorrelated, by its plain name.
@@ -39,7 +40,7 @@ def learn_decorrelation(
     Args:
         model: of the trained encoder, with any scene.
         augmenter: of this process alone; its memory goes on.
-        log_mel: crops as the sampler reads them -> (B, n_mels, n_frames) float32.
+        listen: a batch -> (B, n_mels, n_frames) float32, what its two views are made of.
 
     Raises:
         DeloresError: see ``fit_decorrelation``.
@@ -50,12 +51,12 @@ def learn_decorrelation(
     clips = min(config.decorrelation.clips, len(corpus))
     steps = -(-clips // BATCH)
     size = -(-clips // steps)
-    sampler = Sampler(corpus, crop_length(corpus, config), size, config.seed, DECORRELATION)
+    sampler = open_sampler(corpus, config, size, DECORRELATION)
     generator = torch.Generator().manual_seed(config.seed)
     found: dict[str, tuple[list[Tensor], list[Tensor]]] = {part: ([], []) for part in parts}
     for done, batch in enumerate(batches(sampler, 0, steps, config.data.threads, config.data.prefetch), 1):
-        crops = batch.audio[: clips - (done - 1) * size]
-        for number, view in enumerate(augmenter(log_mel(crops), generator)):
+        first, second = listen(batch.first(clips - (done - 1) * size))
+        for number, view in enumerate(augmenter(first, generator, second)):
             for part, values in zip(parts, model.scene_parts(parts, view[:, None]), strict=True):
                 found[part][number].append(values.flatten(0, 1).cpu())
         if progress is not None:

