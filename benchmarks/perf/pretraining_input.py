@@ -8,7 +8,9 @@ log-mel features. The reference takes clip after clip: ``librosa.load``, a rando
 spectrogram, logarithm, normalisation; then, twice, log-mixup-exp with a list of past inputs and a random resize crop
 through ``torch.nn.functional.interpolate``. With ``--cores N`` it has N worker processes, and ours N threads.
 
-Step: seconds per step of ``pretrain`` itself, from its log, against forward and backward alone on a fixed batch.
+Step: seconds per step of ``pretrain`` itself, from its log, against forward and backward alone on a fixed batch, and
+against a step from packed features. The sources are those and ``synthetic``, sounds that are made while it trains: two
+neighbours of each (``views.delta``), or one rendering for both views. With ``--steps-only`` nothing else is measured.
 
 Everything is timed in turns; medians are printed, and the ratio is the median over the turns.
 """
@@ -25,7 +27,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import librosa
 import numpy as np
@@ -47,6 +51,7 @@ from pretrain.training.device import resolved
 from pretrain.training.start import pretrain
 
 Times = dict[str, list[float]]
+BARE, BASE = "forward and backward alone", "pack of log-mel"
 
 
 class PerSample(Dataset):  # type: ignore[type-arg]
@@ -157,8 +162,6 @@ def compare_inputs(config: PretrainConfig, data: Path, place: Path, arguments: a
     uncached = config.model_copy(update={"data": config.data.model_copy(update={"cache_mb": 0})})
     files, cached = (open_corpus(data, chosen) for chosen in (uncached, config))
     cached.load()
-    for content in ("audio", "log-mel"):
-        pack(data, place / content, config, content=content)  # type: ignore[arg-type]
     sources = {
         "audio files": files,
         "audio files, decoded before (cache)": cached,
@@ -206,35 +209,49 @@ def bare_step(config: PretrainConfig) -> Callable[[], None]:
     return step
 
 
-def seconds_per_step(config: PretrainConfig, data: Path, out: Path) -> float:
+def seconds_per_step(
+    config: PretrainConfig, data: Path | str, out: Path, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Of a run of ``pretrain``, from its log: the first steps, with what is done once, left out."""
-    pretrain(config, data, out, quiet=True)
+    with mock.patch("pretrain.training.loop.time", SimpleNamespace(monotonic=clock)):
+        pretrain(config, data, out, quiet=True)
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "loss" in line]
     return float((steps[-1]["seconds"] - steps[0]["seconds"]) / (steps[-1]["step"] - steps[0]["step"]))
 
 
 def compare_steps(config: PretrainConfig, data: Path, place: Path, arguments: argparse.Namespace) -> None:
-    """Prints seconds per step of ``pretrain`` from every source, and the ratio to forward and backward alone."""
+    """Prints seconds per step of ``pretrain`` from every source, and its ratios to two of them."""
     half = max(arguments.steps // 2, 1)
     config = config.model_copy(update={"steps": 2 * half, "log_every": half, "save_every": 10**9, "device": "cpu"})
-    sources = {"audio files": data, "pack of audio": place / "audio", "pack of log-mel": place / "log-mel"}
-    bare = bare_step(config)
+    delta = config.views.delta or 0.25
+    sources: dict[str, Path | str] = {
+        "audio files": data,
+        "pack of audio": place / "audio",
+        BASE: place / "log-mel",
+        f"synthetic, neighbours (views.delta={delta})": "synthetic",
+        "synthetic, one rendering (views.delta=0)": "synthetic",
+    }
+    bare, clock = bare_step(config), time.process_time if arguments.cpu_time else time.perf_counter
     bare()
-    times: Times = {name: [] for name in ("forward and backward alone", *sources)}
+    times: Times = {name: [] for name in (BARE, *sources)}
     for turn in range(arguments.runs):
-        for name, source in sources.items():
-            times[name].append(seconds_per_step(config, source, place / f"run-{turn}-{source.name}"))
-        began = time.perf_counter()
+        for number, (name, source) in enumerate(sources.items()):
+            views = config.views.model_copy(update={"delta": 0.0 if "one" in name else delta})
+            used = config.model_copy(update={"views": views})
+            times[name].append(seconds_per_step(used, source, place / f"run-{turn}-{number}", clock))
+        began = clock()
         for _ in range(half):
             bare()
-        times["forward and backward alone"].append((time.perf_counter() - began) / half)
+        times[BARE].append((clock() - began) / half)
     print(f"\na step of {config.method}, batch {config.batch_size}, {config.precision}, update and input included")
-    print("| source | s per step | this / forward and backward alone |")
-    print("| --- | ---: | ---: |")
+    print(f"| source | s per step | this / {BARE} | this / {BASE} |")
+    print("| --- | ---: | ---: | ---: |")
     for name, seconds in times.items():
-        pairs = zip(seconds, times["forward and backward alone"], strict=True)
-        print(f"| {name} | {statistics.median(seconds):.3f} | {statistics.median(a / b for a, b in pairs):.2f} |")
+        ratios = [
+            statistics.median(a / b for a, b in zip(seconds, times[other], strict=True)) for other in (BARE, BASE)
+        ]
+        print(f"| {name} | {statistics.median(seconds):.3f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
 
 
 def main() -> None:
@@ -247,10 +264,13 @@ def main() -> None:
     parser.add_argument("--kind", default="wav", choices=["wav", "flac", "ogg"])
     parser.add_argument("--preset", default="delores-s-small")
     parser.add_argument("--cores", type=int, default=1)
-    parser.add_argument("--cpu-time", action="store_true", help="of the input, on a busy machine; needs --cores 1")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="rather than time by the clock: for a busy machine; needs --cores 1"
+    )
     parser.add_argument("--batches", type=int, default=4, help="per turn of the input")
     parser.add_argument("--steps", type=int, default=8, help="per turn of pretrain; 0: input alone")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--steps-only", action="store_true", help="leave out the table of the input alone")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the configuration")
     arguments = parser.parse_args()
     if arguments.cpu_time and arguments.cores > 1:
@@ -262,7 +282,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         data = arguments.data or make(place / "made", arguments)
-        compare_inputs(config, data, place, arguments)
+        for content in ("audio", "log-mel"):
+            pack(data, place / content, config, content=content)  # type: ignore[arg-type]
+        if not arguments.steps_only:
+            compare_inputs(config, data, place, arguments)
         if arguments.steps:
             compare_steps(config, data, place, arguments)
 

@@ -84,7 +84,7 @@ class Listener:
         One and the same tensor where nothing differs: for recordings, and with ``views.delta`` of 0.
         """
         audio = batch.audio.to(self.device, non_blocking=True)
-        if batch.sounds is None or batch.synthetic is None:
+        if batch.sounds is None or batch.synthetic is None or not len(batch.sounds[0].kinds):
             heard = to_log_mel(audio, self.logmel)
             return heard, heard
         one, other = batch.sounds

@@ -16,7 +16,7 @@ NOTES = 4  # of different loudness and pitch in turn
 def call(knobs: Knobs, stage: Stage) -> Tensor:
     """(B, n): notes that sweep from one pitch to another, with a trill, and a pause after each."""
     period = knobs.log(0.03, 1.2)
-    begin = stage.t - knobs.linear(-0.3, 0.3)
+    begin = stage.t - knobs.linear(-0.3, 0.3) * stage.duration
     since, note = beats(begin, period)
     pitch, sweep = knobs.log(200, 5000), knobs.log(0.4, 2.5)
     pitch = pitch * torch.exp(knobs.linear(0, 0.7, 2) * (of_beat(note, knobs.many(NOTES)) - 0.5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from pretrain.data.synthesis.filters import band_pass
@@ -16,7 +17,7 @@ BEATS = 8  # of the pattern, which is then repeated
 def rhythm(knobs: Knobs, stage: Stage) -> Tensor:
     """(B, n): a drum and a rattle, each with its own accents on one grid of beats."""
     period = knobs.log(0.03, 0.7)
-    begin = stage.t - knobs.linear(-0.3, 0.3)
+    begin = stage.t - knobs.linear(-0.3, 0.3) * stage.duration
     since, beat = beats(begin, period)
     low = knobs.log(35, 600)
     cycles = glide_phase(since, low * knobs.log(1, 6), low, knobs.log(0.005, 0.08))
@@ -33,5 +34,6 @@ def rhythm(knobs: Knobs, stage: Stage) -> Tensor:
 
 
 def _accents(knobs: Knobs) -> Tensor:
-    """(B, 8) of the beats: about a third of them are silent."""
-    return ((knobs.many(BEATS) - 0.35) / 0.65).clamp(min=0)
+    """(B, 8) of the beats: about a third of them are silent, the first one is not."""
+    accents = ((knobs.many(BEATS) - 0.35) / 0.65).clamp(min=0)
+    return torch.cat([accents[:, :1] + 0.2, accents[:, 1:]], 1)

@@ -35,13 +35,13 @@ def speech(knobs: Knobs, stage: Stage) -> Tensor:
     opening = 0.5 - 0.5 * torch.cos(2 * torch.pi * rate * t)
     source = _buzz(knobs, stage) + knobs.linear(0, 0.5, 2) * stage.noise(knobs.many(1))
     spectrum = stage.spectrum(source * stage.drawn(opening * of_beat(syllable, knobs.many(SYLLABLES))))
-    first, second = (stage.signal(spectrum * _vowel(knobs, tract, stage)) for _ in range(2))
     way = 0.5 + 0.5 * sine(stage.slow * (0.5 * rate) + knobs.many(1))
     _, pause = beats(stage.slow + (late + 0.5) / rate, 1 / rate)
     hissing = of_beat(pause, knobs.many(SYLLABLES)) ** 2 * knobs.linear(0, 1, 2)
     hiss = stage.noise(knobs.many(1)) * stage.drawn((1 - opening) * hissing)
-    hissed = stage.signal(stage.spectrum(hiss) * band_pass(knobs, stage, 1500, 7500))
-    return first + stage.drawn(way) * (second - first) + hissed
+    hissed = stage.spectrum(hiss) * band_pass(knobs, stage, 1500, 7500)
+    first, second = (stage.signal(spectrum * _vowel(knobs, tract, stage) + hissed) for _ in range(2))
+    return torch.lerp(first, second, stage.drawn(way))
 
 
 def _buzz(knobs: Knobs, stage: Stage) -> Tensor:

@@ -29,7 +29,7 @@ GENERATORS: dict[str, Callable[[Knobs, Stage], Tensor]] = {
     "call": call,
 }
 assert tuple(GENERATORS) == SOUND_FAMILIES
-MIXED, ROOMS = 0.3, 0.3  # shares of the clips that hold two sounds, and of those that are in a room
+MIXED, ROOMS = 0.25, 0.25  # shares of the clips that hold two sounds, and of those that are in a room
 LOUDEST = 0.9  # of full scale, the largest peak of a clip
 CACHED_SOUNDS = 16  # whose signals, of a second, stay in a processor's cache
 
@@ -54,7 +54,8 @@ class Synthesiser:
 
     @torch.no_grad()
     def __call__(self, sounds: Sounds) -> Tensor:
-        """(B, n_samples) float32 within [-0.9, 0.9], on the device. A clip is a function of its own vector alone."""
+        """(B, n_samples) float32 within [-0.9, 0.9], on the device. A clip is a function of its own vector alone,
+        to the rounding of float32; made in the same batch, bit for bit."""
         kinds, device = Kinds(sounds.kinds, len(self.generators)), self.stage.device
         layers, scene = sounds.layers.to(device), Knobs(sounds.scene.to(device))
         values = torch.cat([layers[:, 0], layers[kinds.mixed, 1]])

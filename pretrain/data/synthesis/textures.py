@@ -23,7 +23,7 @@ def texture(knobs: Knobs, stage: Stage) -> Tensor:
     responses = [coloured(knobs, stage) for _ in range(2)]
     dark, bright = (stage.signal(spectrum * (response * (1 / norm(response)))) for response in responses)
     place = control(knobs.many(POINTS), stage.slow.shape[1])
-    return dark + stage.drawn(knobs.linear(0, 1) * place) * (bright - dark)
+    return torch.lerp(dark, bright, stage.drawn(knobs.linear(0, 1) * place))
 
 
 def _loudness(knobs: Knobs, stage: Stage) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from pretrain.data.synthesis.filters import low_pass
@@ -29,11 +30,10 @@ def voice(knobs: Knobs, stage: Stage) -> Tensor:
     second = odd_harmonics(cycles * interval, knobs.linear(0, 1), 1.2 * pitch * interval, stage.nyquist)
     loudness = _envelope(knobs, t, stage) * _tremolo(knobs, t)
     hiss = stage.noise(knobs.many(1)) * stage.drawn(_envelope(knobs, t, stage) * knobs.linear(0, 0.7, 3))
-    tone = (first + balance * (second - first)) * stage.drawn(loudness)
-    spectrum = stage.spectrum(tone + hiss)
-    closed = stage.signal(spectrum * low_pass(knobs, stage))
-    opened = stage.signal(spectrum * low_pass(knobs, stage))
-    return closed + (opened - closed) * stage.drawn(_envelope(knobs, t, stage))
+    tone = torch.lerp(first, second, balance).mul_(stage.drawn(loudness))
+    opened = tone.add_(hiss)
+    closed = stage.signal(stage.spectrum(opened) * low_pass(knobs, stage))
+    return torch.lerp(closed, opened, stage.drawn(_envelope(knobs, t, stage) * knobs.linear(0, 1)))
 
 
 def _cycles(knobs: Knobs, stage: Stage, t: Tensor, pitch: Tensor) -> Tensor:
