@@ -12,9 +12,9 @@ from hear_delores.model import HearModel
 from hear_delores.pooling import DECORRELATED, plain_part
 from pretrain.augment import Augmenter
 from pretrain.config import PretrainConfig
-from pretrain.data.batches import DECORRELATION, Batch, batches
-from pretrain.data.corpus import Corpus
-from pretrain.data.listening import open_sampler
+from pretrain.data.batches import DECORRELATION, Batch
+from pretrain.data.corpus import Corpus, Progress
+from pretrain.data.listening import sample_batches
 
 __all__ = ["learn_decorrelation"]
 
@@ -28,7 +28,7 @@ def learn_decorrelation(
     corpus: Corpus,
     augmenter: Augmenter,
     listen: Callable[[Batch], tuple[Tensor, Tensor]],
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Decorrelation]:
     """The map of each part of ``config.scene`` that is to be decorrelated, by its plain name.
 
@@ -49,18 +49,14 @@ def learn_decorrelation(
     if not parts:
         return {}
     clips = min(config.decorrelation.clips, len(corpus))
-    steps = -(-clips // BATCH)
-    size = -(-clips // steps)
-    sampler = open_sampler(corpus, config, size, DECORRELATION)
+    size = -(-clips // -(-clips // BATCH))
     generator = torch.Generator().manual_seed(config.seed)
     found: dict[str, tuple[list[Tensor], list[Tensor]]] = {part: ([], []) for part in parts}
-    for done, batch in enumerate(batches(sampler, 0, steps, config.data.threads, config.data.prefetch), 1):
-        first, second = listen(batch.first(clips - (done - 1) * size))
+    for batch in sample_batches(corpus, config, clips, size, DECORRELATION, "decorrelating", progress):
+        first, second = listen(batch)
         for number, view in enumerate(augmenter(first, generator, second)):
             for part, values in zip(parts, model.scene_parts(parts, view[:, None]), strict=True):
                 found[part][number].append(values.flatten(0, 1).cpu())
-        if progress is not None:
-            progress("decorrelating", done, steps)
     wanted = config.decorrelation
     return {
         part: fit_decorrelation(torch.cat(first), torch.cat(second), wanted.shrinkage, wanted.dims.get(part))

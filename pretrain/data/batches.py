@@ -87,17 +87,12 @@ class Sampler:
     def indices(self, step: int) -> list[tuple[int, int]]:
         """(epoch, clip) of every row of batch ``step``."""
         n = len(self.corpus)
-        rows: list[tuple[int, int]] = []
-        for position in range(step * self.batch_size, (step + 1) * self.batch_size):
-            epoch, place = divmod(position, n)
-            rows.append((epoch, int(_permutation(self.stream, self.seed, epoch, n)[place])))
-        return rows
+        places = (divmod(i, n) for i in range(step * self.batch_size, (step + 1) * self.batch_size))
+        return [(epoch, int(_permutation(self.stream, self.seed, epoch, n)[place])) for epoch, place in places]
 
     def crop_start(self, epoch: int, clip: int, length: int) -> int:
         """The first sample of the crop: uniform among all places where it fits, 0 for a clip too short."""
-        room = length - self.n_samples
-        if room <= 0:
-            return 0
+        room = max(0, length - self.n_samples)
         return int(_places(self.stream, self.seed, epoch, len(self.corpus))[clip] * (room + 1))
 
     def batch(self, step: int) -> Batch:

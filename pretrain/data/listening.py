@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -20,12 +20,12 @@ from pretrain.data.batches import (
     log_mel_of,
     to_log_mel,
 )
-from pretrain.data.corpus import Corpus
+from pretrain.data.corpus import Corpus, Progress
 from pretrain.data.synthesis.parameters import Sounds
 from pretrain.data.synthesis.stream import SoundStream, synthesiser
 from pretrain.data.synthesis.synthesiser import Synthesiser
 
-__all__ = ["Listener", "SoundSampler", "measure_statistics", "open_sampler"]
+__all__ = ["Listener", "SoundSampler", "measure_statistics", "open_sampler", "sample_batches"]
 
 STATISTICS_BATCH = 128
 
@@ -108,14 +108,29 @@ def _among(others: Tensor, sounds: Tensor, synthetic: Tensor) -> Tensor:
     return whole
 
 
+def sample_batches(
+    corpus: Corpus, config: PretrainConfig, wanted: int, size: int, stream: int, what: str, progress: Progress | None
+) -> Iterator[Batch]:
+    """Batches of ``wanted`` clips, each at most once, ``size`` at a time: what ``progress`` calls ``what``.
+
+    They are drawn from a random ``stream`` of their own. Raises DeloresError as :meth:`Corpus.read` does.
+    """
+    sampler = open_sampler(corpus, config, size, stream)
+    steps = -(-wanted // size)
+    for done, batch in enumerate(batches(sampler, 0, steps, config.data.threads, config.data.prefetch), 1):
+        yield batch.first(wanted - (done - 1) * size)
+        if progress is not None:
+            progress(what, done, steps)
+
+
 def measure_statistics(
     corpus: Corpus,
     logmel: LogMel,
     config: PretrainConfig,
     device: torch.device | str = "cpu",
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[float, float]:
-    """Mean and standard deviation of the log-mel values over random crops, as the network will be shown them.
+    """Mean and standard deviation of the log-mel values over random clips, as the network will be shown them.
 
     Over ``data.statistics_clips`` crops, each clip at most once, zero padding included, summed in float64.
     Without ``normalization`` they are 0 and 1.
@@ -123,20 +138,15 @@ def measure_statistics(
     if config.normalization == "none":
         return 0.0, 1.0
     wanted = min(len(corpus), config.data.statistics_clips)
-    sampler = open_sampler(corpus, config, min(STATISTICS_BATCH, wanted), STATISTICS)
+    size = min(STATISTICS_BATCH, wanted)
     listen = Listener(config, logmel, device)
-    steps = -(-wanted // sampler.batch_size)
     total = squares = 0.0
     count = 0
-    made = batches(sampler, 0, steps, config.data.threads, config.data.prefetch)
-    for done, batch in enumerate(made, 1):
-        rows = min(sampler.batch_size, wanted - (done - 1) * sampler.batch_size)
-        mel = listen(batch.first(rows))[0].double()
+    for batch in sample_batches(corpus, config, wanted, size, STATISTICS, "statistics", progress):
+        mel = listen(batch)[0].double()
         total += float(mel.sum())
         squares += float(mel.square().sum())
         count += mel.numel()
-        if progress is not None:
-            progress("statistics", done, steps)
     mean = total / count
     variance = max(squares / count - mean * mean, 0.0)
     return mean, max(variance**0.5, 1e-3)  # a corpus of pure silence has no spread; dividing by 0 would be NaN
