@@ -8,9 +8,10 @@ log-mel features. The reference takes clip after clip: ``librosa.load``, a rando
 spectrogram, logarithm, normalisation; then, twice, log-mixup-exp with a list of past inputs and a random resize crop
 through ``torch.nn.functional.interpolate``. With ``--cores N`` it has N worker processes, and ours N threads.
 
-Step: seconds per step of ``pretrain`` itself, from its log, against forward and backward alone on a fixed batch, and
-against a step from packed features. The sources are those and ``synthetic``, sounds that are made while it trains: two
-neighbours of each (``views.delta``), or one rendering for both views. With ``--steps-only`` nothing else is measured.
+Step: seconds per step of ``pretrain`` itself, from its log, against forward and backward alone on a fixed batch.
+
+Synthetic: a step on ``--data synthetic``, with two renderings of neighbours (``views.delta``) and with one rendering
+for both views, against a step on packed features, step by step in turns. ``--synthetic-only`` leaves the rest out.
 
 Everything is timed in turns; medians are printed, and the ratio is the median over the turns.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import math
 import random
@@ -27,9 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import librosa
 import numpy as np
@@ -48,10 +48,12 @@ from pretrain.data.pack import pack
 from pretrain.data.packed import open_corpus
 from pretrain.methods import build_method
 from pretrain.training.device import resolved
+from pretrain.training.loop import Run
 from pretrain.training.start import pretrain
+from pretrain.watching.progress import Display
 
 Times = dict[str, list[float]]
-BARE, BASE = "forward and backward alone", "pack of log-mel"
+PACKED = "pack of log-mel"
 
 
 class PerSample(Dataset):  # type: ignore[type-arg]
@@ -209,53 +211,70 @@ def bare_step(config: PretrainConfig) -> Callable[[], None]:
     return step
 
 
-def seconds_per_step(
-    config: PretrainConfig, data: Path | str, out: Path, clock: Callable[[], float] = time.perf_counter
-) -> float:
+def seconds_per_step(config: PretrainConfig, data: Path, out: Path) -> float:
     """Of a run of ``pretrain``, from its log: the first steps, with what is done once, left out."""
-    with mock.patch("pretrain.training.loop.time", SimpleNamespace(monotonic=clock)):
-        pretrain(config, data, out, quiet=True)
+    pretrain(config, data, out, quiet=True)
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "loss" in line]
     return float((steps[-1]["seconds"] - steps[0]["seconds"]) / (steps[-1]["step"] - steps[0]["step"]))
 
 
 def compare_steps(config: PretrainConfig, data: Path, place: Path, arguments: argparse.Namespace) -> None:
-    """Prints seconds per step of ``pretrain`` from every source, and its ratios to two of them."""
+    """Prints seconds per step of ``pretrain`` from every source, and the ratio to forward and backward alone."""
     half = max(arguments.steps // 2, 1)
     config = config.model_copy(update={"steps": 2 * half, "log_every": half, "save_every": 10**9, "device": "cpu"})
-    delta = config.views.delta or 0.25
-    sources: dict[str, Path | str] = {
-        "audio files": data,
-        "pack of audio": place / "audio",
-        BASE: place / "log-mel",
-        f"synthetic, neighbours (views.delta={delta})": "synthetic",
-        "synthetic, one rendering (views.delta=0)": "synthetic",
-    }
-    bare, clock = bare_step(config), time.process_time if arguments.cpu_time else time.perf_counter
+    sources = {"audio files": data, "pack of audio": place / "audio", PACKED: place / "log-mel"}
+    bare = bare_step(config)
     bare()
-    times: Times = {name: [] for name in (BARE, *sources)}
+    times: Times = {name: [] for name in ("forward and backward alone", *sources)}
     for turn in range(arguments.runs):
-        for number, (name, source) in enumerate(sources.items()):
-            views = config.views.model_copy(update={"delta": 0.0 if "one" in name else delta})
-            used = config.model_copy(update={"views": views})
-            times[name].append(seconds_per_step(used, source, place / f"run-{turn}-{number}", clock))
-        began = clock()
+        for name, source in sources.items():
+            times[name].append(seconds_per_step(config, source, place / f"run-{turn}-{source.name}"))
+        began = time.perf_counter()
         for _ in range(half):
             bare()
-        times[BARE].append((clock() - began) / half)
+        times["forward and backward alone"].append((time.perf_counter() - began) / half)
     print(f"\na step of {config.method}, batch {config.batch_size}, {config.precision}, update and input included")
-    print(f"| source | s per step | this / {BARE} | this / {BASE} |")
-    print("| --- | ---: | ---: | ---: |")
+    print_ratios(times, "forward and backward alone")
+
+
+def one_step(config: PretrainConfig, data: Path | str, place: Path) -> Callable[[], None]:
+    """The next step of a run each time, nothing of it made ahead."""
+    run = Run(config, open_corpus(data, config), place, torch.device("cpu"), Display(shown=False))
+    number = itertools.count()
+    return lambda: run._advance(run.sampler.batch(next(number)))
+
+
+def compare_synthetic(config: PretrainConfig, place: Path, arguments: argparse.Namespace) -> None:
+    """Prints seconds per step on sounds, and the ratio to a step on packed features."""
+    config = config.model_copy(update={"steps": 10**6, "log_every": 10**6, "device": "cpu"})
+    moved, unmoved = (
+        config.model_copy(update={"views": config.views.model_copy(update={"delta": delta})})
+        for delta in (config.views.delta or 0.25, 0.0)
+    )
+    work = {
+        PACKED: one_step(config, place / "log-mel", place),
+        "synthetic, two neighbours": one_step(moved, "synthetic", place),
+        "synthetic, one rendering": one_step(unmoved, "synthetic", place),
+    }
+    times = turns(
+        work, max(arguments.runs, arguments.steps), time.process_time if arguments.cpu_time else time.perf_counter
+    )
+    print(f"\na step of {config.method}, batch {config.batch_size}, {config.precision}, in turns, nothing made ahead")
+    print_ratios(times, PACKED)
+
+
+def print_ratios(times: Times, reference: str) -> None:
+    """A table of medians, and of the medians of the ratios turn by turn."""
+    print(f"| source | s per step | this / {reference} |")
+    print("| --- | ---: | ---: |")
     for name, seconds in times.items():
-        ratios = [
-            statistics.median(a / b for a, b in zip(seconds, times[other], strict=True)) for other in (BARE, BASE)
-        ]
-        print(f"| {name} | {statistics.median(seconds):.3f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
+        pairs = zip(seconds, times[reference], strict=True)
+        print(f"| {name} | {statistics.median(seconds):.3f} | {statistics.median(a / b for a, b in pairs):.2f} |")
 
 
 def main() -> None:
-    """Prints two tables."""
+    """Prints three tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of audio; made if not given")
     parser.add_argument("--clips", type=int, default=256, help="how many files to make")
@@ -270,7 +289,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=4, help="per turn of the input")
     parser.add_argument("--steps", type=int, default=8, help="per turn of pretrain; 0: input alone")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--steps-only", action="store_true", help="leave out the table of the input alone")
+    parser.add_argument("--synthetic-only", action="store_true", help="print the last table alone")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the configuration")
     arguments = parser.parse_args()
     if arguments.cpu_time and arguments.cores > 1:
@@ -284,10 +303,12 @@ def main() -> None:
         data = arguments.data or make(place / "made", arguments)
         for content in ("audio", "log-mel"):
             pack(data, place / content, config, content=content)  # type: ignore[arg-type]
-        if not arguments.steps_only:
+        if not arguments.synthetic_only:
             compare_inputs(config, data, place, arguments)
+            if arguments.steps:
+                compare_steps(config, data, place, arguments)
         if arguments.steps:
-            compare_steps(config, data, place, arguments)
+            compare_synthetic(config, place, arguments)
 
 
 if __name__ == "__main__":
