@@ -115,7 +115,7 @@ def test_a_run_begun_on_files_goes_on_from_a_pack_and_not_from_features(
             return super().batch(step)
 
     with monkeypatch.context() as patched:
-        patched.setattr("pretrain.training.loop.Sampler", Dying)
+        patched.setattr("pretrain.data.listening.Sampler", Dying)
         with pytest.raises(Death):
             pretrain(tiny_s, clips, tmp_path / "out", quiet=True)
     with pytest.raises(DeloresError, match="the data changed"):
