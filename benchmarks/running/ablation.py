@@ -145,7 +145,7 @@ class Ablation:
     """
 
     settings: Sequence[Setting]
-    data: Path
+    data: str | Path
     out: Path
     tasks: Sequence[TaskFolder]
     _: KW_ONLY
