@@ -327,7 +327,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 def register_rooms() -> None:
     """Adds the commands that the packages define."""
-    from benchmarks.command import ablate, convert
+    from benchmarks.command import ablate, convert, export
     from benchmarks.reading.command import compare, standings, submit, tables
     from benchmarks.reading.report.command import report
     from benchmarks.scoring.command import finetune
@@ -342,6 +342,7 @@ def register_rooms() -> None:
         tasks,
         prepare,
         convert,
+        export,
         ablate,
         download,
         validate,
