@@ -21,7 +21,7 @@ _HOMES = {
     "load_records": "benchmarks.results.record",
     "load_results": "benchmarks.results.frame",
     "run": "benchmarks.running.run",
-    "write_demo_tasks": "benchmarks.tasks.demo.suite",
+    "write_demo_tasks": "benchmarks.tasks.demo.demo_tasks",
 }
 
 

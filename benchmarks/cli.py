@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
@@ -15,6 +13,7 @@ from typer.core import TyperGroup
 
 from benchmarks.scoring.protocols import PROTOCOLS, find_protocol
 from benchmarks.terminal import console, model_spec, print_json, progress_bar, set_up_process, write_tables
+from hear_delores.command_line import whole_command
 from pretrain.inputs.help_text import PlainCommand
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
@@ -361,21 +360,5 @@ register_rooms()
 
 def main() -> None:
     """Runs the command line. An expected error is one line on standard error and exit code 1."""
-    from pretrain.command import flushed
-
-    try:
-        with flushed():
-            app()
-    except (KeyboardInterrupt, SystemExit) as stop:
-        if isinstance(stop, SystemExit) and stop.code != 130:  # Ctrl-C, as typer hands it on
-            raise
-        sys.stderr.write("stopped; run the same command again to go on\n")
-        sys.exit(130)
-    except Exception as error:
-        from hear_delores.files import one_line
-
-        message = one_line(error)
-        if message is None or os.environ.get("DELORES_TRACEBACK"):
-            raise
-        sys.stderr.write(f"error: {message}\n")
-        sys.exit(1)
+    with whole_command("run the same command again to go on"):
+        app()

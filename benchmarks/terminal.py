@@ -43,11 +43,11 @@ def set_up_process() -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(quiet: bool, title: str) -> Iterator[Any]:
-    """A bar on standard error; yields a function (done, total, text) that moves it."""
+def progress_bar(quiet: bool, title: str, *counts: Any) -> Iterator[Any]:
+    """A bar on standard error, with columns ``counts`` (default: items); yields (done, total, text) to move it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = TextColumn("{task.description}"), BarColumn(), *(counts or [MofNCompleteColumn()]), TimeRemainingColumn()
     shown = console(quiet, stderr=True)
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         job = bar.add_task(title, total=None)

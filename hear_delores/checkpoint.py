@@ -4,16 +4,20 @@ A file holds the encoder's tensors ("encoder.*"), the maps of decorrelated parts
 ".centre" and ".matrix"), if it has any, and one metadata entry, "hear_delores", with the JSON of:
 format_version, method, encoder {...}, frontend {...}, normalization {mean, std}, scene [...], timestamp [...] (left
 out when it is ["frames"]), config {...}, data {...}, step, metrics {...}. Nothing is ever unpickled from it.
+
+Everything that decides the embeddings is in the header, so nothing of it is ever filled up with a default: a header
+that lacks an entry, or holds null for it, is refused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,22 +25,39 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hear_delores.checkpoint_header import CHECKPOINT_FORMAT, INFO, METADATA_KEY, check_header, parse_header
 from hear_delores.decorrelation import Decorrelation, check_decorrelation
 from hear_delores.documents import parse_json
 from hear_delores.encoder import AudioNTT, EncoderConfig
 from hear_delores.errors import DeloresError, did_you_mean
-from hear_delores.file_kinds import explain_no_checkpoint
+from hear_delores.file_kinds import begins_as_safetensors, explain_no_checkpoint
 from hear_delores.files import atomic_path
 from hear_delores.foreign import read_foreign, recognise, some, without_wrapper
 from hear_delores.frontend import FrontendConfig
 from hear_delores.model import HearModel
 from hear_delores.pooling import SCENE_PARTS, part_width
+from hear_delores.settings import shown
 
 __all__ = ["CHECKPOINT_FORMAT", "INFO", "load_checkpoint", "read_header", "save_checkpoint", "weights_hash"]
 
+CHECKPOINT_FORMAT = 1
+METADATA_KEY = "hear_delores"
+INFO: dict[str, Any] = {"method": "", "config": {}, "data": {}, "step": 0, "metrics": {}}
+"""What ``HearModel.info`` carries into a checkpoint, with the values that stand for "not known"."""
+_KINDS: dict[str, tuple[type, str]] = {
+    "encoder": (dict, "an object of settings"),
+    "frontend": (dict, "an object of settings"),
+    "normalization": (dict, "an object with mean and std"),
+    "scene": (list, "a list of parts"),
+    "timestamp": (list, "a list of parts"),
+    "method": (str, "text"),
+    "config": (dict, "an object"),
+    "data": (dict, "an object"),
+    "step": (int, "a whole number from 0"),
+    "metrics": (dict, "an object"),
+}
+_OPTIONAL = frozenset({"timestamp"})  # absent at its default, as in files from before there was a choice
 DEFAULT_TIMESTAMP = ("frames",)
-ENCODER, DECORRELATION = "encoder.", "decorrelation."
+ENCODER, DECORRELATION, COUNTER = "encoder.", "decorrelation.", "num_batches_tracked"
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -82,13 +103,14 @@ def load_checkpoint(
             lacks a tensor or has one too many, or holds values that are not finite.
     """
     path = Path(path)
-    if not _is_safetensors(path) or _is_foreign(path):
-        encoder_config, state, settings = read_foreign(path, frontend, mean, std)
-        return _assemble(path, encoder_config, state, settings)
+    stored = _look(path)
+    if stored is None or (METADATA_KEY not in stored.metadata and recognise(dict.fromkeys(stored.names)) is not None):
+        return _assemble(path, *read_foreign(path, frontend, mean, std))
     if frontend is not None or mean is not None or std is not None:
         raise DeloresError(f"{path} holds its own front-end and statistics: leave `frontend`, `mean` and `std` out.")
-    header, read = _read(path)
-    tensors = without_wrapper(read)
+    header = _read_header(path, stored)
+    with _opened(path) as stream:  # copies, not views of the file
+        tensors = without_wrapper({name: stream.get_tensor(name).clone() for name in stored.names})
     encoder_config = EncoderConfig.from_dict(header["encoder"])
     state = {name.removeprefix(ENCODER): value for name, value in tensors.items() if name.startswith(ENCODER)}
     maps = {name: value for name, value in tensors.items() if name.startswith(DECORRELATION)}
@@ -107,62 +129,106 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         DeloresError: the file is absent, truncated, or no checkpoint of ours.
     """
     path = Path(path)
-    if not _is_safetensors(path):
+    stored = _look(path)
+    if stored is None:
         raise DeloresError(f"Expected a hear_delores checkpoint at {path}, but it is no safetensors file.")
-    metadata, names = _open(path)
-    if METADATA_KEY not in metadata:
-        raise DeloresError(
-            f"Expected a hear_delores checkpoint at {path}, but its header has no {METADATA_KEY!r} entry: it was made "
-            f"by another program. It holds {len(names)} tensors: {some(names, 3)}."
-        )
-    return parse_header(path, metadata)
+    return _read_header(path, stored)
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Whether it begins as a safetensors file: eight bytes of length, then JSON.
+def _read_header(path: Path, stored: _Stored) -> dict[str, Any]:
+    """The checked header of a safetensors file of ours.
 
     Raises:
-        DeloresError: it is absent, cannot be read, or is no checkpoint of any kind, but something that is known.
+        DeloresError: naming ``path``: another program's, no JSON, another format version, or an entry missing, unknown
+            or unfit.
+    """
+    if METADATA_KEY not in stored.metadata:
+        raise DeloresError(
+            f"Expected a hear_delores checkpoint at {path}, but its header has no {METADATA_KEY!r} entry: it was made "
+            f"by another program. It holds {len(stored.names)} tensors: {some(stored.names, 3)}."
+        )
+    where = f"The header of {path}"
+    header: dict[str, Any] = parse_json(stored.metadata[METADATA_KEY], where, nan=True, advice="copy the file again")
+    version = header.get("format_version")
+    if version != CHECKPOINT_FORMAT or isinstance(version, bool):
+        raise DeloresError(
+            f"Expected checkpoint format {CHECKPOINT_FORMAT} in {path}, but got {shown(version)}: "
+            "update hear-delores, or use the version that wrote it."
+        )
+    missing = sorted(_KINDS.keys() - _OPTIONAL - header.keys())
+    if missing:
+        raise DeloresError(f"{where} lacks {', '.join(missing)}: the file is damaged, copy it again.")
+    try:
+        _check_header(header)
+    except DeloresError as error:
+        raise DeloresError(f"{path}: {error}") from None
+    return header
+
+
+def _check_header(header: Mapping[str, Any]) -> None:
+    """Raises DeloresError for an entry of ``header`` that is unknown, null or of another kind, and for settings
+    of the encoder or the front-end that are unknown, missing or out of range."""
+    for name, value in header.items():
+        if name == "format_version":
+            continue
+        if name not in _KINDS:
+            raise DeloresError(f"The header has no entry {shown(name)}. {did_you_mean(name, _KINDS)}")
+        kind, words = _KINDS[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise DeloresError(f"expected {name} to be {words}, but got {shown(value)}.")
+    if header["step"] < 0:
+        raise DeloresError(f"expected step to be {_KINDS['step'][1]}, but got {shown(header['step'])}.")
+    normalization = header["normalization"]
+    if normalization.keys() != {"mean", "std"}:
+        raise DeloresError(f"expected a normalization with mean and std, but got {shown(normalization)}.")
+    EncoderConfig.from_dict(header["encoder"], complete=True)
+    FrontendConfig.from_dict(header["frontend"], complete=True)
+
+
+class _Stored(NamedTuple):
+    """The metadata of a safetensors file and the names of its tensors, sorted."""
+
+    metadata: dict[str, str]
+    names: list[str]
+
+
+def _look(path: Path) -> _Stored | None:
+    """What a safetensors file says it holds; None for a file of another kind.
+
+    Raises:
+        DeloresError: it is absent, damaged, or is no checkpoint of any kind, but something that is known.
     """
     if not path.is_file():
-        what = "it is a folder" if path.is_dir() else "there is no such file"
-        what = "it is no regular file" if path.exists() and not path.is_dir() else what
-        raise DeloresError(f"Expected a checkpoint at {path}, but {what}: check the path.")
+        there = "it is no regular file" if path.exists() else "there is no such file"
+        raise DeloresError(
+            f"Expected a checkpoint at {path}, but {'it is a folder' if path.is_dir() else there}: check the path."
+        )
     try:
         reason = explain_no_checkpoint(path)
-        with open(path, "rb") as stream:
-            start = stream.read(9)
+        is_safetensors = begins_as_safetensors(path)
     except OSError as error:
         raise DeloresError(f"Cannot read the checkpoint {path}: {error.strerror}.") from None
     if reason is not None:
         raise DeloresError(f"Expected a checkpoint at {path}, but {reason}.")
-    return start[8:9] == b"{"
+    if not is_safetensors:
+        return None
+    with _opened(path) as stream:
+        found = _Stored(stream.metadata() or {}, sorted(stream.keys()))
+    with open(path, "rb") as file:  # refuses a tensor that is named twice: safetensors takes the last of them
+        length = int.from_bytes(file.read(8), "little")
+        parse_json(file.read(length), f"The header of {path}", advice="copy the file again")
+    return found
 
 
-def _is_foreign(path: Path) -> bool:
-    """Whether a safetensors file holds an encoder of another program that is known."""
-    metadata, names = _open(path)
-    return METADATA_KEY not in metadata and recognise(dict.fromkeys(names)) is not None
-
-
-def _open(path: Path) -> tuple[dict[str, str], list[str]]:
-    """The metadata of a safetensors file and the names of its tensors, sorted."""
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(str(path), framework="pt") as stream:
-            found = stream.metadata() or {}, sorted(stream.keys())
+            yield stream
     except (SafetensorError, OSError) as error:
         raise DeloresError(
             f"Cannot read the checkpoint {path}: {error}. It is damaged or truncated: copy it again."
         ) from None
-    _check_names(path)
-    return found
-
-
-def _check_names(path: Path) -> None:
-    """Refuses a tensor that the header names twice: safetensors takes the last of them."""
-    with open(path, "rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        parse_json(stream.read(length), f"The header of {path}", advice="copy the file again")
 
 
 def weights_hash(model: HearModel) -> str:
@@ -173,9 +239,8 @@ def weights_hash(model: HearModel) -> str:
     settings.
     """
     digest = hashlib.sha256()
-    maps = {name: value for name, value in _state(model).items() if name.startswith(DECORRELATION)}
-    for name, value in [*sorted(_encoder_state(model.encoder).items()), *sorted(maps.items())]:
-        digest.update(f"{name} float32 {tuple(value.shape)}\n".encode())
+    for name, value in sorted(_state(model).items(), key=lambda item: (not item[0].startswith(ENCODER), item[0])):
+        digest.update(f"{name.removeprefix(ENCODER)} float32 {tuple(value.shape)}\n".encode())
         digest.update(np.ascontiguousarray(value.numpy(), dtype="<f4").tobytes())
     digest.update(json.dumps(_settings(model), sort_keys=True).encode())
     return digest.hexdigest()
@@ -199,29 +264,21 @@ def _header(model: HearModel) -> dict[str, Any]:
             raise DeloresError(f"A checkpoint has no place for info {key!r}. {did_you_mean(key, INFO)}")
     header = {"format_version": CHECKPOINT_FORMAT, **_settings(model), **INFO, **model.info}
     try:
-        check_header(json.loads(json.dumps(header)))
-    except DeloresError:
-        raise
+        plain = json.loads(json.dumps(header))
     except (TypeError, ValueError, RecursionError) as error:
         raise DeloresError(f"Expected the model's info to be plain JSON values, but got: {error}.") from None
+    _check_header(plain)
     return header
 
 
-def _encoder_state(encoder: AudioNTT) -> dict[str, Tensor]:
-    """The tensors that determine the encoder's output, float32, contiguous, on the CPU.
+def _state(model: HearModel) -> dict[str, Tensor]:
+    """Every tensor that determines the embeddings under its name in a file, float32, contiguous, on the CPU.
 
     BatchNorm's batch counters are left out: with a fixed momentum nothing reads them.
     """
-    state = encoder.state_dict()
-    kept = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    state = model.encoder.state_dict(prefix=ENCODER) | model.decorrelation.state_dict(prefix=DECORRELATION)
+    kept = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
     return {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in kept.items()}
-
-
-def _state(model: HearModel) -> dict[str, Tensor]:
-    """Every tensor of the model under its name in a file, float32, contiguous, on the CPU."""
-    encoder = {ENCODER + name: value for name, value in _encoder_state(model.encoder).items()}
-    maps = model.decorrelation.state_dict().items()
-    return {**encoder, **{DECORRELATION + name: value.detach().to("cpu", torch.float32) for name, value in maps}}
 
 
 def _read_maps(path: Path, config: EncoderConfig, tensors: Mapping[str, Tensor]) -> dict[str, Decorrelation]:
@@ -239,19 +296,6 @@ def _read_maps(path: Path, config: EncoderConfig, tensors: Mapping[str, Tensor])
         raise DeloresError(f"{path}: {error}: it is of another version, or damaged.") from None
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a safetensors file of ours; the tensors are copies, not views of the file."""
-    header = read_header(path)
-    try:
-        with safe_open(str(path), framework="pt") as stream:
-            tensors = {name: stream.get_tensor(name).clone() for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise DeloresError(
-            f"Cannot read the checkpoint {path}: {error}. It is damaged or truncated: copy it again."
-        ) from None
-    return header, tensors
-
-
 def _assemble(
     path: Path,
     config: EncoderConfig,
@@ -262,7 +306,7 @@ def _assemble(
     """The model of checked tensors and settings. Built on the meta device: no random weights are drawn."""
     with torch.device("meta"):
         encoder = AudioNTT(config)
-    counters = [name for name in encoder.state_dict() if name.endswith("num_batches_tracked")]
+    counters = [name for name in encoder.state_dict() if name.endswith(COUNTER)]
     expected = {name: value.shape for name, value in encoder.state_dict().items() if name not in counters}
     _check_tensors(path, expected, state)
     full: dict[str, Tensor] = {name: value.to(torch.float32).contiguous() for name, value in state.items()}

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import stat
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -119,18 +120,13 @@ def to_json(value: Any, indent: int | None = None, **options: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, str):
-        return _whole_characters(value)
+    if isinstance(value, str):  # a file name may hold bytes that are no UTF-8; they are written escaped
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Mapping):
         return {_plain(key) if isinstance(key, str) else key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
-
-
-def _whole_characters(text: str) -> str:
-    """A file name may hold bytes that are no UTF-8; they are written escaped."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class _Fault(Exception):
@@ -140,8 +136,7 @@ class _Fault(Exception):
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        double = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        (double, _), *_ = Counter(key for key, _ in pairs).most_common(1)
         raise _Fault(f"the key {_short(double)} occurs twice; remove one")
     return found
 
@@ -198,27 +193,26 @@ def _short(text: str, quote: bool = True) -> str:
 
 def _read_bytes(path: str | os.PathLike[str], advice: str) -> bytes:
     try:
-        # Without O_NONBLOCK, a FIFO would wait for its writer for ever.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        try:
-            mode = os.fstat(descriptor).st_mode
-            if not stat.S_ISREG(mode):
-                raise _Fault(f"expected a file, got {'a folder' if stat.S_ISDIR(mode) else 'a device or FIFO'}")
-            with open(descriptor, "rb", closefd=False) as stream:
+        with open(path, "rb", opener=_open_at_once) as stream:
+            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 return stream.read()
-        finally:
-            os.close(descriptor)
-    except _Fault as fault:
-        raise _error(path, str(fault), advice) from None
+            what = "expected a file, got a device or FIFO"
+    except IsADirectoryError:
+        what = "expected a file, got a folder"
     except FileNotFoundError:
         what = "a link to a file that is not there" if os.path.islink(path) else "no such file"
-        raise _error(path, what, advice) from None
     except OSError as error:
-        raise _error(path, f"cannot be read ({error.strerror or error})", advice) from None
+        what = f"cannot be read ({error.strerror or error})"
     except MemoryError:
-        raise _error(path, "cannot be read (not enough memory)", advice) from None
+        what = "cannot be read (not enough memory)"
     except ValueError:
-        raise _error(repr(os.fspath(path)), "no such file (its name holds a zero byte)", advice) from None
+        path, what = repr(os.fspath(path)), "no such file (its name holds a zero byte)"
+    raise _error(path, what, advice)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Without O_NONBLOCK, a FIFO would wait for its writer for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _is_wide(start: bytes) -> bool:

@@ -7,6 +7,7 @@ what to do next. The command line prints that message in one line and exits with
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -40,16 +41,8 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 def _writable(text: str) -> str:
     """``text`` without surrogates, as which Python keeps the bytes of a name that are no UTF-8."""
-    if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
-        return text
-    return "".join(
-        f"\\x{ord(c) - 0xDC00:02x}"
-        if "\udc80" <= c <= "\udcff"
-        else f"\\u{ord(c):x}"
-        if "\ud800" <= c <= "\udfff"
-        else c
-        for c in text
-    )
+    text = re.sub("[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text)
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):x}", text)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -6,27 +6,33 @@ import re
 import zipfile
 from pathlib import Path
 
-__all__ = ["explain_no_checkpoint"]
+__all__ = ["begins_as_safetensors", "explain_no_checkpoint"]
 
 ENOUGH = 1024
 _LFS = b"version https://git-lfs.github.com/spec/"
-_PACKED = (
-    (b"\x1f\x8b", "gzip", "gunzip"),
-    (b"BZh", "bzip2", "bunzip2"),
-    (b"\xfd7zXZ\x00", "xz", "unxz"),
-    (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"),
-    (b"7z\xbc\xaf\x27\x1c", "7-Zip", "7z x"),
-    (b"Rar!\x1a\x07", "RAR", "unrar x"),
+_UNPACK = "it is {}: unpack it first ({})"
+_UNKNOWN = "it is {}, of an unknown format here: give a file of torch.save or a .safetensors file"
+_BEGINNINGS = (
+    (b"\x1f\x8b", _UNPACK.format("compressed by gzip", "gunzip")),
+    (b"BZh", _UNPACK.format("compressed by bzip2", "bunzip2")),
+    (b"\xfd7zXZ\x00", _UNPACK.format("compressed by xz", "unxz")),
+    (b"\x28\xb5\x2f\xfd", _UNPACK.format("compressed by zstd", "unzstd")),
+    (b"7z\xbc\xaf\x27\x1c", _UNPACK.format("compressed by 7-Zip", "7z x")),
+    (b"Rar!\x1a\x07", _UNPACK.format("compressed by RAR", "unrar x")),
+    (b"\x89HDF\r\n\x1a\n", _UNKNOWN.format("an HDF5 file, as Keras writes them")),
+    (b"\x93NUMPY", _UNKNOWN.format("a NumPy array")),
+    (b"GGUF", _UNKNOWN.format("a GGUF file")),
+    (b"RIFF", _UNKNOWN.format("a RIFF file, such as WAV audio")),
+    (b"fLaC", _UNKNOWN.format("FLAC audio")),
+    (b"\x89PNG", _UNKNOWN.format("a PNG picture")),
+    (b"%PDF", _UNKNOWN.format("a PDF document")),
 )
-_OTHERS = (
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes them"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"GGUF", "a GGUF file"),
-    (b"RIFF", "a RIFF file, such as WAV audio"),
-    (b"fLaC", "FLAC audio"),
-    (b"\x89PNG", "a PNG picture"),
-    (b"%PDF", "a PDF document"),
-)
+
+
+def begins_as_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do: eight bytes of length, then JSON. OSError: it cannot be read."""
+    with open(path, "rb") as stream:
+        return stream.read(9)[8:] == b"{"
 
 
 def explain_no_checkpoint(path: Path) -> str | None:
@@ -43,14 +49,11 @@ def explain_no_checkpoint(path: Path) -> str | None:
         size = re.search(rb"^size (\d{1,18})$", start, re.MULTILINE)
         of = f" to a file of {int(size[1]):,} bytes" if size else ""
         return f"it is a Git LFS pointer{of}, not the file itself: run 'git lfs pull' in the repository that it is from"
-    for mark, name, command in _PACKED:
+    for mark, what in _BEGINNINGS:
         if start.startswith(mark):
-            return f"it is compressed by {name}: unpack it first ({command})"
+            return what
     if start[257:262] == b"ustar":
-        return "it is a tar archive: unpack it first (tar -xf)"
-    for mark, name in _OTHERS:
-        if start.startswith(mark):
-            return f"it is {name}, of an unknown format here: give a file of torch.save or a .safetensors file"
+        return _UNPACK.format("a tar archive", "tar -xf")
     if start.startswith(b"PK\x03\x04"):
         return _explain_zip(path)
     return _explain_text(start)

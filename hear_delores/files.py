@@ -21,7 +21,7 @@ from typing import Any
 
 from hear_delores.documents import to_json
 from hear_delores.errors import DeloresError
-from hear_delores.temporary import beside, new_temporary, remove_leftovers
+from hear_delores.temporary import MAX_NAME_BYTES, beside, new_temporary, remove_leftovers
 
 __all__ = [
     "WriteError",
@@ -40,7 +40,6 @@ __all__ = [
     "writing",
 ]
 
-MAX_NAME_BYTES = 255
 UNKNOWN = "is the disk full?"  # of a library that does not tell
 THEN = "run the same command again"
 #: What a system says when a place cannot be written to, whatever the file.
@@ -343,14 +342,10 @@ def remove_tree(path: Path) -> None:
 # --- content
 
 
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+def file_hash(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
+    """The hash of a file's content in hexadecimal digits: 64 of SHA-256."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
-
-
-def _digest(stream: Any) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
+        while block := stream.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()

@@ -23,6 +23,7 @@ from torch import Tensor
 from hear_delores.documents import read_json
 from hear_delores.encoder import LAYERS, POOL, EncoderConfig
 from hear_delores.errors import DeloresError
+from hear_delores.file_kinds import begins_as_safetensors
 from hear_delores.frontend import FrontendConfig
 from hear_delores.settings import shown
 
@@ -81,8 +82,7 @@ FORMATS = (
     ForeignFormat("LAPE DeLoRes-M", True, "encoder_q.encoder.", True),
     ForeignFormat("LAPE DeLoRes-S", True, "encoder.encoder.", True),
     # The head of the older code lies beside the encoder.
-    ForeignFormat("older DeLoRes-M", True, "encoder_q.", True, allowed=("fc_2.",)),
-    ForeignFormat("older DeLoRes-M", False, "encoder_q.", True, allowed=("fc_2.",)),
+    *(ForeignFormat("older DeLoRes-M", wrapped, "encoder_q.", True, allowed=("fc_2.",)) for wrapped in (True, False)),
 )
 
 
@@ -121,13 +121,12 @@ def read_foreign(
             "pass mean= and std= to load_checkpoint (--mean and --std to delores convert), "
             f'or write {{"mean": ..., "std": ...}} to {path}.json.'
         )
-    if frontend is None:
+    if frontend is None and "frontend" in beside:
         try:
-            frontend = (
-                FrontendConfig.from_dict(beside["frontend"]) if "frontend" in beside else FRONTENDS[form.frontend]
-            )
+            frontend = FrontendConfig.from_dict(beside["frontend"])
         except DeloresError as error:
             raise DeloresError(f"{path}.json: {error}") from None
+    frontend = frontend or FRONTENDS[form.frontend]
     header = {
         "frontend": frontend.to_dict(),
         "normalization": {"mean": mean, "std": std},
@@ -143,12 +142,12 @@ def read_foreign(
 
 def _load(path: Path) -> Any:
     """What torch.save or safetensors wrote; nothing in the file is run."""
-    with open(path, "rb") as stream:
-        is_safetensors = stream.read(9)[8:] == b"{"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of quantised and sparse tensors, which are refused below
-            return load_file(path) if is_safetensors else torch.load(path, map_location="cpu", weights_only=True)
+            if begins_as_safetensors(path):
+                return load_file(path)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if found := re.search(r"GLOBAL ([\w.]+)|Unsupported class (\S+)", str(error)):
             raise DeloresError(
@@ -204,8 +203,7 @@ def _recognised(path: Path, content: Mapping[str, Any]) -> tuple[ForeignFormat, 
                 f"{path}: expected tensors by name, but got the key {shown(name)} of type {type(name).__name__}: save "
                 "the model's state dict (torch.save(model.state_dict(), ...)) with the program that made it."
             )
-    found = recognise(content)
-    if found is not None:
+    if found := recognise(content):
         return found
     names = ", ".join(dict.fromkeys(form.name for form in FORMATS))
     raise DeloresError(
@@ -261,8 +259,8 @@ def _rename(path: Path, form: ForeignFormat, tensors: Mapping[str, Any]) -> dict
 def _check_storage(path: Path, state: dict[str, Tensor]) -> None:
     """Makes every tensor of ``state`` one of its own memory; none may be larger than what the file can hold."""
     for name, value in state.items():
-        kind = "quantised" if value.is_quantized else "nested" if value.is_nested else "sparse"
         if value.layout != torch.strided or value.is_quantized or value.is_nested:
+            kind = "quantised" if value.is_quantized else "nested" if value.is_nested else "sparse"
             raise DeloresError(
                 f"{path}: expected {name} to be a dense tensor, but it is {kind}: save it dense "
                 f"({'.dequantize()' if value.is_quantized else '.to_dense()'}) with the program that made it."

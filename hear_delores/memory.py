@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["available_bytes", "keep_freed_memory", "resident_bytes"]
+__all__ = ["available_bytes", "keep_freed_memory", "peak_bytes", "resident_bytes"]
 
 # From glibc's malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
@@ -44,6 +44,15 @@ def available_bytes(root: Path = Path("/")) -> int | None:
         statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         found.append(max(0, limit - used + int(statistics["inactive_file"])))  # pages that can be dropped
     return min(found) if found else None
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held so far; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def resident_bytes(process: int) -> int:

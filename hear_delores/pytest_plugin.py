@@ -63,11 +63,11 @@ class Validator:
 
         self.module = module
         arguments = (module, model_path, device, long)
-        self._child = Spawned("benchmarks.validate.server", "serve", *arguments, name="hear-model")
+        self._child = Spawned("benchmarks.validate.validation", "serve", *arguments, name="hear-model")
         try:
             self.checks: list[tuple[str, str]] = self._child.connection.recv()
         except (EOFError, OSError):
-            raise pytest.UsageError(f"--hear-model {module}: the process of the checks {self._end()}") from None
+            raise pytest.UsageError(f"--hear-model {module}: the process of the checks {self.end()}") from None
 
     def outcome(self, name: str) -> tuple[str, list[tuple[str, str]], str]:
         """(verdict, findings, reason) of the check ``name``; a process that has died fails it."""
@@ -75,13 +75,10 @@ class Validator:
             self._child.connection.send(name)
             return self._child.connection.recv()
         except (EOFError, OSError):
-            return "fail", [("fail", f"the process of the checks {self._end()}")], ""
+            return "fail", [("fail", f"the process of the checks {self.end()}")], ""
 
-    def end(self) -> None:
-        """Ends the process."""
-        self._end()
-
-    def _end(self) -> str:
+    def end(self) -> str:
+        """Ends the process, and says how it ended."""
         return f"ended with exit code {self._child.end()}"
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from hear_delores.errors import DeloresError, did_you_mean
 
-__all__ = ["LARGEST", "from_dict", "require_integer", "require_number", "require_training", "shown"]
+__all__ = ["LARGEST", "from_dict", "require_integer", "require_number", "shown"]
 
 Config = TypeVar("Config")
 LARGEST = 2**31 - 1
@@ -71,9 +71,3 @@ def require_number(
         raise DeloresError(f"{owner}: expected `{name}` to be a finite number{bound}, but got {shown(value)}.")
     if abs(value) > maximum:
         raise DeloresError(f"{owner}: expected `{name}` to be at most {maximum:g}, but got {shown(value)}.")
-
-
-def require_training(owner: str, lr: Any, seed: Any) -> None:
-    """Raises DeloresError unless ``lr`` is a learning rate above 0 and ``seed`` a seed from 0 on."""
-    require_number(owner, "lr", lr, 0.0, above=True, maximum=1e3)
-    require_integer(owner, "seed", seed, 0)

@@ -26,14 +26,13 @@ def shipped_weights(folder: Path = WEIGHTS) -> tuple[str, dict[str, Path]]:
         raise DeloresError(f"Expected shipped weights, but there is no {index}: pass a checkpoint's path.")
     try:
         content = read_json(index)
-        default, files = content["default"], {str(k): folder / str(v) for k, v in content["weights"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise DeloresError(f"Expected an index of the shipped weights in {index}: install the package again.") from None
-    if default not in files:
-        raise DeloresError(
-            f"Expected the default weights {default!r} to be listed in {index}: install the package again."
-        )
-    return default, files
+        files = {str(name): folder / str(file) for name, file in content["weights"].items()}
+        if content["default"] in files:
+            return content["default"], files
+        what = f"the default weights {content['default']!r} to be listed"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        what = "an index of the shipped weights"
+    raise DeloresError(f"Expected {what} in {index}: install the package again.")
 
 
 def find_weights(name_or_path: str | os.PathLike[str] = "", folder: Path = WEIGHTS) -> Path:

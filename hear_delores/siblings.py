@@ -39,15 +39,11 @@ def take_siblings() -> None:
         if (there := sys.modules.get(name)) is None:
             module = sys.modules[name] = module_from_spec(spec)
             spec.loader.exec_module(module)
-        elif not _same(getattr(there, "__file__", None), spec.origin):
+        elif os.path.realpath(getattr(there, "__file__", None) or "") != os.path.realpath(spec.origin or ""):
             raise DeloresError(
                 f"{name!r} is {getattr(there, '__file__', None)} in this process, expected {spec.origin}: "
                 "start from another folder, or give the other one another name"
             )
-
-
-def _same(one: str | None, two: str | None) -> bool:
-    return one is not None and two is not None and os.path.realpath(one) == os.path.realpath(two)
 
 
 def call(module: str, function: str, *arguments: object) -> Any:

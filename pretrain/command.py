@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +11,7 @@ import typer
 
 from pretrain.inputs.options import whole
 
-__all__ = ["command", "flushed", "pack"]
+__all__ = ["command", "pack"]
 
 DATA_HELP = "A folder of audio, a CSV with a file column, a HEAR task folder or WebDataset tars (shards-{000..009}.tar)"
 Overrides = Annotated[
@@ -24,34 +21,6 @@ Overrides = Annotated[
 Preset = Annotated[str, typer.Option(help="The name of a preset, or the path of a YAML configuration.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out files that cannot be read, and list them.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
-
-
-@contextlib.contextmanager
-def flushed() -> Iterator[None]:
-    """Around a whole command: what standard output still holds is written before the command counts as done.
-
-    A full disk behind it is then an error like any other, not words of the interpreter's after its end. A reader that
-    has gone away (``| head``) is no error to speak of.
-    """
-    try:
-        yield
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            _flush()
-        raise
-    else:
-        _flush()
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            raise SystemExit(1) from None
-        raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 class Content(str, Enum):

@@ -12,8 +12,8 @@ from hear_delores.model import HearModel
 from hear_delores.pooling import DECORRELATED, plain_part
 from pretrain.augment import Augmenter
 from pretrain.config import PretrainConfig
-from pretrain.data.batches import DECORRELATION, Sampler, batches, crop_length
-from pretrain.data.corpus import Corpus
+from pretrain.data.batches import DECORRELATION, sample_crops
+from pretrain.data.corpus import Corpus, Progress
 
 __all__ = ["learn_decorrelation"]
 
@@ -27,7 +27,7 @@ def learn_decorrelation(
     corpus: Corpus,
     augmenter: Augmenter,
     log_mel: Callable[[Tensor], Tensor],
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Decorrelation]:
     """The map of each part of ``config.scene`` that is to be decorrelated, by its plain name.
 
@@ -48,18 +48,13 @@ def learn_decorrelation(
     if not parts:
         return {}
     clips = min(config.decorrelation.clips, len(corpus))
-    steps = -(-clips // BATCH)
-    size = -(-clips // steps)
-    sampler = Sampler(corpus, crop_length(corpus, config), size, config.seed, DECORRELATION)
+    size = -(-clips // -(-clips // BATCH))
     generator = torch.Generator().manual_seed(config.seed)
     found: dict[str, tuple[list[Tensor], list[Tensor]]] = {part: ([], []) for part in parts}
-    for done, batch in enumerate(batches(sampler, 0, steps, config.data.threads, config.data.prefetch), 1):
-        crops = batch.audio[: clips - (done - 1) * size]
+    for crops in sample_crops(corpus, config, clips, size, DECORRELATION, "decorrelating", progress):
         for number, view in enumerate(augmenter(log_mel(crops), generator)):
             for part, values in zip(parts, model.scene_parts(parts, view[:, None]), strict=True):
                 found[part][number].append(values.flatten(0, 1).cpu())
-        if progress is not None:
-            progress("decorrelating", done, steps)
     wanted = config.decorrelation
     return {
         part: fit_decorrelation(torch.cat(first), torch.cat(second), wanted.shrinkage, wanted.dims.get(part))

@@ -81,25 +81,18 @@ def _acquire(lock: FileLock, file: Path, timeout: float) -> bool:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
             before = os.stat(file)
-            try:
-                lock.acquire(timeout=timeout, poll_interval=POLL_SECONDS / 4)
-            except Timeout:
-                return False
-            if _has_name(file, before):
+            lock.acquire(timeout=timeout, poll_interval=POLL_SECONDS / 4)
+            if os.path.samestat(before, os.stat(file)):
                 _HELD[file] = lock
                 return True
             lock.release()
+        except Timeout:
+            return False
         except FileNotFoundError:  # another process has just removed what it had made, or there can be no such folder
+            lock.release()
             lost += 1
             if lost == MOST_LOST:
                 raise
-
-
-def _has_name(file: Path, inode: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(inode, os.stat(file))
-    except FileNotFoundError:
-        return False
 
 
 def release_all() -> None:

@@ -90,11 +90,7 @@ class DeLoResS(Method):
             self.observed = Observed(
                 embedding.detach(), {"projection": z1.detach()}, {"projection": terms.correlation.detach()}
             )
-        return terms.loss, {
-            "loss": terms.loss.detach(),
-            "on_diagonal": terms.on_diagonal.detach(),
-            "off_diagonal": terms.off_diagonal.detach(),
-        }
+        return terms.loss, {name: getattr(terms, name).detach() for name in ("loss", "on_diagonal", "off_diagonal")}
 
 
 class DeLoResM(Method):
@@ -146,7 +142,9 @@ class DeLoResM(Method):
         loss = self.contrastive * info_nce_loss + torch.stack([layer.loss for layer in layers.values()]).sum()
         self.enqueue(self.world.gather(k))
         if self.observing:
-            self._observe(query.pooled, q, projected, layers)
+            projections = {name: z.detach() for name, z in {"query": q, **projected}.items()}
+            correlations = {name: layer.correlation.detach() for name, layer in layers.items()}
+            self.observed = Observed(query.pooled.detach(), projections, correlations)
         metrics = {"loss": loss, "info_nce": info_nce_loss, "accuracy": accuracy}
         metrics |= {name: layer.loss for name, layer in layers.items()}
         return loss, {name: value.detach() for name, value in metrics.items()}
@@ -162,13 +160,6 @@ class DeLoResM(Method):
             key = self.key_encoder(rows)
             k = F.normalize(at_least_float32(self.key_head(key.pooled)), dim=1)
             return [unshuffle(output) for output in (k, *key.layers)]
-
-    def _observe(
-        self, embedding: Tensor, q: Tensor, projected: dict[str, Tensor], layers: dict[str, BarlowTwinsTerms]
-    ) -> None:
-        projections = {name: z.detach() for name, z in projected.items()}
-        correlations = {name: layer.correlation.detach() for name, layer in layers.items()}
-        self.observed = Observed(embedding.detach(), {"query": q.detach(), **projections}, correlations)
 
     @torch.no_grad()
     def update_key(self) -> None:

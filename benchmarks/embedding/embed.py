@@ -16,13 +16,15 @@ import soxr
 import torch
 
 import hear_delores
+from benchmarks.embedding.layout import INFO_FILE, row_order
 from benchmarks.embedding.model import LoadedModel
-from benchmarks.embedding.spec import plain_options
-from benchmarks.embedding.split import BatchBound, SplitJob, embed_split, row_order
-from benchmarks.embedding.stored import DONE_FILE, INFO_FILE, PROGRESS_DIR, Stored, stored_embeddings
+from benchmarks.embedding.split import PROGRESS_DIR, BatchBound, SplitJob, embed_split
+from benchmarks.embedding.stored import DONE_FILE, Stored, key_of, stored_embeddings
 from benchmarks.results.identity import behaviours_agree, read_behaviour
-from benchmarks.tasks.audio import read_audio
-from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE, TaskFolder
+from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.metadata import METADATA_FILE
+from benchmarks.tasks.mono_audio import read_audio
+from benchmarks.tasks.vocabulary import VOCABULARY_FILE
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, shown
 from hear_delores.files import (
@@ -39,7 +41,7 @@ from hear_delores.settings import require_number
 from hear_delores.temporary import beside
 from pretrain.locks import folder_lock
 
-__all__ = ["BATCH_SECONDS", "DONE_FILE", "EMBEDDINGS_FORMAT", "INFO_FILE", "EmbedSummary", "embed_task"]
+__all__ = ["BATCH_SECONDS", "EMBEDDINGS_FORMAT", "EmbedSummary", "embed_task"]
 
 #: Of the folder that :func:`embed_task` writes. Embeddings of another version are made again.
 EMBEDDINGS_FORMAT = 1
@@ -104,7 +106,8 @@ def embed_task(
     """
     require_number("embed", "batch_seconds", batch_seconds, 0.01, maximum=86_400.0)
     target = Path(embeddings_dir) / model.folder_name / task.folder_name
-    key = _key(model, task)
+    described = _describe(model, task)
+    key = key_of(described)
     before = stored_embeddings(target, key, model, skip_bad, force)
     if before.usable:
         return _summary(target, before)
@@ -118,7 +121,7 @@ def embed_task(
         work = _start_or_resume(real, {**key, "batch_seconds": float(batch_seconds), "skip_bad": skip_bad}, model)
         skipped = _unusable_clips(work, model, task) if skip_bad else []
         seconds = _embed_splits(model, task, work, skipped, batch_seconds, progress)
-        _finish(work, model, task, skipped, seconds)
+        _finish(work, described, task, skipped, seconds)
         replace_folder(work, real, MARKS)
         _remove_progress(real)
     return EmbedSummary(target, seconds, False, _lines(skipped), before.notes)
@@ -134,16 +137,17 @@ def _remove_progress(target: Path) -> None:
         remove_tree(target / PROGRESS_DIR)
 
 
-def _key(model: LoadedModel, task: TaskFolder) -> dict[str, Any]:
-    """What the embeddings depend on. Anything different here, and they are made again."""
+def _describe(model: LoadedModel, task: TaskFolder) -> dict[str, Any]:
+    """What ``embedding-info.json`` says of model, task and device."""
     return {
         "format_version": EMBEDDINGS_FORMAT,
-        "module": model.spec.module,
-        "options": plain_options(model.spec.options),
-        "weights_hash": model.weights_hash,
-        "sample_rate": model.sample_rate,
-        "task": task.folder_name,
-        "revision": task.revision,
+        "model": model.info().model_dump(),
+        "task": {
+            "name": task.folder_name,
+            "revision": task.revision,
+            "audio_sample_rate": task.nearest_rate(model.sample_rate),
+        },
+        "device": model.device,
     }
 
 
@@ -205,8 +209,7 @@ def _embed_splits(
 
     bound = BatchBound(batch_seconds)
     for split, files in row_order(usable).items():
-        job = SplitJob(model, task, split, files, work, work / PROGRESS_DIR, bound, count)
-        seconds += embed_split(job)
+        seconds += embed_split(SplitJob(model, task, split, files, work, bound, count))
     return seconds
 
 
@@ -219,11 +222,7 @@ def _usable_labels(task: TaskFolder, split: str, skipped: list[dict[str, str]]) 
 
 
 def _finish(
-    work: Path,
-    model: LoadedModel,
-    task: TaskFolder,
-    skipped: list[dict[str, str]],
-    seconds: float,
+    work: Path, described: dict[str, Any], task: TaskFolder, skipped: list[dict[str, str]], seconds: float
 ) -> None:
     """Adds to the embeddings what scoring needs beside them, and the mark that they are complete."""
     for name in (METADATA_FILE, VOCABULARY_FILE, *(f"{split}.json" for split in task.splits)):
@@ -232,15 +231,8 @@ def _finish(
     for split in {entry["split"] for entry in skipped}:
         write_json(work / f"{split}.json", _usable_labels(task, split, skipped))
     info = {
-        "format_version": EMBEDDINGS_FORMAT,
-        "model": model.info().model_dump(),
-        "task": {
-            "name": task.folder_name,
-            "revision": task.revision,
-            "audio_sample_rate": task.nearest_rate(model.sample_rate),
-        },
+        **described,
         "seconds": seconds,
-        "device": model.device,
         "skipped": skipped,
         "versions": {
             "hear_delores": hear_delores.__version__,

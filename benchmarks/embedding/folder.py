@@ -7,22 +7,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from benchmarks.embedding.layout import AGAIN, open_rows, read_info, read_row_files, read_row_labels, read_timestamps
+from benchmarks.embedding.layout import (
+    AGAIN,
+    open_rows,
+    read_info,
+    read_row_files,
+    read_row_labels,
+    read_timestamps,
+    row_order,
+)
 from benchmarks.tasks import metadata as rules
-from benchmarks.tasks.events import check_clip_end
-from benchmarks.tasks.folder import METADATA_FILE, VOCABULARY_FILE
-from benchmarks.tasks.metadata import TaskMetadata, read_metadata
+from benchmarks.tasks.clip_end import check_clip_end
+from benchmarks.tasks.metadata import METADATA_FILE, TaskMetadata, read_metadata
 from benchmarks.tasks.split_file import check_files_once, read_split
-from benchmarks.tasks.vocabulary import read_vocabulary
+from benchmarks.tasks.vocabulary import VOCABULARY_FILE, read_vocabulary
 from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = ["EmbeddingsTask", "Split", "data_splits"]
@@ -130,23 +137,16 @@ def data_splits(metadata: Mapping[str, Any]) -> list[dict[str, list[str]]]:
 # --- reading one split
 
 
+@dataclass(frozen=True)
 class _SplitReader:
     """Reads the splits of one folder and feeds everything it reads to ``update``, the content hash."""
 
-    def __init__(
-        self,
-        folder: Path,
-        details: TaskMetadata,
-        vocabulary: tuple[str, ...],
-        truth: dict[str, dict[str, list[Any]]],
-        info: dict[str, Any],
-        update: Callable[[Any], None],
-    ) -> None:
-        self.folder, self.details, self.vocabulary, self.truth, self.update = folder, details, vocabulary, truth, update
-        self.is_event = details.embedding_type == "event"
-        self.multiclass = details.prediction_type == "multiclass"
-        self.skipped = _skipped_files(info)
-        self._order: dict[str, list[list[str]]] | None = None
+    folder: Path
+    details: TaskMetadata
+    vocabulary: tuple[str, ...]
+    truth: dict[str, dict[str, list[Any]]]
+    info: dict[str, Any]
+    update: Callable[[Any], None]
 
     def read(self, name: str) -> Split:
         """One split, checked."""
@@ -157,25 +157,24 @@ class _SplitReader:
                 f"{self.folder}: {name} has {len(embeddings)} embeddings but {len(labels)} rows of labels; "
                 "embed the task again"
             )
-        truth = self.truth[name]
-        timestamps: np.ndarray | None = None
-        events: dict[str, list[dict[str, Any]]] | None = None
-        if self.is_event:
+        is_event = self.details.embedding_type == "event"
+        files: tuple[str, ...]
+        timestamps: np.ndarray | None
+        if is_event:
             files, file_index, timestamps = self._timestamps(name, len(labels))
             self._check_ends(name, files, file_index, timestamps)
-            events = truth
         else:
-            files = self._row_files(name, labels)
-            file_index = np.arange(len(labels))
+            files, file_index, timestamps = self._row_files(name, labels), np.arange(len(labels)), None
         targets = self._targets(name, labels, files, file_index)
-        if not self.is_event:
+        if not is_event:
             self._check_labels(name, labels)
         self._check_finite(name, embeddings, files, file_index)
+        truth = self.truth[name]
         self.update(json.dumps([name, truth, labels, files], sort_keys=True).encode())
         if timestamps is not None:
             self.update(np.ascontiguousarray(timestamps))
             self.update(np.ascontiguousarray(file_index))
-        return Split(name, embeddings, targets, files, file_index, timestamps, events)
+        return Split(name, embeddings, targets, files, file_index, timestamps, truth if is_event else None)
 
     def _check_finite(self, name: str, embeddings: np.ndarray, files: tuple[str, ...], file_index: np.ndarray) -> None:
         """Raises for the first row with a NaN or infinity, naming its clip; hashes the rows on the way."""
@@ -213,37 +212,27 @@ class _SplitReader:
         ends = dict(zip(files, np.maximum(stated, guessed).tolist(), strict=True))
         longest = max(ends.values(), default=stated)
         for file, events in self.truth[name].items():
-            try:
-                check_clip_end(events, ends.get(file, longest))
-            except DeloresError as error:
-                raise DeloresError(f"{self.folder / name}.json: {file}: {error}") from None
-
-    def _unknown_label(self, name: str, file: str, label: str) -> NoReturn:
-        raise DeloresError(
-            f"{self.folder}: label {label!r} of {file} (split {name!r}) is not in labelvocabulary.csv. "
-            f"{did_you_mean(label, self.vocabulary)}"
-        )
+            check_clip_end(events, ends.get(file, longest), f"{self.folder / name}.json: {file}")
 
     def _targets(
         self, name: str, labels: list[list[Any]], files: tuple[str, ...], file_index: np.ndarray
     ) -> np.ndarray:
         index = {label: i for i, label in enumerate(self.vocabulary)}
-        rows: list[int] = []
-        columns: list[int] = []
+        targets = np.zeros((len(labels), len(index)), dtype=np.float32)
         for row, row_labels in enumerate(labels):
             names = {str(label) for label in row_labels}
-            if self.multiclass and len(names) != 1:
+            if self.details.prediction_type == "multiclass" and len(names) != 1:
                 raise DeloresError(
                     f"{self.folder}: {files[file_index[row]]} (split {name!r}) has {len(names)} labels, but "
                     "a multiclass task needs exactly one; is the task multilabel?"
                 )
             for label in names:
                 if label not in index:
-                    self._unknown_label(name, files[file_index[row]], label)
-                rows.append(row)
-                columns.append(index[label])
-        targets = np.zeros((len(labels), len(self.vocabulary)), dtype=np.float32)
-        targets[rows, columns] = 1.0
+                    raise DeloresError(
+                        f"{self.folder}: label {label!r} of {files[file_index[row]]} (split {name!r}) is not in "
+                        f"labelvocabulary.csv. {did_you_mean(label, self.vocabulary)}"
+                    )
+                targets[row, index[label]] = 1.0
         return targets
 
     def _row_files(self, name: str, labels: list[list[Any]]) -> tuple[str, ...]:
@@ -254,12 +243,10 @@ class _SplitReader:
         """
         if (written := read_row_files(self.folder, name, labels, self.truth[name])) is not None:
             return tuple(written)
-        if self._order is None:
-            self._order = self._possible_orders()
         truth = self.truth[name]
-        want = [sorted(str(label) for label in row) for row in labels]
-        for order in self._order.get(name, []):
-            if [sorted(str(label) for label in truth[file]) for file in order] == want:
+        want = [sorted(map(str, row)) for row in labels]
+        for order in self._possible_orders[name]:
+            if [sorted(map(str, truth[file])) for file in order] == want:
                 return tuple(order)
         return tuple(f"{name}[{row}]" for row in range(len(labels)))
 
@@ -274,19 +261,16 @@ class _SplitReader:
                 f"{name}.json has {truth[min(odd)]} such clips; {AGAIN}"
             )
 
+    @cached_property
     def _possible_orders(self) -> dict[str, list[list[str]]]:
-        """heareval's order of rows: one Random(0), split after split; skipped clips left out."""
-        orders: dict[str, list[list[str]]] = {}
-        for skip_first in (False, True):
-            prng = random.Random(0)
-            for split in self.details.splits:
-                skipped = self.skipped.get(split, set()) | self.skipped.get("", set())
-                files = list(self.truth[split])
-                if skip_first:
-                    files = [file for file in files if file not in skipped]
-                prng.shuffle(files)
-                orders.setdefault(split, []).append([file for file in files if file not in skipped])
-        return orders
+        """heareval's order of rows for each split; skipped clips left out after shuffling, or before."""
+        skipped = _skipped_files(self.info)
+        left_out = {split: skipped.get(split, set()) | skipped.get("", set()) for split in self.details.splits}
+        kept = {split: [file for file in self.truth[split] if file not in left_out[split]] for split in left_out}
+        after, before = row_order({split: list(self.truth[split]) for split in left_out}), row_order(kept)
+        return {
+            split: [[file for file in after[split] if file not in left_out[split]], before[split]] for split in left_out
+        }
 
 
 # --- files

@@ -5,15 +5,17 @@ Reads what ``delores embed`` writes and what heareval 2021.1.3 writes. Embedding
 
 from __future__ import annotations
 
+import itertools
 import pickle
+import random
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from benchmarks.metrics.events import MAX_CLIP_MS, check_label
-from benchmarks.tasks.metadata import explain
+from benchmarks.tasks.metadata import validated
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError
 
@@ -26,6 +28,7 @@ __all__ = [
     "read_row_files",
     "read_row_labels",
     "read_timestamps",
+    "row_order",
 ]
 
 INFO_FILE = "embedding-info.json"
@@ -78,11 +81,17 @@ def read_info(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     info: dict[str, Any] = read_json(path, nan=True, advice=AGAIN)
-    try:
-        _Info.model_validate(info)
-    except ValidationError as error:
-        raise DeloresError(f"{path}: {explain(error, list(_Info.model_fields))}; {AGAIN}") from None
+    validated(_Info, info, path, AGAIN)
     return info
+
+
+def row_order(files_by_split: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The order of clips on disk: one ``random.Random(0)`` shuffles split after split, as heareval does."""
+    prng = random.Random(0)
+    ordered = {split: list(files) for split, files in files_by_split.items()}
+    for files in ordered.values():
+        prng.shuffle(files)
+    return ordered
 
 
 def open_rows(folder: Path, split: str) -> np.ndarray:
@@ -138,14 +147,10 @@ def read_row_labels(folder: Path, split: str) -> list[list[Any]]:
         raise DeloresError(f"{path}: not a list of labels: {reason}; {AGAIN}") from None
     if not isinstance(labels, list) or not all(isinstance(row, list) for row in labels):
         raise DeloresError(f"{path}: expected a list with a list of labels for each row; {AGAIN}")
-    checked: set[Any] = {None}
     try:
-        for row in labels:
-            for label in row:
-                if type(label) is not str or label not in checked:
-                    if label is not None:
-                        check_label(label)
-                    checked.add(label)
+        for label in itertools.chain.from_iterable(labels):
+            if label is not None:
+                check_label(label)
     except DeloresError as error:
         raise DeloresError(f"{path}: {error}; {AGAIN}") from None
     return labels

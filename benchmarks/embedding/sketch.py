@@ -73,8 +73,8 @@ def sketch(values: np.ndarray) -> Sketch:
 def _answers(model: LoadedModel, seconds: float) -> tuple[list[Sketch | None], list[Sketch | None]]:
     """The sketches of scene and of timestamp embeddings of the sounds of a length; None where the model fails."""
     audio = probe_sounds(seconds, model.sample_rate)
-    nothing: list[Sketch | None] = [None] * len(audio)
-    scene, timestamps = list(nothing), list(nothing)
+    scene: list[Sketch | None] = [None] * len(audio)
+    timestamps = list(scene)
     with contextlib.suppress(DeloresError):
         scene = [sketch(row) for row in model.scene(audio.copy())]
     with contextlib.suppress(DeloresError):

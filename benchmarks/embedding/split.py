@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,25 @@ import numpy as np
 
 from benchmarks.embedding.layout import ROW_FILES
 from benchmarks.embedding.model import LoadedModel, NotFinite, OutOfMemory
-from benchmarks.tasks.audio import read_audio
 from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.mono_audio import read_audio
 from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, write_json
 from pretrain.data.ahead import ahead
 
-__all__ = ["BatchBound", "EmbeddedClip", "SplitJob", "embed_split", "labels_at_timestamps", "row_order"]
+__all__ = ["BatchBound", "EmbeddedClip", "SplitJob", "embed_split", "labels_at_timestamps"]
 
 #: Audio that is held at once, in batches: enough that clips of unequal length find others of theirs. One
 #: for events, whose embeddings are many times larger.
 WINDOW_BATCHES = {"scene": 4, "event": 1}
+PROGRESS_DIR = ".progress"  # in the folder of the embeddings: journals, and what a run that is taken up must know
 READERS = 2  # threads that decode and resample while the model computes
 MAX_READ_AHEAD = 64  # clips
 GUESSED_CLIP_SECONDS = 30.0  # where the task does not say how long its clips are
+
+#: A clip's embeddings (n, dimensions) float32, and for events the timestamp of each in ms.
+Rows = tuple[np.ndarray, list[float] | None]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,6 @@ class SplitJob:
 
     Attributes:
         folder: where the layout's files are written.
-        progress_dir: where the journal is kept.
         bound: seconds of audio per batch; one for all splits of a task.
         on_clips: called with a number of clips that were just done.
     """
@@ -70,26 +72,14 @@ class SplitJob:
     split: str
     files: Sequence[str]
     folder: Path
-    progress_dir: Path
     bound: BatchBound
-    on_clips: Callable[[int], None] = field(default=lambda count: None)
+    on_clips: Callable[[int], None]
 
     @property
     def dimensions(self) -> int:
         """Size of one row."""
         is_event = self.task.embedding_type == "event"
         return self.model.timestamp_embedding_size if is_event else self.model.scene_embedding_size
-
-
-def row_order(files_by_split: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The order of clips on disk: one ``random.Random(0)`` shuffles split after split, as heareval does."""
-    prng = random.Random(0)
-    ordered = {}
-    for split, files in files_by_split.items():
-        shuffled = list(files)
-        prng.shuffle(shuffled)
-        ordered[split] = shuffled
-    return ordered
 
 
 def embed_split(job: SplitJob) -> float:
@@ -149,7 +139,7 @@ class _Journal:
 
     def __init__(self, job: SplitJob) -> None:
         self.job = job
-        self.path = job.progress_dir / f"{job.split}.jsonl"
+        self.path = job.folder / PROGRESS_DIR / f"{job.split}.jsonl"
         self.rows_file = job.folder / f"{job.split}.embeddings.npy"
         self.clips: list[EmbeddedClip] = []
         self.seconds = 0.0
@@ -216,12 +206,12 @@ def _read_ahead(job: SplitJob, files: Sequence[str]) -> Iterator[np.ndarray]:
     return ahead(read, files, READERS, depth)
 
 
-def _embed_window(job: SplitJob, window: dict[str, np.ndarray]) -> list[tuple[np.ndarray, list[float] | None]]:
-    """Rows (n, dimensions) float32 and timestamps of each clip, from batches of clips of one length."""
+def _embed_window(job: SplitJob, window: dict[str, np.ndarray]) -> list[Rows]:
+    """The rows of each clip, from batches of clips of one length."""
     by_length: dict[int, list[str]] = defaultdict(list)
     for file, audio in window.items():
         by_length[len(audio)].append(file)
-    embedded: dict[str, tuple[np.ndarray, list[float] | None]] = {}
+    embedded: dict[str, Rows] = {}
     for length, files in by_length.items():
         most = max(1, int(job.bound.seconds * job.model.sample_rate / length))
         n_batches = -(-len(files) // most)
@@ -232,10 +222,8 @@ def _embed_window(job: SplitJob, window: dict[str, np.ndarray]) -> list[tuple[np
     return [embedded[file] for file in window]
 
 
-def _embed_batch(
-    job: SplitJob, batch: Sequence[str], window: dict[str, np.ndarray]
-) -> list[tuple[np.ndarray, list[float] | None]]:
-    """Each clip's rows and timestamps; a batch that does not fit the memory is halved until it does."""
+def _embed_batch(job: SplitJob, batch: Sequence[str], window: dict[str, np.ndarray]) -> list[Rows]:
+    """Each clip's rows; a batch that does not fit the memory is halved until it does."""
     audio = np.stack([window[file] for file in batch])
     try:
         if job.task.embedding_type == "scene":

@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.embedding.layout import INFO_FILE
 from benchmarks.embedding.model import LoadedModel
 from benchmarks.results.identity import behaviour_change, read_behaviour
 from hear_delores.documents import read_json
 
-__all__ = ["DONE_FILE", "INFO_FILE", "PROGRESS_DIR", "Stored", "stored_embeddings"]
+__all__ = ["DONE_FILE", "Stored", "key_of", "stored_embeddings"]
 
-INFO_FILE = "embedding-info.json"
 DONE_FILE = ".done.embeddings"  # heareval's mark of a complete folder
-PROGRESS_DIR = ".progress"
 
 #: What each part of the key is called where embeddings of another are made again.
 WHAT_CHANGED = {
@@ -45,13 +44,24 @@ class Stored:
     notes: list[str] = field(default_factory=list)
 
 
+def key_of(info: dict[str, Any]) -> dict[str, Any]:
+    """What embeddings depend on besides behaviour, of their ``embedding-info.json``."""
+    model, task = info["model"], info["task"]
+    return {
+        "format_version": info["format_version"],
+        **{name: model[name] for name in ("module", "options", "weights_hash", "sample_rate")},
+        "task": task["name"],
+        "revision": task["revision"],
+    }
+
+
 def stored_embeddings(
     target: Path, key: dict[str, Any], model: LoadedModel, skip_bad: bool, force: bool = False
 ) -> Stored:
     """What is in the folder ``target``, and whether it fits ``key`` and the behaviour of ``model``.
 
     Args:
-        key: what embeddings depend on besides behaviour.
+        key: as of :func:`key_of`.
         skip_bad: whether embeddings without some of the clips will do.
         force: made again whatever they are.
     """
@@ -65,16 +75,7 @@ def stored_embeddings(
         return Stored(notes=[*notes, "embedded again: asked for"])
     try:
         info = read_json(info_file, nan=True)
-        described, task = info["model"], info["task"]
-        found = {
-            "format_version": info["format_version"],
-            "module": described["module"],
-            "options": described["options"],
-            "weights_hash": described["weights_hash"],
-            "sample_rate": described["sample_rate"],
-            "task": task["name"],
-            "revision": task["revision"],
-        }
+        found, described = key_of(info), info["model"]
         skipped, seconds = info["skipped"], float(info["seconds"])
         before, source = read_behaviour(described.get("behaviour")), described.get("source_hash") or ""
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

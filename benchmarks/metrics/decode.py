@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -62,10 +63,9 @@ class FrameIndex:
         present, starts = np.unique(file[last], return_index=True)
         self.bounds = np.append(starts, len(self.order))
         self.files = tuple(files[int(i)] for i in present)
-        self.hop_ms = [
-            float(np.mean(np.diff(self.time[a:b]))) if b - a > 1 else float("nan")
-            for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True)
-        ]
+        # One frame has no hop.
+        times = [self.time[a:b] for a, b in itertools.pairwise(self.bounds)]
+        self.hop_ms = [float(np.mean(np.diff(own))) if len(own) > 1 else math.inf for own in times]
 
     def events(
         self,
@@ -78,71 +78,45 @@ class FrameIndex:
     ) -> EventTable:
         """The events of every file, from ``probabilities`` (n, n_labels) in the rows' first order.
 
-        Parameters as in :func:`events_from_frames`.
+        A frame is active where p > threshold, strictly, after a median filter of
+        round(median_filter_ms / mean hop) frames. A run of active frames is an event from its first to its
+        last timestamp (no hop is added), kept when end - start >= min_duration (ms, as ``median_filter_ms``).
         """
         active = probabilities[self.order] > threshold
         parts = []
-        for number, (a, b) in enumerate(zip(self.bounds[:-1], self.bounds[1:], strict=True)):
-            width = _filter_width(median_filter_ms, self.hop_ms[number])
-            label, start, end = _runs(_median_active(active[a:b], width))
+        for number, (a, b) in enumerate(itertools.pairwise(self.bounds)):
+            label, start, end = _runs(_median_active(active[a:b], round(median_filter_ms / self.hop_ms[number])))
             start_ms, end_ms = self.time[a:b][start], self.time[a:b][end]
             kept = np.nonzero(end_ms - start_ms >= min_duration)[0]
             kept = kept[np.argsort(start_ms[kept], kind="stable")]
-            parts.append((np.full(len(kept), number), label[kept], start_ms[kept], end_ms[kept]))
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 4
-        return EventTable(
-            self.files,
-            tuple(labels),
-            columns[0].astype(np.int64),
-            columns[1].astype(np.int64),
-            columns[2],
-            columns[3],
-        )
+            parts.append(np.stack([np.full(len(kept), number), label[kept], start_ms[kept], end_ms[kept]], axis=1))
+        return EventTable.from_rows(np.concatenate([np.zeros((0, 4)), *parts]), self.files, labels)
 
 
 def events_from_frames(
     probabilities: np.ndarray,
     timestamps_ms: np.ndarray,
     labels: Sequence[str],
-    *,
-    threshold: float = 0.5,
-    median_filter_ms: float = 150.0,
-    min_duration: float = 60.0,
+    **postprocessing: float,
 ) -> list[dict[str, Any]]:
     """The events of one file, sorted by start: equals heareval's ``create_events_from_prediction``.
-
-    A frame is active where p > threshold, strictly, after a median filter of
-    round(median_filter_ms / mean hop) frames. A run of active frames is an event from its first to its
-    last timestamp (no hop is added), kept when end - start >= min_duration.
 
     Args:
         probabilities: (n_frames, n_labels) float32.
         timestamps_ms: (n_frames,) float64, in any order.
         labels: the vocabulary, by index.
-        median_filter_ms, min_duration: milliseconds.
+        postprocessing: threshold, median_filter_ms and min_duration, as :meth:`FrameIndex.events` takes them.
     """
     index = FrameIndex(["file"], np.zeros(len(timestamps_ms), dtype=np.int64), timestamps_ms)
-    table = index.events(
-        probabilities,
-        labels,
-        threshold=threshold,
-        median_filter_ms=median_filter_ms,
-        min_duration=min_duration,
-    )
-    return table.to_events().get("file", [])
-
-
-def _filter_width(median_filter_ms: float, hop_ms: float) -> int:
-    """The median filter's width in frames; 0 or 1 leaves the frames as they are. One frame has no hop."""
-    return round(median_filter_ms / hop_ms) if median_filter_ms and hop_ms == hop_ms else 0
+    return index.events(probabilities, labels, **postprocessing).to_events().get("file", [])
 
 
 def _median_active(active: np.ndarray, width: int) -> np.ndarray:
     """(t, c) bool: where the median over ``width`` frames of the probabilities exceeds the threshold.
 
-    Thresholding commutes with the median, so counting active frames in the window is enough. The
-    window of an even width, the rank taken (width // 2) and the mirrored ends are scipy's. (scipy 1.17
-    mirrors wrongly where the window is 8 times longer than the clip; that is not followed.)
+    A width of 0 or 1 leaves the frames as they are. Thresholding commutes with the median, so counting active
+    frames in the window is enough. The window of an even width, the rank taken (width // 2) and the mirrored ends
+    are scipy's. (scipy 1.17 mirrors wrongly where the window is 8 times longer than the clip; that is not followed.)
     """
     if width <= 1:
         return active

@@ -91,19 +91,19 @@ class EventTable:
         Raises DeloresError for a label outside ``labels``, and for what :func:`check_event` does not let through.
         """
         index = {label: i for i, label in enumerate(labels)}
-        rows: list[tuple[int, int, float, float]] = []
+        rows = []
         for number, (file, items) in enumerate(events.items()):
             for event in items:
-                _check(file, event)
-                label = str(event["label"])
-                if label not in index:
-                    raise DeloresError(
-                        f"{file}: event label {label!r} is not in the vocabulary. {did_you_mean(label, labels)}"
-                    )
+                try:
+                    check_event(event)
+                    label = str(event["label"])
+                    if label not in index:
+                        hint = did_you_mean(label, labels)
+                        raise DeloresError(f"event label {label!r} is not in the vocabulary. {hint}")
+                except DeloresError as error:
+                    raise DeloresError(f"{file}: {error}") from None
                 rows.append((number, index[label], float(event["start"]), float(event["end"])))
-        columns = np.array(rows, dtype=np.float64).reshape(-1, 4)
-        file_label = columns[:, :2].astype(np.int64)
-        return cls(tuple(events), tuple(labels), file_label[:, 0], file_label[:, 1], columns[:, 2], columns[:, 3])
+        return cls.from_rows(np.array(rows), list(events), labels)
 
     @classmethod
     def from_rows(cls, rows: np.ndarray, files: Sequence[str], labels: Sequence[str]) -> EventTable:
@@ -119,13 +119,6 @@ class EventTable:
         ):
             events[self.files[file]].append({"label": self.labels[label], "start": start, "end": end})
         return events
-
-
-def _check(file: str, event: Event) -> None:
-    try:
-        check_event(event)
-    except DeloresError as error:
-        raise DeloresError(f"{file}: {error}") from None
 
 
 # --- scores
@@ -211,10 +204,7 @@ def event_based_scores(predicted: EventTable, target: EventTable, **options: Any
     hits, n_ref, n_est = event_counts(predicted, target, **options).sum(axis=0).tolist()
     precision = hits / n_est if n_est else math.nan
     recall = hits / n_ref if n_ref else math.nan
-    if precision == 0 and recall == 0:
-        f_measure = 0.0
-    else:
-        f_measure = 2.0 * precision * recall / (precision + recall)
+    f_measure = 0.0 if precision == recall == 0 else 2.0 * precision * recall / (precision + recall)
     return {"f_measure": f_measure, "precision": precision, "recall": recall}
 
 

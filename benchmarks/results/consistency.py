@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.metrics.registry import METRICS, metric_bounds
 from benchmarks.results.format import FoldPredictions, FoldResult, GridPoint, ResultRecord
+from benchmarks.results.means import aggregate
 from hear_delores.errors import DeloresError
 from hear_delores.memory import available_bytes
 from hear_delores.settings import LARGEST, shown
@@ -125,21 +126,15 @@ def _check_range(what: str, metric: str, value: float) -> None:
 
 def _check_means(record: ResultRecord) -> None:
     """``scores`` are the means of the folds, ``scores_std`` their deviations, as the scorer computes them."""
-    names = record.folds[0].scores.keys()
-    for what, found in (("scores", record.scores), ("scores_std", record.scores_std)):
-        wanted = names if what == "scores" or len(record.folds) > 1 else set()
-        if found.keys() != wanted:
-            differ = sorted(found.keys() ^ wanted)[0]
-            raise DeloresError(f"{what} and the folds' metrics differ in {differ!r}")
-    for name in names:
-        values = np.array([fold.scores[name] for fold in record.folds], dtype=np.float64)
-        values = values[~np.isnan(values)]  # as pandas leaves them out, in heareval
-        mean = float(values.mean()) if len(values) else math.nan
-        _check_agrees(f"scores.{name}", record.scores[name], mean, "mean")
-        if len(record.folds) > 1:
-            finite = len(values) > 1 and bool(np.isfinite(values).all())
-            deviation = float(values.std(ddof=1)) if finite else math.nan
-            _check_agrees(f"scores_std.{name}", record.scores_std[name], deviation, "standard deviation")
+    means, deviations = aggregate([fold.scores for fold in record.folds])
+    for what, found, wanted, how in (
+        ("scores", record.scores, means, "mean"),
+        ("scores_std", record.scores_std, deviations, "standard deviation"),
+    ):
+        if differ := sorted(found.keys() ^ wanted.keys()):
+            raise DeloresError(f"{what} and the folds' metrics differ in {differ[0]!r}")
+        for name, value in wanted.items():
+            _check_agrees(f"{what}.{name}", found[name], value, how)
 
 
 def _check_agrees(what: str, said: float, computed: float, how: str) -> None:

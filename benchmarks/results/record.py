@@ -52,6 +52,7 @@ __all__ = [
     "clear_unfinished",
     "existing_record",
     "fold_predictions",
+    "identical_record",
     "load_predictions",
     "load_record",
     "load_records",
@@ -122,11 +123,11 @@ def existing_record(results_dir: str | Path, draft: ResultRecord) -> ResultRecor
     behaviour, when it is old) is filled in: the same fingerprint means the same embeddings.
     """
     folder = record_folder(results_dir, draft)
-    found = _identical(folder, draft.fingerprint)
+    found = identical_record(folder, draft.fingerprint)
     suffix = option_suffix(draft.model.options)
     if found is None and suffix and not folder.exists():
         earlier = _record_folder(results_dir, draft, draft.model.label.removesuffix(suffix))
-        old = _identical(earlier, draft.fingerprint)
+        old = identical_record(earlier, draft.fingerprint)
         if old is not None and old.model.options == draft.model.options:
             folder.parent.mkdir(parents=True, exist_ok=True)
             earlier.rename(folder)
@@ -167,7 +168,8 @@ def remove_work(path: Path) -> None:
             path.rmdir()
 
 
-def _identical(folder: Path, fingerprint: str) -> ResultRecord | None:
+def identical_record(folder: Path, fingerprint: str) -> ResultRecord | None:
+    """The saved record in ``folder`` if it has that fingerprint, else None."""
     try:
         record = load_record(folder)
     except DeloresError:  # none, or a damaged one: it will be replaced

@@ -8,19 +8,20 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from benchmarks.embedding.foreign_code import one_line
 from benchmarks.embedding.model import ModelSpec
 from benchmarks.reading.tables.ablation_table import AblationRow, AblationTable, ablation_tables, to_csv, to_markdown
 from benchmarks.results.record import ResultRecord
 from benchmarks.running.run import Failure, run
-from benchmarks.scoring.protocols import PROTOCOLS
+from benchmarks.scoring.protocols import find_protocol
 from benchmarks.tasks.folder import TaskFolder
-from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 from pretrain.config import PretrainConfig, differences, load_config
 from pretrain.distributed.world import world_size
@@ -74,8 +75,7 @@ def read_settings(
     """
     base = load_config(preset, shared)
     settings = [Setting(BASE, base, {})]
-    named = [*_of_file(file), *map(_of_text, texts)]
-    for name, words in named:
+    for name, words in [*_of_file(file), *map(_of_text, texts)]:
         if not NAME.fullmatch(name) or name == BASE or name.startswith(RANDOM):
             raise DeloresError(
                 f"a setting cannot be called {name!r}; use letters, digits, '.', '_', '+' and '-', "
@@ -125,11 +125,11 @@ def _words(name: str, text: str) -> list[str]:
 
 def _text(value: Any) -> str:
     """A JSON value as YAML in one word."""
-    return (
-        yaml.safe_dump(value, default_flow_style=True, width=1 << 20).removesuffix("\n...\n").strip().replace(" ", "")
-    )
+    text = yaml.safe_dump(value, default_flow_style=True, width=1 << 20)
+    return text.removesuffix("\n...\n").strip().replace(" ", "")
 
 
+@dataclass
 class Ablation:
     """Trains and scores settings one after the other, and rewrites ``ablation.md`` and ``.csv`` after each.
 
@@ -144,35 +144,30 @@ class Ablation:
         say: told what happens. Test scores are not among it unless the table shows them.
     """
 
-    def __init__(
-        self,
-        settings: Sequence[Setting],
-        data: Path,
-        out: Path,
-        tasks: Sequence[TaskFolder],
-        *,
-        protocols: Sequence[str] = ("linear",),
-        seeds: Sequence[int] = (42,),
-        device: str = "auto",
-        split: Literal["valid", "test"] = "valid",
-        skip_bad: bool = False,
-        quiet: bool = True,
-        say: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        for protocol in protocols:
-            if protocol not in PROTOCOLS:
-                raise DeloresError(f"unknown protocol {protocol!r}. {did_you_mean(protocol, PROTOCOLS)}")
-        if split not in ("valid", "test"):
-            raise DeloresError(f"expected the split to be valid or test, got {split!r}")
+    settings: Sequence[Setting]
+    data: Path
+    out: Path
+    tasks: Sequence[TaskFolder]
+    _: KW_ONLY
+    protocols: Sequence[str] = ("linear",)
+    seeds: Sequence[int] = (42,)
+    device: str = "auto"
+    split: Literal["valid", "test"] = "valid"
+    skip_bad: bool = False
+    quiet: bool = True
+    say: Callable[[str], None] = lambda text: None
+
+    def __post_init__(self) -> None:
+        for protocol in self.protocols:
+            find_protocol(protocol)
+        if self.split not in ("valid", "test"):
+            raise DeloresError(f"expected the split to be valid or test, got {self.split!r}")
         if world_size() > 1:
             raise DeloresError("an ablation runs in one process; start delores ablate without torchrun")
-        self.settings, self.data, self.out, self.tasks = settings, data, out, tasks
-        self.protocols, self.seeds, self.device, self.split = protocols, seeds, device, split
-        self.skip_bad, self.quiet, self.say = skip_bad, quiet, say
         self.rows: list[AblationRow] = []
         self.records: list[ResultRecord] = []
         self.summary = AblationSummary()
-        self._shapes: list[PretrainConfig] = []  # that a random encoder stands beside
+        self._shapes: list[tuple[Any, ...]] = []  # of encoders, each with an untrained one in the table
 
     def run(self) -> AblationSummary:
         """Everything that is not done yet. A setting that fails is noted, and the others still run."""
@@ -181,8 +176,10 @@ class Ablation:
             path = self._train(setting)
             self.rows.append(_row(setting, self.out / "runs" / setting.name))
             if path is not None:
-                if not any(_same_shape(setting.config, other) for other in self._shapes):
-                    self._shapes.append(setting.config)
+                config = setting.config
+                shape = (config.encoder, config.frontend, config.normalization, config.scene)
+                if shape not in self._shapes:
+                    self._shapes.append(shape)
                     label = RANDOM if len(self._shapes) == 1 else f"{RANDOM}-{setting.name}"
                     self.rows.append(AblationRow(label, f"the encoder of {setting.name}, not trained"))
                     self._score(ModelSpec(RANDOM_ENCODER, str(path), label=label))
@@ -197,8 +194,7 @@ class Ablation:
                 quiet=self.quiet, watching=Watching(picture=True),
             )  # fmt: skip
         except Exception as error:  # memory, a disk: the other settings may still do
-            message = " ".join(str(error).split())
-            self._failed(Failure(setting.name, "", message if isinstance(error, DeloresError) else repr(error)))
+            self._failed(Failure(setting.name, "", one_line(error)))
             return None
 
     def _score(self, model: ModelSpec) -> None:
@@ -215,21 +211,16 @@ class Ablation:
 
     def _failed(self, failure: Failure) -> None:
         self.summary.failures.append(failure)
-        self.say(f"  failed: {failure.model} {failure.task}: {failure.message}".replace(" : ", ": "))
+        self.say(f"  failed: {failure}")
 
     def _write(self) -> None:
         """The tables of what is there so far: a grid takes days, and a look at it should not."""
         rows = sorted(self.rows, key=lambda row: not row.name.startswith(RANDOM))  # stable: random ones first
         self.summary.tables = tables = ablation_tables(rows, self.records, self.split)
-        failed = [f"{f.model} {f.task}: {f.message}".replace(" : ", ": ") for f in self.summary.failures]
+        failed = [str(failure) for failure in self.summary.failures]
         for name, text in (("ablation.md", to_markdown(tables, failed)), ("ablation.csv", to_csv(tables))):
             with atomic_path(self.out / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-
-
-def _same_shape(a: PretrainConfig, b: PretrainConfig) -> bool:
-    """Whether one untrained encoder stands for both."""
-    return all(getattr(a, name) == getattr(b, name) for name in ("encoder", "frontend", "normalization", "scene"))
 
 
 def _row(setting: Setting, folder: Path) -> AblationRow:

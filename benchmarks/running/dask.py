@@ -9,24 +9,23 @@ import pickle
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.embedding.foreign_code import one_line
-from benchmarks.running.job import Job, JobResult, run_job
+from benchmarks.running.job import Done, Job, JobResult, run_job
 from benchmarks.scoring.protocols import find_protocol
+from benchmarks.scoring.record_maker import package_version
 from benchmarks.tasks.folder import METADATA_FILE
 from hear_delores.errors import DeloresError
 from hear_delores.siblings import call
 
 __all__ = ["run_on_dask"]
 
-Done = Callable[[int, JobResult], None]
 #: How long the scheduler may take to answer, and how long there may be no worker at the start.
 CONNECT_SECONDS, WORKERS_SECONDS = 10.0, 60.0
 
@@ -125,11 +124,7 @@ def _fault_of_worker(expected: dict[str, str], paths: Sequence[str]) -> str:
 
 def _versions() -> dict[str, str]:
     """Of what decides scores here; other packages' are in each record."""
-    try:
-        own = version("hear-delores")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        own = "not installed"
-    return {"hear-delores": own, "scoring": str(find_protocol("hear").version)}
+    return {"hear-delores": package_version("hear-delores"), "scoring": str(find_protocol("hear").version)}
 
 
 # Torch's random numbers belong to the whole process, and a Dask worker runs as many tasks as it has threads.

@@ -15,11 +15,11 @@ from benchmarks.embedding.embed import embed_task
 from benchmarks.embedding.foreign_code import contained, one_line
 from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
 from benchmarks.results.record import ResultRecord
-from benchmarks.scoring.record import peak_memory_bytes
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.tasks.folder import TaskFolder
+from hear_delores.memory import peak_bytes
 
-__all__ = ["Job", "JobResult", "forget", "one_line", "run_job"]
+__all__ = ["Done", "Job", "JobResult", "Say", "forget", "run_job"]
 
 Say = Callable[[str], None]
 
@@ -70,6 +70,10 @@ class JobResult:
     peak_bytes: int | None = None
 
 
+#: Called as done(number of the job, its result).
+Done = Callable[[int, JobResult], None]
+
+
 def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
     """Embeds each clip once and scores; what is already done is read, not done again. Failures are in the result."""
     result = JobResult()
@@ -90,7 +94,7 @@ def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
         result.failures.append(one_line(error))
         if result.loaded:
             tell(f"  {job.task.name}: failed: {result.failures[-1]}")
-    result.peak_bytes = peak_memory_bytes()
+    result.peak_bytes = peak_bytes()
     return result
 
 
@@ -129,8 +133,7 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
 @functools.lru_cache(maxsize=1)
 def _model(run: str, spec: ModelSpec, device: str) -> LoadedModel | Exception:
     try:
-        with contained():
-            return load_model(spec, device=device)
+        return load_model(spec, device=device)
     except Exception as error:  # kept too: what cannot be loaded is not tried for each task
         return error
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.embedding.embed import BATCH_SECONDS
 from benchmarks.embedding.foreign_code import Terminated
-from benchmarks.running.job import Job, JobResult, run_job
+from benchmarks.running.job import Done, Job, JobResult, run_job
 from benchmarks.scoring.rows import IN_MEMORY_BYTES
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.memory import available_bytes, keep_freed_memory, resident_bytes
@@ -30,7 +30,6 @@ from hear_delores.spawned import Spawned
 
 __all__ = ["expected_bytes", "run_side_by_side"]
 
-Done = Callable[[int, JobResult], None]
 #: How often waiting jobs are held against the free memory again.
 POLL_SECONDS = 1.0
 
@@ -173,9 +172,8 @@ def _inherited(threads: int) -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
+        del os.environ["OMP_NUM_THREADS"]
+        if before is not None:
             os.environ["OMP_NUM_THREADS"] = before
         if in_main:
             signal.signal(signal.SIGINT, handler)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.embedding.spec import ModelSpec, tell_apart
 from benchmarks.results.record import ResultRecord
-from benchmarks.running.job import Job, JobResult, forget, run_job
+from benchmarks.running.job import Job, JobResult, Say, forget, run_job
 from benchmarks.running.processes import expected_bytes, run_side_by_side
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError
 
 __all__ = ["Failure", "RunSummary", "expand_lists", "run"]
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,9 @@ class Failure:
     model: str
     task: str
     message: str
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.task}".rstrip() + f": {self.message}"
 
 
 @dataclass
@@ -80,7 +82,7 @@ def run(
     started = time.perf_counter()
     name = uuid.uuid4().hex
     named_once = {task.path: task for task in tasks}.values()  # lists may name one twice
-    pairs = [(spec, task) for spec in tell_apart(models) for task in named_once]
+    pairs = list(itertools.product(tell_apart(models), named_once))
     plan = [
         Job(
             name, spec, task.path, Path(out), tuple(dict.fromkeys(protocols)), tuple(dict.fromkeys(seeds)),

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.scoring.work import Fitted
 
-__all__ = ["best_point", "tried_points"]
+__all__ = ["best_of", "best_point", "tried_points"]
 
 
 def best_point(scores: Sequence[float], losses: Sequence[float], maximise: bool) -> int:
@@ -22,6 +22,12 @@ def best_point(scores: Sequence[float], losses: Sequence[float], maximise: bool)
     sign = 1.0 if maximise else -1.0
     ranks = [-math.inf if math.isnan(score) else sign * score for score in scores]
     return max(range(len(ranks)), key=lambda number: (ranks[number], -number))
+
+
+def best_of(points: Sequence[Fitted], losses: Sequence[float], maximise: bool) -> Fitted:
+    """The point of a grid that :func:`best_point` names; its trace is [(number in grid, score)] of all of them."""
+    scores = [point.validation_score for point in points]
+    return replace(points[best_point(scores, losses, maximise)], trace=list(enumerate(scores)))
 
 
 def tried_points(head: Fitted, grid: Sequence[Mapping[str, Any]]) -> list[Fitted]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hear_delores.errors import DeloresError
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
 __all__ = ["finetune"]
@@ -76,19 +78,16 @@ def finetune(
             if not task:  # all there are: those that can be fine-tuned on
                 folders = [folder for folder in folders if folder.embedding_type == "scene"]
             loaded = world.share(lambda: load_model(model_spec(module, model), device=_own_device(device, world.size)))
-            for folder in folders:
-                for number in range(seed, seed + seeds):
-                    with progress_bar(quiet or as_json, f"{folder.name} finetune") as report:
-                        record = finetune_task(
-                            loaded, folder, results_dir=results, seed=number, progress=report, world=world,
-                            say=console(quiet, stderr=True).print, **options,
-                        )  # fmt: skip
-                    records.append(record)
-                    if not as_json:
-                        scores = ", ".join(f"{metric} {value:.4f}" for metric, value in record.scores.items())
-                        console(quiet).print(
-                            f"{record.model.label} on {folder.name}, finetune, seed {number}: {scores}"
-                        )
+            for folder, number in itertools.product(folders, range(seed, seed + seeds)):
+                with progress_bar(quiet or as_json, f"{folder.name} finetune") as report:
+                    record = finetune_task(
+                        loaded, folder, results_dir=results, seed=number, progress=report, world=world,
+                        say=console(quiet, stderr=True).print, **options,
+                    )  # fmt: skip
+                records.append(record)
+                scores = ", ".join(f"{metric} {value:.4f}" for metric, value in record.scores.items())
+                shown = f"{record.model.label} on {folder.name}, finetune, seed {number}: {scores}"
+                console(quiet or as_json).print(shown)
     except ReportedElsewhere:  # one process says why
         raise typer.Exit(1) from None
     if as_json and world.leads:
@@ -99,8 +98,7 @@ def _own_device(device: str, processes: int) -> str:
     """The device asked for; of several processes on a machine, each takes the GPU of its own number."""
     import torch
 
-    from benchmarks.scoring.training import as_device
-    from hear_delores.errors import DeloresError
+    from benchmarks.scoring.fitting import as_device
     from pretrain.distributed.world import local_rank
 
     found = as_device(device)

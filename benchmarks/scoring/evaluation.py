@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -14,70 +14,31 @@ from benchmarks.metrics.events import EventTable
 from benchmarks.metrics.registry import Metric, find_metrics
 from benchmarks.scoring.hear.grid import postprocessing_configs
 
-__all__ = ["Evaluator", "EventEvaluator", "SceneEvaluator", "aggregate", "make_evaluator"]
+__all__ = ["Evaluator", "EventEvaluator", "SceneEvaluator", "make_evaluator"]
 
 
-class Evaluator(Protocol):
-    """Scores the probabilities (n, n_labels) of all rows of some splits against their truth."""
+class Evaluator:
+    """Scores the probabilities (n, n_labels) of all rows of some splits against ``target``, their truth.
 
-    def select(self, probabilities: np.ndarray) -> tuple[float, dict[str, Any]]:
-        """The primary score and the postprocessing that gave it (empty for clips), for model selection."""
-
-    def scores(self, probabilities: np.ndarray, postprocessing: Mapping[str, Any]) -> dict[str, float]:
-        """{metric: value}, sub-scores such as ``<metric>_precision`` included."""
-
-
-class SceneEvaluator:
-    """Scores clips: probabilities against the 0/1 targets (n, n_labels)."""
-
-    def __init__(self, metrics: Sequence[Metric], targets: np.ndarray) -> None:
-        self.metrics, self.targets = list(metrics), targets
-
-    def select(self, probabilities: np.ndarray) -> tuple[float, dict[str, Any]]:
-        """The primary score; there is nothing to postprocess."""
-        return self.metrics[0].scores(probabilities, self.targets)[self.metrics[0].name], {}
-
-    def scores(self, probabilities: np.ndarray, postprocessing: Mapping[str, Any]) -> dict[str, float]:
-        """{metric: value}."""
-        found: dict[str, float] = {}
-        for metric in self.metrics:
-            found.update(metric.scores(probabilities, self.targets))
-        return found
-
-
-class EventEvaluator:
-    """Scores events: rows in time order, one ``postprocessing`` dict chosen by the primary score."""
+    Attributes:
+        postprocessings: the ways from probabilities to what is scored, one of which is chosen by the primary score.
+        options: of every metric.
+        missing_files: files of the truth that have no row.
+    """
 
     def __init__(
-        self,
-        metrics: Sequence[Metric],
-        splits: Sequence[Split],
-        vocabulary: Sequence[str],
-        postprocessings: Sequence[Mapping[str, float]],
-        score_missing_files: bool = True,
+        self, metrics: Sequence[Metric], target: Any, postprocessings: Sequence[Mapping[str, Any]], **options: Any
     ) -> None:
-        self.metrics, self.vocabulary = list(metrics), tuple(vocabulary)
+        self.metrics, self.target, self.options = list(metrics), target, options
         self.postprocessings = [dict(item) for item in postprocessings]
-        self.options = {"score_missing_files": score_missing_files}
-        files: list[str] = []
-        offset, parts = 0, []
-        truth: dict[str, Any] = {}
-        for split in splits:
-            files.extend(split.files)
-            parts.append(split.file_index + offset)
-            offset += len(split.files)
-            truth.update(split.events or {})
-        times = np.concatenate([split.timestamps_ms for split in splits if split.timestamps_ms is not None])
-        self.frames = FrameIndex(files, np.concatenate(parts), times)
-        self.target = EventTable.from_events(truth, self.vocabulary)
-        self.missing_files = sorted(set(self.target.files) - set(self.frames.files))
+        self.missing_files: list[str] = []
 
-    def events(self, probabilities: np.ndarray, postprocessing: Mapping[str, float]) -> EventTable:
-        """The predicted events of every file."""
-        return self.frames.events(probabilities, self.vocabulary, **postprocessing)
+    def predicted(self, probabilities: np.ndarray, postprocessing: Mapping[str, Any]) -> Any:
+        """What metrics compare with the truth."""
+        raise NotImplementedError
 
     def select(self, probabilities: np.ndarray) -> tuple[float, dict[str, Any]]:
-        """The primary score under the best postprocessing of the grid.
+        """The primary score under the best postprocessing, and that postprocessing (empty for clips).
 
         As in heareval: NaN (no event predicted) ranks as 0, and of equal scores the postprocessing with
         the larger values wins. The score itself is returned as it is, NaN included. Where the primary
@@ -88,7 +49,7 @@ class EventEvaluator:
         worst = 0.0 if metric.maximise else math.inf
         ranked = []
         for number, postprocessing in enumerate(self.postprocessings):
-            predicted = self.events(probabilities, postprocessing)
+            predicted = self.predicted(probabilities, postprocessing)
             score = metric.scores(predicted, self.target, **self.options)[metric.name]
             rank = sign * (worst if math.isnan(score) else score)
             ranked.append(((rank, tuple(postprocessing.items())), number, score))
@@ -96,38 +57,50 @@ class EventEvaluator:
         return score, self.postprocessings[number]
 
     def scores(self, probabilities: np.ndarray, postprocessing: Mapping[str, Any]) -> dict[str, float]:
-        """{metric: value}, {metric_part: value}."""
-        predicted = self.events(probabilities, postprocessing)
+        """{metric: value}, sub-scores such as ``<metric>_precision`` included."""
+        predicted = self.predicted(probabilities, postprocessing)
         found: dict[str, float] = {}
         for metric in self.metrics:
             found.update(metric.scores(predicted, self.target, **self.options))
         return found
 
 
-def make_evaluator(
-    task: EmbeddingsTask, split_names: Sequence[str], score_missing_files: bool = True
-) -> SceneEvaluator | EventEvaluator:
+class SceneEvaluator(Evaluator):
+    """Scores clips: probabilities against the 0/1 targets (n, n_labels), as they are."""
+
+    def __init__(self, metrics: Sequence[Metric], targets: np.ndarray) -> None:
+        super().__init__(metrics, targets, [{}])
+
+    def predicted(self, probabilities: np.ndarray, postprocessing: Mapping[str, Any]) -> np.ndarray:
+        """The probabilities."""
+        return probabilities
+
+
+class EventEvaluator(Evaluator):
+    """Scores events: rows in time order, one ``postprocessing`` dict chosen by the primary score."""
+
+    def __init__(self, task: EmbeddingsTask, splits: Sequence[Split], score_missing_files: bool) -> None:
+        truth = {file: events for split in splits for file, events in (split.events or {}).items()}
+        target = EventTable.from_events(truth, task.vocabulary)
+        metrics = find_metrics(task.metadata["evaluation"], "event")
+        postprocessings = postprocessing_configs(task.metadata)
+        super().__init__(metrics, target, postprocessings, score_missing_files=score_missing_files)
+        files = [file for split in splits for file in split.files]
+        offsets = np.cumsum([0, *(len(split.files) for split in splits)])
+        index = np.concatenate([split.file_index + offset for split, offset in zip(splits, offsets, strict=False)])
+        times = np.concatenate([split.timestamps_ms for split in splits if split.timestamps_ms is not None])
+        self.frames = FrameIndex(files, index, times)
+        self.missing_files = sorted(set(target.files) - set(self.frames.files))
+
+    def predicted(self, probabilities: np.ndarray, postprocessing: Mapping[str, Any]) -> EventTable:
+        """The predicted events of every file."""
+        return self.frames.events(probabilities, self.target.labels, **postprocessing)
+
+
+def make_evaluator(task: EmbeddingsTask, split_names: Sequence[str], score_missing_files: bool = True) -> Evaluator:
     """The evaluator for the rows of some splits of a task, in that order."""
-    metrics = find_metrics(task.metadata["evaluation"], "event" if task.is_event else "scene")
     splits = [task.splits[name] for name in split_names]
-    if not task.is_event:
-        return SceneEvaluator(metrics, np.concatenate([split.targets for split in splits]))
-    postprocessings = postprocessing_configs(task.metadata)
-    return EventEvaluator(metrics, splits, task.vocabulary, postprocessings, score_missing_files)
-
-
-def aggregate(folds: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Mean and standard deviation (ddof 1) of each score over folds; no deviation for a single fold.
-
-    A NaN fold is left out of both, as pandas does in heareval; so is an infinite one out of neither.
-    """
-    means: dict[str, float] = {}
-    deviations: dict[str, float] = {}
-    for name in folds[0]:
-        values = np.array([fold[name] for fold in folds], dtype=np.float64)
-        values = values[~np.isnan(values)]
-        means[name] = float(values.mean()) if len(values) else math.nan
-        if len(folds) > 1:
-            finite = len(values) > 1 and bool(np.isfinite(values).all())
-            deviations[name] = float(values.std(ddof=1)) if finite else math.nan
-    return means, deviations
+    if task.is_event:
+        return EventEvaluator(task, splits, score_missing_files)
+    metrics = find_metrics(task.metadata["evaluation"], "scene")
+    return SceneEvaluator(metrics, np.concatenate([split.targets for split in splits]))

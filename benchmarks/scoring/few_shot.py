@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.scoring.training import derive_seed
+from benchmarks.scoring.fitting import derive_seed
 from hear_delores.errors import DeloresError
 
 __all__ = ["check_shots", "draw_shots", "shortfall", "shortfall_note"]
@@ -12,16 +12,10 @@ __all__ = ["check_shots", "draw_shots", "shortfall", "shortfall_note"]
 DRAW = 0x5807  # sets these random numbers apart from those of heads, which also come from (seed, fold)
 
 
-def check_shots(shots: int | None, *, is_event: bool = False) -> None:
-    """Raises DeloresError unless ``shots`` is None or a whole number from 1 on, and the task has clips to draw."""
-    if shots is None:
-        return
-    if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
+def check_shots(shots: int | None) -> None:
+    """Raises DeloresError unless ``shots`` is None or a whole number from 1 on."""
+    if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
         raise DeloresError(f"shots: expected a whole number of training clips per class, 1 or more, got {shots!r}")
-    if is_event:
-        raise DeloresError(
-            "shots counts clips, but the rows of an event task are frames; leave shots out for this task"
-        )
 
 
 def draw_shots(targets: np.ndarray, shots: int, seed: int, fold: int, *, multilabel: bool = False) -> np.ndarray:
@@ -55,8 +49,7 @@ def draw_shots(targets: np.ndarray, shots: int, seed: int, fold: int, *, multila
         rows = np.flatnonzero(targets[:, label] > 0)
         order = np.random.default_rng(derive_seed(seed, fold, DRAW, int(label))).permutation(rows)
         if multilabel:
-            missing = shots - int(taken[rows].sum())
-            order = order[~taken[order]][: max(0, missing)]
+            order = order[~taken[order]][: max(0, shots - int(taken[rows].sum()))]
         taken[order[:shots]] = True
     return np.flatnonzero(taken)
 

@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import Protocol as Shape
 
 import numpy as np
 import torch
 
 from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.metrics.events import EventTable
-from benchmarks.scoring.evaluation import EventEvaluator, SceneEvaluator, make_evaluator
+from benchmarks.scoring.evaluation import Evaluator, make_evaluator
 from benchmarks.scoring.few_shot import draw_shots, shortfall, shortfall_note
+from benchmarks.scoring.fitting import activate, as_device, cuda_devices, logit_loss, share_loss
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.training import activate, as_device, cuda_devices, logit_loss, share_loss
 from benchmarks.scoring.work import Fitted, WorkFolder
 from pretrain.distributed.world import ALONE, World
 
 if TYPE_CHECKING:
-    from typing import Protocol as Shape
-
     from benchmarks.scoring.protocol import Protocol
-
-    class Data(Shape):
-        """Rows of embeddings, or clips of audio."""
-
-        targets: Any
-
-        def __len__(self) -> int: ...
-        def subset(self, rows: torch.Tensor) -> Any: ...
-
-else:
-    Data = object
 
 __all__ = ["Data", "Fold", "Folds", "Progress", "ProtocolRun", "TestedFold", "evaluate", "run_folds", "run_protocol"]
 
 Progress = Callable[[int, int, str], None]
 """Called as progress(done, total, text) whenever a head is finished."""
+
+
+class Data(Shape):
+    """Rows of embeddings, or clips of audio."""
+
+    targets: Any
+
+    def __len__(self) -> int: ...
+    def subset(self, rows: torch.Tensor) -> Any: ...
+
+
 D = TypeVar("D", bound=Data)
 J = TypeVar("J")
 
@@ -52,10 +51,9 @@ class Fold(Generic[D]):
     train: D
     valid: D
     test: D
-    validator: SceneEvaluator | EventEvaluator
-    tester: SceneEvaluator | EventEvaluator
+    validator: Evaluator
+    tester: Evaluator
     prediction_type: str
-    maximise: bool
     device: torch.device
     clip_seconds: float | None = None  # that clips were cut or padded to, if they were
 
@@ -69,13 +67,18 @@ class Fold(Generic[D]):
         validator, tester = (make_evaluator(task, names[role], score_missing_files) for role in ("valid", "test"))
         return Fold(
             number, names, train, valid, test, validator, tester, task.prediction_type,
-            validator.metrics[0].maximise, torch.device(device), task.metadata.get("sample_duration"),
+            torch.device(device), task.metadata.get("sample_duration"),
         )  # fmt: skip
 
     @property
     def key(self) -> str:
         """Names what is fitted on it."""
         return f"fold-{self.number:02d}"
+
+    @property
+    def maximise(self) -> bool:
+        """Whether more of the primary score is better."""
+        return self.validator.metrics[0].maximise
 
 
 @dataclass(frozen=True)
@@ -107,33 +110,29 @@ class ProtocolRun:
     score_mode: Literal["max", "min"]
 
 
+@dataclass(eq=False)
 class Folds(Generic[D]):
     """The folds of one run, each made when it is asked for and held until it is tested; and what is kept of them.
 
     Attributes:
-        tried: the points of a grid that were tried on the first fold.
         world: several processes that fit one head together.
+        tried: the points of a grid that were tried on the first fold.
+        short: by fold, how many classes have too few clips.
     """
 
-    def __init__(
-        self,
-        task: Any,
-        protocol: Protocol[D],
-        work: WorkFolder,
-        make: Callable[[int], Fold[D]],
-        progress: Progress | None = None,
-        world: World = ALONE,
-    ) -> None:
-        self.task, self.protocol, self.work, self.make, self.progress, self.world = (
-            task, protocol, work, make, progress, world
-        )  # fmt: skip
-        self.tried: list[Fitted] = []
-        self.short: dict[int, int] = {}  # fold -> classes with too few clips
-        self._n_folds, self._done = len(task.data_splits()), 0
-        self._held: dict[int, Fold[D]] = {}
+    task: Any
+    protocol: Protocol[D]
+    work: WorkFolder
+    make: Callable[[int], Fold[D]]
+    progress: Progress | None = None
+    world: World = ALONE
+    tried: list[Fitted] = field(default_factory=list)
+    short: dict[int, int] = field(default_factory=dict)
+    _held: dict[int, Fold[D]] = field(default_factory=dict)
+    _done: int = 0
 
     def __len__(self) -> int:
-        return self._n_folds
+        return len(self.task.data_splits())
 
     def __getitem__(self, number: int) -> Fold[D]:
         """A fold, few-shot if the protocol says so: validation and test are left whole."""
@@ -145,8 +144,7 @@ class Folds(Generic[D]):
         fold, shots = self.make(number), self.protocol.shots
         if shots is None:
             return fold
-        targets = torch.as_tensor(fold.train.targets).cpu().numpy()
-        multilabel = fold.prediction_type == "multilabel"
+        targets, multilabel = torch.as_tensor(fold.train.targets).cpu().numpy(), fold.prediction_type == "multilabel"
         rows = draw_shots(targets, shots, self.protocol.seed, number, multilabel=multilabel)
         self.short[number] = shortfall(targets[rows], shots)
         return replace(fold, train=fold.train.subset(torch.from_numpy(rows)))
@@ -157,12 +155,11 @@ class Folds(Generic[D]):
         """The heads of jobs by key, as they are finished: from the work folder where kept, else trained and kept."""
         missing = []
         for key, make in jobs.items():
-            head = self.world.from_leader(partial(self.work.load, key))
-            if head is None:
+            if (head := self.world.from_leader(partial(self.work.load, key))) is None:
                 missing.append(make)
-                continue
-            self._report(head)
-            yield head
+            else:
+                self._report(head)
+                yield head
         for head in train((make() for make in missing), len(jobs)):
             if not self.protocol.keeps_outputs:
                 self.work.save(head)
@@ -197,10 +194,7 @@ def evaluate(fold: Fold[D], fitted: Fitted, outputs: torch.Tensor, kind: str = "
     else:
         probabilities = outputs.cpu().numpy()
         loss = share_loss(probabilities, targets.cpu().numpy())
-    events, missing = None, []
-    if isinstance(fold.tester, EventEvaluator) and isinstance(fold.validator, EventEvaluator):
-        events = fold.tester.events(probabilities, fitted.postprocessing)
-        missing = fold.validator.missing_files + fold.tester.missing_files
+    predicted = fold.tester.predicted(probabilities, fitted.postprocessing)
     return TestedFold(
         split_names=fold.split_names,
         n_train_rows=len(fold.train),
@@ -208,8 +202,8 @@ def evaluate(fold: Fold[D], fitted: Fitted, outputs: torch.Tensor, kind: str = "
         scores=fold.tester.scores(probabilities, fitted.postprocessing),
         loss=loss,
         probabilities=probabilities,
-        events=events,
-        missing_files=tuple(missing),
+        events=predicted if isinstance(predicted, EventTable) else None,
+        missing_files=(*fold.validator.missing_files, *fold.tester.missing_files),
     )
 
 
@@ -232,8 +226,5 @@ def run_folds(
 ) -> ProtocolRun:
     """Fits and tests a protocol on every fold of an embedded task."""
     where = torch.device("cpu") if protocol.on_cpu else as_device(device)
-
-    def make(number: int) -> Fold[Rows]:
-        return Fold.of(task, number, where, protocol.score_missing_files)
-
+    make = partial(Fold.of, task, device=where, score_missing_files=protocol.score_missing_files)
     return run_protocol(Folds(task, protocol, work, make, progress))

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.scoring.choice import best_point, tried_points
-from benchmarks.scoring.few_shot import check_shots
+from benchmarks.scoring.choice import best_of, tried_points
+from benchmarks.scoring.fitting import share_loss
 from benchmarks.scoring.fold import Fold
 from benchmarks.scoring.linear.protocol import standardisation
 from benchmarks.scoring.protocol import Protocol
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.training import share_loss
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError, did_you_mean
-from hear_delores.settings import require_integer
 
 __all__ = ["K_GRID", "METRICS", "Knn", "Neighbours", "knn_grid"]
 
@@ -52,27 +52,21 @@ class Knn(Protocol[Rows]):
             raise DeloresError(f"knn protocol: expected k to be a whole number of neighbours >= 1, got {self.k!r}")
         if self.metric is not None and self.metric not in METRICS:
             raise DeloresError(f"knn protocol: unknown metric {self.metric!r}. {did_you_mean(self.metric, METRICS)}")
-        check_shots(self.shots)
-        require_integer("knn protocol", "seed", self.seed, 0)
+        super().__post_init__()
 
     def fit(self, fold: Fold[Rows]) -> Fitted:
         """k and the distance with the best score on the validation rows."""
         grid = knn_grid(self, len(fold.train))
-        found: dict[tuple[int, str], np.ndarray] = {}
-        for metric in dict.fromkeys(point["metric"] for point in grid):
-            ks = [point["k"] for point in grid if point["metric"] == metric]
-            shares = Neighbours(fold.train, metric).probabilities(fold.valid, ks)
-            found.update({(k, metric): value for k, value in shares.items()})
-        probabilities = [found[point["k"], point["metric"]] for point in grid]
-        scores = [fold.validator.select(item)[0] for item in probabilities]
+        probabilities: list[np.ndarray] = []
+        for metric, same_metric in itertools.groupby(grid, key=itemgetter("metric")):
+            ks = [point["k"] for point in same_metric]
+            probabilities += Neighbours(fold.train, metric).probabilities(fold.valid, ks).values()
         losses = [share_loss(item, fold.valid.targets.numpy()) for item in probabilities]
-        best = best_point(scores, losses, fold.maximise)
-        return Fitted(
-            key=fold.key,
-            validation_score=scores[best],
-            hyperparameters=dict(grid[best]),
-            trace=list(enumerate(scores)),
-        )
+        points = [
+            Fitted(key=fold.key, validation_score=fold.validator.select(item)[0], hyperparameters=point)
+            for point, item in zip(grid, probabilities, strict=True)
+        ]
+        return best_of(points, losses, fold.maximise)
 
     def predict(self, fitted: Fitted, rows: Rows, fold: Fold[Rows]) -> torch.Tensor:
         """The share of the nearest training rows that hold each label."""
@@ -111,14 +105,13 @@ class Neighbours:
     def __init__(self, train: Rows, metric: str) -> None:
         from sklearn.neighbors import NearestNeighbors  # half a second to import: not for every command
 
-        self.metric = metric
         self.targets = train.targets.cpu().numpy()
-        self._moments = standardisation(train) if metric == "euclidean" else None
-        self._search = NearestNeighbors(algorithm="brute", metric=metric).fit(self._prepared(train))
+        self._moments = standardisation(train) if metric == "euclidean" else (0.0, 1.0)
+        self._search = NearestNeighbors(algorithm="brute", metric=metric).fit(train.standardised(*self._moments))
 
     def probabilities(self, rows: Rows, ks: Sequence[int]) -> dict[int, np.ndarray]:
         """{k: (n, n_labels) float32}: the share of the k nearest training rows that hold each label."""
-        nearest = self._search.kneighbors(self._prepared(rows), n_neighbors=max(ks), return_distance=False)
+        nearest = self._search.kneighbors(rows.standardised(*self._moments), n_neighbors=max(ks), return_distance=False)
         return {k: self._shares(nearest[:, :k]) for k in ks}
 
     def _shares(self, nearest: np.ndarray) -> np.ndarray:
@@ -126,12 +119,3 @@ class Neighbours:
         for column in nearest.T:  # not targets[nearest]: with hundreds of labels that is k times the memory
             found += self.targets[column]
         return found / np.float32(nearest.shape[1])
-
-    def _prepared(self, rows: Rows) -> np.ndarray:
-        blocks = []
-        for start, stop in rows.blocks():
-            block = rows.embeddings(start, stop).cpu()
-            if self._moments is not None:
-                block = (block - self._moments[0]) / self._moments[1]
-            blocks.append(block.numpy())
-        return np.concatenate(blocks)

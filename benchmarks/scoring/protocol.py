@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -10,10 +11,11 @@ import torch
 
 from benchmarks.metrics.registry import find_metrics
 from benchmarks.scoring.few_shot import check_shots
+from benchmarks.scoring.fitting import cuda_devices, derive_seed
 from benchmarks.scoring.fold import Data, Fold, Folds, TestedFold
-from benchmarks.scoring.training import cuda_devices, derive_seed
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
+from hear_delores.settings import require_integer
 
 __all__ = ["Protocol", "is_event", "primary_metric"]
 
@@ -47,6 +49,10 @@ class Protocol(Generic[D]):
     shots: int | None = None
     score_missing_files: bool = True
 
+    def __post_init__(self) -> None:
+        require_integer(f"{self.name} protocol", "seed", self.seed, 0)
+        check_shots(self.shots)
+
     def fit(self, fold: Fold[D]) -> Fitted:
         """What is learnt from ``fold.train`` and chosen on ``fold.valid``. torch's random state is the fold's own."""
         raise NotImplementedError
@@ -57,13 +63,15 @@ class Protocol(Generic[D]):
 
     def check(self, task: Any) -> None:
         """Raises DeloresError for a task that cannot be scored, before anything is written or trained."""
-        event = is_event(task)
-        find_metrics(task.metadata["evaluation"], "event" if event else "scene")
-        if event and not self.takes_events:
+        primary_metric(task)
+        if is_event(task) and not self.takes_events:
             raise DeloresError(
                 f"protocol {self.name} is for clips, and {task.folder_name} is an event task: use hear or linear"
             )
-        check_shots(self.shots, is_event=event)
+        if is_event(task) and self.shots is not None:
+            raise DeloresError(
+                "shots counts clips, but the rows of an event task are frames; leave shots out for this task"
+            )
 
     def maximise(self, task: Any) -> bool:
         """Whether more of the score that is chosen by is better."""
@@ -106,13 +114,10 @@ class Protocol(Generic[D]):
 
     def notes(self, task: Any, tested: Sequence[TestedFold], shortfall: list[str]) -> list[str]:
         """Where the run left the protocol, a line each; ``shortfall`` says which classes had too few clips."""
-        by_loss = sum(fold.head.validation_score != fold.head.validation_score for fold in tested)
-        if not by_loss:
-            return shortfall
-        return [
-            *shortfall,
-            f"validation: the primary score was NaN in {by_loss} folds, their {self.chooses} has the least loss",
-        ]
+        if by_loss := sum(math.isnan(fold.head.validation_score) for fold in tested):
+            note = f"validation: the primary score was NaN in {by_loss} folds, their {self.chooses} has the least loss"
+            return [*shortfall, note]
+        return shortfall
 
 
 def is_event(task: Any) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from hear_delores.errors import DeloresError, did_you_mean
+
 if TYPE_CHECKING:
     from benchmarks.scoring.protocol import Protocol
 
@@ -23,8 +25,6 @@ PROTOCOLS = {
 def find_protocol(name: str) -> type[Protocol[Any]]:
     """The class of a protocol on embeddings. Raises DeloresError for a name that is not known."""
     if name not in PROTOCOLS:
-        from hear_delores.errors import DeloresError, did_you_mean
-
         raise DeloresError(f"unknown protocol {name!r}. {did_you_mean(name, PROTOCOLS)}")
     module, _, kind = PROTOCOLS[name].partition(":")
     return getattr(importlib.import_module(module), kind)  # type: ignore[no-any-return]
@@ -35,8 +35,6 @@ def make_protocol(kind: Any, seed: int, options: Mapping[str, Any]) -> Any:
 
     Raises DeloresError for an option that the protocol does not have, or a value that it refuses.
     """
-    from hear_delores.errors import DeloresError, did_you_mean
-
     known = [item.name for item in fields(kind) if item.name != "seed"]
     for name in options:
         if name not in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -63,12 +64,21 @@ class Rows:
 
     def subset(self, indices: torch.Tensor) -> Rows:
         """Only the rows ``indices`` (m,) int64 on the CPU, in that order, held on the device."""
-        chosen = object.__new__(Rows)
-        chosen.device = self.device
+        chosen = copy.copy(self)
         chosen.targets = self.targets[indices.to(self.device)]
         chosen._whole = self.take(indices)
         chosen._parts, chosen._starts = [], np.array([0, len(indices)])
         return chosen
+
+    def mean(self) -> torch.Tensor:
+        """Of each dimension over all rows, (d,) float64 on the device."""
+        total = sum(self.embeddings(start, stop).double().sum(dim=0) for start, stop in self.blocks())
+        return torch.as_tensor(total) / len(self)
+
+    def standardised(self, mean: torch.Tensor | float, scale: torch.Tensor | float) -> np.ndarray:
+        """(x - mean) / scale of all rows, (n, d) float32 in memory."""
+        blocks = [(self.embeddings(start, stop).cpu() - mean) / scale for start, stop in self.blocks()]
+        return torch.cat(blocks).numpy()
 
     def blocks(self, size: int = 8192) -> Iterator[tuple[int, int]]:
         """(start, stop) of consecutive blocks of at most ``size`` rows."""

@@ -19,12 +19,11 @@ from benchmarks.results.record import (
     ResultRecord,
     existing_record,
     record_folder,
-    save_record,
 )
+from benchmarks.scoring.fitting import as_device
 from benchmarks.scoring.fold import Progress, ProtocolRun, run_folds
 from benchmarks.scoring.protocols import find_protocol, make_protocol
-from benchmarks.scoring.record import complete_record, draft_record, official_scores, task_info
-from benchmarks.scoring.training import as_device
+from benchmarks.scoring.record_maker import draft_record, finish_record, task_info
 from benchmarks.scoring.work import WorkFolder
 from hear_delores.files import remove_leftovers
 from pretrain.locks import folder_lock
@@ -77,20 +76,18 @@ def score_embeddings(
     inputs = [task.content_hash, model.weights_hash, revision]
     draft = draft_record(chosen, inputs, model, described, str(where), task.content_hash)
     folder = record_folder(results_dir, draft)
-    if not overwrite:
-        existing = existing_record(results_dir, draft)
-        if existing is not None:
-            return existing
+    if not overwrite and (existing := existing_record(results_dir, draft)) is not None:
+        return existing
     with folder_lock(folder, "making this record", wait=True, on_wait=on_wait):
         if not overwrite and (existing := existing_record(results_dir, draft)) is not None:
             return existing  # another process has made it meanwhile
         remove_leftovers(folder)
         work = WorkFolder(folder / WORK_FOLDER, draft.fingerprint)
         run = run_folds(task, chosen, work, device=str(where), progress=progress)
-        record = complete_record(draft, run, time.perf_counter() - began, task.info.get("seconds"))
-        save_record(record, results_dir, _predictions(task, run), official_scores(record, run.score_mode, task.path))
-        work.remove()
-    return record
+        return finish_record(
+            draft, run, _predictions(task, run), results_dir, work,
+            source=task.path, began=began, embedding=task.info.get("seconds"),
+        )  # fmt: skip
 
 
 def _model_info(task: EmbeddingsTask) -> ModelInfo:

@@ -68,17 +68,16 @@ class WorkFolder:
 
     def load(self, key: str) -> Fitted | None:
         """The finished head of that key, None when there is none."""
-        if self.path is None or not (self.path / f"{key}.safetensors").exists():
+        if self.path is None or not (file := self.path / f"{key}.safetensors").exists():
             return None
         try:
-            with safe_open(self.path / f"{key}.safetensors", framework="pt") as stream:
-                kept = parse_json(stream.metadata()["head"], self.path / f"{key}.safetensors", nan=True)
+            with safe_open(file, framework="pt") as stream:
+                kept = parse_json(stream.metadata()["head"], file, nan=True)
                 state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise DeloresError(f"{self.path / key}.safetensors: damaged ({error}); delete {self.path}") from None
+            raise DeloresError(f"{file}: damaged ({error}); delete {self.path}") from None
         kept["trace"] = [(epoch, score) for epoch, score in kept["trace"]]
-        outputs = state.pop(OUTPUTS, None)
-        return Fitted(**kept, state=state, outputs=outputs)
+        return Fitted(**kept, outputs=state.pop(OUTPUTS, None), state=state)
 
     def save(self, fitted: Fitted) -> None:
         """Keeps a finished head, and of an unfinished training of it nothing more."""

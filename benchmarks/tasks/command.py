@@ -11,7 +11,7 @@ from benchmarks.terminal import console, print_json, progress_bar
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
 if TYPE_CHECKING:
-    from benchmarks.tasks.download import Fetch, Plan
+    from benchmarks.tasks.download import Plan
 
 __all__ = ["download", "prepare", "tasks"]
 
@@ -91,9 +91,7 @@ def prepare(
 ) -> None:
     """Make a HEAR task folder from a corpus, or from audio with a CSV of labels."""
     from benchmarks.tasks.corpora import labels_csv, prepare_corpus
-    from benchmarks.tasks.corpora.labels_csv import PrepareReport
-    from benchmarks.tasks.demo import write_demo_tasks
-    from benchmarks.tasks.registry import find_task, is_task, list_tasks
+    from benchmarks.tasks.registry import is_task
     from hear_delores.errors import DeloresError
 
     shown = console(quiet)
@@ -102,36 +100,31 @@ def prepare(
         raise DeloresError(f"{task}: --duration is for CSV tasks only; this task states its own clip length")
     with progress_bar(quiet, task) as report:
         if source is None:
-            names = [spec.name for spec in list_tasks("demo")] if task == "demo" else [find_task(task).name]
-            for path in write_demo_tasks(out, names, sample_rate=sample_rate, progress=report):
+            for path in _generate(task, out, sample_rate, report):
                 shown.print(str(path))
             return
         common: dict[str, Any] = {
             "sample_rate": sample_rate, "skip_bad": skip_bad, "overwrite": overwrite, "progress": report,
         }  # fmt: skip
         if is_task(task):
-            if source.is_file():
-                raise DeloresError(
-                    f"{task} is a task of the registry, so --source must be the folder of its unpacked corpus, but "
-                    f"{source} is a file; for a task from a CSV, choose another name"
-                )
-            summary: PrepareReport = prepare_corpus(task, source, out, split=split, subset=subset, **common)
+            summary = prepare_corpus(task, source, out, split=split, subset=subset, **common)
         else:
-            summary = labels_csv.prepare(
-                source,
-                out,
-                task,
-                audio_dir=audio,
-                sample_duration_s=length,
-                multilabel=multilabel,
-                shared_groups=shared_groups,
-                **common,
-            )
+            common |= {"audio_dir": audio, "multilabel": multilabel, "shared_groups": shared_groups}
+            summary = labels_csv.prepare(source, out, task, sample_duration_s=length, **common)
     shown.print(f"{summary.path}: {summary.clips:,} clips, {summary.classes} classes, {summary.splits} splits")
     for note in summary.warnings:
         shown.print(f"  note: {note}")
     for name in summary.skipped:
         shown.print(f"  left out: {name}")
+
+
+def _generate(task: str, out: Path, sample_rate: int, progress: Any) -> list[Path]:
+    """The task folders that need no source: of one task, or of ``demo`` all."""
+    from benchmarks.tasks.demo import write_demo_tasks
+    from benchmarks.tasks.registry import find_task
+
+    names = None if task == "demo" else [find_task(task).name]
+    return write_demo_tasks(out, names, sample_rate=sample_rate, progress=progress)
 
 
 def _seconds(text: str | None) -> Any:
@@ -171,6 +164,8 @@ def download(
     quiet: Quiet = False,
 ) -> None:
     """Download and unpack official task archives. Checksums are verified. The same command again resumes."""
+    from rich.progress import DownloadColumn, TransferSpeedColumn
+
     from benchmarks.tasks import download as fetching
     from benchmarks.tasks.registry import find_task, list_tasks
     from hear_delores.errors import DeloresError
@@ -197,7 +192,8 @@ def download(
     failures = []
     for plan in plans:
         try:
-            path = _with_bar(plan, out, options, quiet)
+            with progress_bar(quiet, plan.spec.folder_name, DownloadColumn(), TransferSpeedColumn()) as report:
+                path = fetching.download_task(plan, out, options, report)
         except DeloresError as error:  # the other tasks are still wanted
             failures.append(f"{plan.spec.folder_name}: {error}")
             continue
@@ -211,16 +207,3 @@ def _state(plan: Plan) -> str:
         return "ready"
     size = f"{plan.file.size / 1e9:.3f} GB"
     return f"{size}, {plan.present / 1e9:.3f} GB of it here" if plan.present else size
-
-
-def _with_bar(plan: Plan, out: Path, options: Fetch, quiet: bool) -> Path:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    from benchmarks.tasks.download import download_task
-
-    shown = Console(stderr=True, quiet=quiet)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=shown, transient=True, disable=not shown.is_terminal) as bar:
-        job = bar.add_task(plan.spec.folder_name, total=plan.file.size)
-        return download_task(plan, out, options, lambda done, total: bar.update(job, completed=done, total=total))

@@ -5,7 +5,6 @@ A fetch that broke off goes on where it stopped. What is whole, by size and chec
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import re
 import shutil
@@ -22,7 +21,7 @@ from benchmarks.tasks.registry import TaskSpec
 from benchmarks.tasks.unpack import unpack_task
 from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError
-from hear_delores.files import check_name, writing
+from hear_delores.files import check_name, file_hash, writing
 from hear_delores.settings import require_integer, require_number
 from pretrain.locks import folder_lock
 
@@ -78,6 +77,10 @@ class Fetch:
         require_integer("download", "attempts", self.attempts)
         require_number("download", "pause_s", self.pause_s, 0.0, maximum=86_400.0)
 
+    def pause(self, failures: int) -> None:
+        """Waits after so many failures in a row."""
+        time.sleep(min(60.0, self.pause_s * 2 ** (failures - 1)))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -121,15 +124,16 @@ def list_record(url: str, options: Fetch | None = None) -> list[RemoteFile]:
 
 def _record(url: str, options: Fetch) -> bytes:
     """The record's bytes. A connection that breaks off, in the middle or before, is tried again."""
-    for attempt in range(options.attempts):
+    failures = 0
+    while True:
         try:
             with _open(url, options.timeout_s) as stream:
                 return _read_whole(stream, url)
         except _Broken as error:
-            if attempt + 1 == options.attempts:
+            failures += 1
+            if failures == options.attempts:
                 raise DeloresError(f"{url}: {error}; try again later") from None
-            time.sleep(min(60.0, options.pause_s * 2**attempt))
-    raise DeloresError(f"attempts: expected 1 or more, got {options.attempts}")
+            options.pause(failures)
 
 
 def _read_whole(stream: Any, url: str) -> bytes:
@@ -193,13 +197,13 @@ def fetch(file: RemoteFile, folder: str | Path, options: Fetch | None = None, pr
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
-        if target.stat().st_size == file.size and _md5(target) == file.md5:
+        if target.stat().st_size == file.size and file_hash(target, "md5") == file.md5:
             return target
         target.unlink()
     resumed = part.exists()
     for _ in range(2):
         resumed |= _complete(file, part, options, progress) > 1
-        if (found := _md5(part)) == file.md5:
+        if (found := file_hash(part, "md5")) == file.md5:
             part.replace(target)
             return target
         part.unlink()
@@ -231,7 +235,7 @@ def _complete(file: RemoteFile, part: Path, options: Fetch, progress: Progress |
                 "run the same command again to go on"
             )
         if failures:
-            time.sleep(min(60.0, options.pause_s * 2 ** (failures - 1)))
+            options.pause(failures)
     return connections
 
 
@@ -339,21 +343,11 @@ def _plan(spec: TaskSpec, out: Path, files: Sequence[RemoteFile], sample_rate: i
 
 
 def _is_ready(path: Path, spec: TaskSpec, rate: int) -> bool:
-    if not path.is_dir():
-        return False
     try:
         task = TaskFolder.open(path)
     except DeloresError:
         return False
     return task.folder_name == spec.folder_name and rate in task.sample_rates
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def free_bytes(path: str | Path) -> int:

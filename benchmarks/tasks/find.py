@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.tasks.folder import METADATA_FILE, TaskFolder
+from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.metadata import METADATA_FILE
 from benchmarks.tasks.registry import list_tasks
 from hear_delores.errors import DeloresError, did_you_mean
 

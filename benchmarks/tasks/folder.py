@@ -10,13 +10,13 @@ import functools
 import hashlib
 import itertools
 import os
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from benchmarks.tasks import metadata as rules
-from benchmarks.tasks.events import check_clip_end
+from benchmarks.tasks.clip_end import check_clip_end
 from benchmarks.tasks.metadata import METADATA_FILE, TaskMetadata
 from benchmarks.tasks.split_file import check_files_once, read_split
 from benchmarks.tasks.vocabulary import VOCABULARY_FILE, read_vocabulary
@@ -25,17 +25,13 @@ from hear_delores.files import file_hash
 from pretrain.data.audio import file_length, sample_rate_folders
 from pretrain.data.content import content_hashes
 
-__all__ = [
-    "METADATA_FILE",
-    "VOCABULARY_FILE",
-    "TaskFolder",
-    "read_vocabulary",
-]
+__all__ = ["TaskFolder"]
 
 #: So many files of a split are asked whether event times are milliseconds.
 UNIT_FILES = 50
 
 
+@dataclass(frozen=True, eq=False)
 class TaskFolder:
     """A validated task folder. Made by :meth:`open`.
 
@@ -47,21 +43,12 @@ class TaskFolder:
         sample_rates: the rates that the audio is there at, ascending, in Hz.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        metadata: dict[str, Any],
-        info: TaskMetadata,
-        vocabulary: list[str],
-        raw_labels: dict[str, dict[str, list[Any]]],
-        sample_rates: list[int],
-    ) -> None:
-        self.path = path
-        self.metadata = metadata
-        self.info = info
-        self.vocabulary = vocabulary
-        self.sample_rates = sample_rates
-        self._raw_labels = raw_labels
+    path: Path
+    metadata: dict[str, Any]
+    info: TaskMetadata
+    vocabulary: list[str]
+    sample_rates: list[int]
+    _raw_labels: dict[str, dict[str, list[Any]]]
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> TaskFolder:
@@ -81,7 +68,7 @@ class TaskFolder:
         raw_labels = {split: read_split(folder / f"{split}.json", info, vocabulary) for split in info.splits}
         if info.embedding_type == "event":
             check_files_once(folder, raw_labels)
-        task = cls(folder, metadata, info, vocabulary, raw_labels, sample_rate_folders(folder))
+        task = cls(folder, metadata, info, vocabulary, sample_rate_folders(folder), raw_labels)
         task._check_audio()
         if info.embedding_type == "event":
             task._check_unit()
@@ -132,6 +119,13 @@ class TaskFolder:
         if self.embedding_type == "scene":
             return {file: [str(label) for label in labels] for file, labels in raw.items()}
         return {file: [{**event, "label": str(event["label"])} for event in events] for file, events in raw.items()}
+
+    def label_counts(self, split: str) -> Counter[str]:
+        """The number of clips of each label that occurs in a split."""
+        counts: Counter[str] = Counter()
+        for items in self.labels(split).values():
+            counts.update({item["label"] if isinstance(item, dict) else item for item in items})
+        return counts
 
     def audio_file(self, split: str, file: str, sample_rate: int) -> Path:
         """Where a clip's audio is at one of :attr:`sample_rates`."""
@@ -188,50 +182,39 @@ class TaskFolder:
                         f"such as {rate}/{split}/{min(missing)}"
                     )
 
+    def _length_s(self, split: str, file: str) -> float | None:
+        """The length of a clip; None where it cannot be read, which is for whoever reads the audio to say."""
+        try:
+            frames, rate = file_length(self.audio_file(split, file, self.sample_rates[0]))
+        except DeloresError:
+            return None
+        return frames / rate
+
     def _check_ends(self) -> None:
         """No event is far past its clip: it would count as missed, second for second."""
-        rate = self.sample_rates[0]
         for split in self.splits:
             for file, events in self._raw_labels[split].items():
-                if not events:
-                    continue
-                try:
-                    frames, frames_per_s = file_length(self.audio_file(split, file, rate))
-                except DeloresError:  # for whoever reads the audio to say
-                    continue
-                try:
-                    check_clip_end(events, 1000 * frames / frames_per_s)
-                except DeloresError as error:
-                    raise DeloresError(f"{self.path / split}.json: {file}: {error}") from None
+                if events and (length := self._length_s(split, file)) is not None:
+                    check_clip_end(events, 1000 * length, f"{self.path / split}.json: {file}")
 
     def _check_unit(self) -> None:
         """No file whose events all end within its seconds, read as milliseconds, speaks for milliseconds."""
-        rate = self.sample_rates[0]
-        lengths = []
+        ends = [(0.0, 0.0)]
         for split in self.splits:
             for file, events in itertools.islice(self._raw_labels[split].items(), UNIT_FILES):
                 latest = max((event["end"] for event in events), default=0)
-                duration = 0.0
-                if latest:
-                    try:
-                        frames, frames_per_s = file_length(self.audio_file(split, file, rate))
-                    except DeloresError:  # for whoever reads the audio to say
-                        continue
-                    duration = frames / frames_per_s
-                if latest > duration:
+                length = self._length_s(split, file) if latest else 0.0
+                if length is None:
+                    continue
+                if latest > length:
                     return
-                lengths.append((latest, duration))
-        latest, duration = max(lengths, default=(0, 0))
+                ends.append((latest, length))
+        latest, length = max(ends)
         if latest:
             raise DeloresError(
-                f"{self.path}: no event ends later than {latest:g} ms, in audio of {duration:g} s: its times look like "
+                f"{self.path}: no event ends later than {latest:g} ms, in audio of {length:g} s: its times look like "
                 "seconds; start and end are milliseconds"
             )
-
-
-def explain_metadata(error: ValidationError) -> str:
-    """The first fault of a ``task_metadata.json``, in one line."""
-    return rules.explain(error, list(TaskMetadata.model_fields))
 
 
 def _check_no_unlisted_split(folder: Path, info: TaskMetadata) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.tasks.folder import METADATA_FILE
+from benchmarks.tasks.metadata import METADATA_FILE
 from benchmarks.tasks.registry import TaskSpec
 
 __all__ = ["Listed", "card", "list_lines", "look_up"]
@@ -30,10 +30,10 @@ class Listed:
     @property
     def state(self) -> str:
         """``ready``; else another split that is, ``subset`` where nothing is whole, or ``-``."""
-        if self.is_ready or not self.folders:
-            return "ready" if self.is_ready else "-"
+        if self.is_ready:
+            return "ready"
         whole = [name.rpartition("-")[2] for name in self.folders if not name.endswith("_subset")]
-        return whole[0] if whole else "subset"
+        return whole[0] if whole else "subset" if self.folders else "-"
 
 
 def look_up(specs: Sequence[TaskSpec], tasks_dir: Path) -> list[Listed]:
@@ -56,18 +56,20 @@ def list_lines(tasks: Sequence[Listed], width: int = 80) -> Iterator[str]:
         for task in of_suite:
             yield _cut(_figures(task), width)
             spec = task.spec
-            facts = f"   {_cut(spec.licence or UNKNOWN, 24):24} {_size(spec):8} {_ways(spec):9} {_address(spec.source)}"
+            way = "either" if len(spec.obtain) > 1 else spec.obtain[0]
+            facts = f"   {_cut(spec.licence or UNKNOWN, 24):24} {_size(spec):8} {way:9} {_address(spec.source)}"
             yield _cut(facts, width)
 
 
 def card(task: Listed, width: int = 80) -> Iterator[str]:
     """Everything about one task, a line or a paragraph a fact."""
     spec = task.spec
+    length = f"cut or padded to {spec.sample_duration_s:g} s" if spec.sample_duration_s else "each as long as it is"
     facts = {
         "suite": f"{', '.join(spec.suite)}; {_place(spec)}",
         "what": spec.description,
         "kind": f"{spec.embedding_type}, {spec.prediction_type}, {spec.classes:,} classes",
-        "clips": f"{spec.clips:,}, {_seconds(spec)}",
+        "clips": f"{spec.clips:,}, {length}",
         "metrics": ", ".join(spec.evaluation),
         "split": f"{_split(spec)}{f': {spec.split_description}' if spec.split_description else ''}",
         "counts": ", ".join(f"{split} {count:,}" for split, count in spec.counts.items()),
@@ -105,10 +107,6 @@ def _figures(task: Listed) -> str:
     return f"{name:24} {kind:11} {spec.classes:5,} {spec.clips:7,} {_split(spec):7} {metric:11} {task.state}"
 
 
-def _ways(spec: TaskSpec) -> str:
-    return "either" if len(spec.obtain) > 1 else spec.obtain[0]
-
-
 def _address(source: str) -> str:
     """The web address of a source, else its name."""
     return next((word.split("://")[1] for word in source.split() if "://" in word), source)
@@ -137,12 +135,6 @@ def _place(spec: TaskSpec) -> str:
 
 def _split(spec: TaskSpec) -> str:
     return f"{spec.nfolds}-fold" if spec.nfolds else "TVT"
-
-
-def _seconds(spec: TaskSpec) -> str:
-    return (
-        "each as long as it is" if spec.sample_duration_s is None else f"cut or padded to {spec.sample_duration_s:g} s"
-    )
 
 
 def _size(spec: TaskSpec) -> str:

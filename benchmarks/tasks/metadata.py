@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from benchmarks.metrics.decode import check_postprocessing
 from benchmarks.metrics.events import MAX_CLIP_MS
@@ -14,6 +14,7 @@ from benchmarks.metrics.registry import find_metrics
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.files import check_name
+from hear_delores.settings import shown
 
 __all__ = [
     "FOLD_MODES",
@@ -26,9 +27,9 @@ __all__ = [
     "check_split_name",
     "check_splits",
     "data_splits",
-    "explain",
     "read_metadata",
     "split_names",
+    "validated",
 ]
 
 METADATA_FILE = "task_metadata.json"
@@ -40,7 +41,9 @@ FOLD_MODES = ("new_split_kfold", "presplit_kfold")
 
 EmbeddingType = Literal["scene", "event"]
 PredictionType = Literal["multiclass", "multilabel"]
+Name = Annotated[str, Field(min_length=1), AfterValidator(lambda name: check_name(name, ""))]
 SplitName = Annotated[str, Field(min_length=1)]
+Model = TypeVar("Model", bound=BaseModel)
 SplitMode = Literal["trainvaltest", "new_split_kfold", "presplit_kfold"]
 
 
@@ -50,9 +53,9 @@ class TaskMetadata(BaseModel):
     # Strict: "true" is no number and 1 is no name. NaN and infinity are no durations.
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
 
-    task_name: str = Field(min_length=1)
-    version: str = Field(min_length=1)
-    mode: str = Field(min_length=1)
+    task_name: Name
+    version: Name
+    mode: Name
     embedding_type: EmbeddingType
     prediction_type: PredictionType
     split_mode: SplitMode
@@ -67,11 +70,6 @@ class TaskMetadata(BaseModel):
     @classmethod
     def _null_is_empty(cls, value: Any) -> Any:
         return {} if value is None else value
-
-    @field_validator("task_name", "version", "mode")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        return check_name(value, "")
 
     @field_validator("splits")
     @classmethod
@@ -112,10 +110,7 @@ def read_metadata(path: Path, advice: str = "is this a HEAR task folder?") -> tu
         DeloresError: it cannot be read, or a field is missing or not what it must be.
     """
     content: dict[str, Any] = read_json(path, advice=advice)
-    try:
-        return content, TaskMetadata.model_validate(content)
-    except ValidationError as error:
-        raise DeloresError(f"{path}: {explain(error, list(TaskMetadata.model_fields))}") from None
+    return content, validated(TaskMetadata, content, path)
 
 
 def check_splits(split_mode: str, splits: Sequence[str], nfolds: int | None) -> None:
@@ -164,18 +159,23 @@ def split_names(split_mode: str, nfolds: int | None) -> list[str]:
     return [f"fold{index:02d}" for index in range(nfolds or 0)]
 
 
-def explain(error: ValidationError, known: Sequence[str]) -> str:
+def validated(model: type[Model], content: Any, where: str | Path, advice: str = "") -> Model:
+    """``content`` as ``model``. Raises DeloresError naming ``where`` and the first fault, with ``advice`` after it."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise DeloresError(f"{where}: {_explain(error, model)}{f'; {advice}' if advice else ''}") from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first fault that pydantic found, in one line, with a suggestion where a key is unknown."""
     fault = error.errors()[0]
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"unknown key {where!r}. {did_you_mean(where, known)}"
+        return f"unknown key {where!r}. {did_you_mean(where, model.model_fields)}"
     if fault["type"] == "missing":
         return f"the key {where!r} is missing"
     message = " ".join(str(fault["msg"]).removeprefix("Value error, ").split())
-    if not where:
-        return message
-    if ", got " in message:
-        return f"{where}: {message}"
-    got = repr(fault["input"])
-    return f"{where}: {message}; got {got if len(got) <= 60 else got[:57] + '...'}"
+    if not where or ", got " in message:
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message}; got {shown(fault['input'])}"

@@ -6,21 +6,14 @@ A file states what the task is and where its audio comes from. Adding a task mea
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, model_validator
 
 from benchmarks.metrics.registry import find_metrics
-from benchmarks.tasks.metadata import (
-    EmbeddingType,
-    PredictionType,
-    SplitMode,
-    check_splits,
-    explain,
-    split_names,
-)
+from benchmarks.tasks.metadata import EmbeddingType, PredictionType, SplitMode, check_splits, split_names, validated
 from hear_delores.errors import DeloresError, did_you_mean
 from pretrain.inputs.yaml_file import read_yaml
 
@@ -95,10 +88,8 @@ class Column(_Part):
     join: Literal["only", "mean"] = "only"
 
 
-class TaskSpec(BaseModel):
+class TaskSpec(_Part):
     """One task of the registry."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: StrictStr = Field(pattern=r"^[A-Za-z0-9_.]+$")
     # Strict: an unquoted 1.10 in YAML is the number 1.1.
@@ -181,6 +172,11 @@ class TaskSpec(BaseModel):
         return split_names(self.split_mode, self.nfolds)
 
     @property
+    def options(self) -> dict[str, Any]:
+        """What the corpus module is told; empty where there is none."""
+        return self.corpus.options if self.corpus is not None else {}
+
+    @property
     def counts(self) -> dict[str, int]:
         """Recordings of a complete corpus by split, as far as they are fixed; empty where nothing is stated."""
         return dict(self.variants[self.mode].counts) if self.mode in self.variants else {}
@@ -244,10 +240,7 @@ def read_spec(path: str | Path) -> TaskSpec:
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise DeloresError(f"{path}: expected keys and values, got {type(content).__name__}")
-    try:
-        return TaskSpec.model_validate(content)
-    except ValidationError as error:
-        raise DeloresError(f"{path}: {explain(error, list(TaskSpec.model_fields))}") from None
+    return validated(TaskSpec, content, path)
 
 
 @functools.lru_cache(maxsize=1)
@@ -292,8 +285,7 @@ def is_task(name: str) -> bool:
     return bool(_matches(name, _registry()))
 
 
-def _matches(name: str, specs: Iterable[TaskSpec]) -> list[TaskSpec]:
-    specs = tuple(specs)
+def _matches(name: str, specs: Sequence[TaskSpec]) -> list[TaskSpec]:
     found = [spec for spec in specs if name in (spec.name, spec.folder_name, f"{spec.name}-{spec.mode}")]
     if not found and "-" in name:
         found = [
@@ -305,8 +297,7 @@ def _matches(name: str, specs: Iterable[TaskSpec]) -> list[TaskSpec]:
     return found
 
 
-def _find(name: str, specs: Iterable[TaskSpec]) -> TaskSpec:
-    specs = tuple(specs)
+def _find(name: str, specs: Sequence[TaskSpec]) -> TaskSpec:
     found = _matches(name, specs)
     if len(found) > 1:
         raise DeloresError(f"{name!r} could be {' or '.join(spec.folder_name for spec in found)}; give the full name")

@@ -51,9 +51,8 @@ def check_files_once(folder: Path, labels: Mapping[str, Mapping[str, Any]]) -> N
     seen: dict[str, str] = {}
     for split, files in labels.items():
         for file in files:
-            if file in seen:
-                raise DeloresError(f"{folder}: the file {file} is in the splits {seen[file]} and {split}; rename one")
-            seen[file] = split
+            if (other := seen.setdefault(file, split)) != split:
+                raise DeloresError(f"{folder}: the file {file} is in the splits {other} and {split}; rename one")
 
 
 def _check_labels(labels: Any, info: TaskMetadata, known: set[str]) -> None:

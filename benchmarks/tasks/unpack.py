@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from benchmarks.tasks.folder import METADATA_FILE, TaskFolder
+from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.metadata import METADATA_FILE
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
 from hear_delores.files import WriteError, explain_fault, remove_tree, replace_folder, writing

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from hear_delores.errors import DeloresError
+from hear_delores.settings import shown
 from pretrain.inputs.csv_table import read_table
 
 __all__ = ["VOCABULARY_FILE", "read_vocabulary"]
@@ -27,7 +28,9 @@ def read_vocabulary(path: Path, advice: str = "is this a HEAR task folder?") -> 
     labels: dict[int, str] = {}
     for line, row in table.rows:
         if not re.fullmatch(r"\s*[0-9]{1,9}\s*", row["idx"], re.ASCII) or int(row["idx"]) in labels:
-            raise DeloresError(f"{path}: line {line}: expected a new index and a label, got {_short(row)}")
+            raise DeloresError(
+                f"{path}: line {line}: expected a new index and a label, got {shown(row['idx'] + ',' + row['label'])}"
+            )
         labels[int(row["idx"])] = row["label"]
     if not labels or sorted(labels) != list(range(len(labels))):
         raise DeloresError(
@@ -38,8 +41,3 @@ def read_vocabulary(path: Path, advice: str = "is this a HEAR task folder?") -> 
         doubled = next(label for label in vocabulary if vocabulary.count(label) > 1)
         raise DeloresError(f"{path}: duplicate label {doubled!r}")
     return vocabulary
-
-
-def _short(row: dict[str, str]) -> str:
-    text = f"{row['idx']},{row['label']}"
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -8,24 +8,19 @@ import io
 import json
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
-from pydantic import ValidationError
 
 from benchmarks.metrics.events import check_event
-from benchmarks.tasks.audio import read_audio, resample
-from benchmarks.tasks.events import trim_events
-from benchmarks.tasks.folder import (
-    METADATA_FILE,
-    VOCABULARY_FILE,
-    TaskFolder,
-    explain_metadata,
-)
-from benchmarks.tasks.metadata import TaskMetadata
+from benchmarks.tasks.clip_end import trim_events
+from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.metadata import METADATA_FILE, TaskMetadata, validated
+from benchmarks.tasks.mono_audio import read_audio, resample
+from benchmarks.tasks.vocabulary import VOCABULARY_FILE
 from hear_delores.errors import DeloresError, shown
 from hear_delores.files import atomic_folder, check_name, settle_folder
 from hear_delores.settings import require_integer
@@ -97,87 +92,89 @@ def write_task_folder(
     """
     require_integer("task folder", "sample_rate", sample_rate, 100, 1_000_000)
     content = {"splits": list(splits), "sample_duration": None, **metadata}
-    try:
-        info = TaskMetadata.model_validate(content)
-    except ValidationError as error:
-        raise DeloresError(f"{content.get('task_name', 'task')}: {explain_metadata(error)}") from None
+    info = validated(TaskMetadata, content, content.get("task_name", "task"))
     if set(info.splits) != set(splits):
         raise DeloresError(f"{info.folder_name}: clips came for the splits {sorted(splits)}, expected {info.splits}")
+    writer = _Writer(content, info, splits, sample_rate, vocabulary, on_bad, progress, total)
     target = Path(out_dir) / info.folder_name
     with folder_lock(target, "preparing this task", whole=True):
         if settle_folder(target).exists() and not overwrite:
-            if on_kept is None or not _is_same(target, content, splits, sample_rate, vocabulary, on_bad):
+            if on_kept is None or not writer.is_written(target):
                 raise DeloresError(f"{target} exists; remove it, or replace it with --overwrite")
             on_kept()
             return TaskFolder.open(target)
         with atomic_folder(target, [METADATA_FILE]) as partial:
-            written = _Writer(partial, info, sample_rate, on_bad, progress, total)
-            for split in info.splits:
-                written.write_split(split, splits[split])
-            written.finish(content, vocabulary)
+            writer.write(partial)
             TaskFolder.open(partial)
     return TaskFolder.open(target)
 
 
-def _is_same(
-    target: Path,
-    content: Mapping[str, Any],
-    splits: Mapping[str, Iterable[Clip]],
-    sample_rate: int,
-    vocabulary: Sequence[str] | None,
-    on_bad: Callable[[str, Clip, DeloresError], None] | None,
-) -> bool:
-    """Whether the task folder there is what would be written: metadata, clips, labels, and audio no older than its."""
-    try:
-        task = TaskFolder.open(target)
-    except DeloresError:
-        return False
-    found = {key: value for key, value in task.metadata.items() if key != "skipped_files"}
-    if content["sample_duration"] is None:
-        found["sample_duration"] = None
-    skipped = {(entry["split"], entry["file"]) for entry in task.metadata.get("skipped_files", ())}
-    same = found == json.loads(json.dumps(content)) and sample_rate in task.sample_rates
-    if not same or (skipped and on_bad is None) or (vocabulary is not None and list(vocabulary) != task.vocabulary):
-        return False
-    made = (target / METADATA_FILE).stat().st_mtime_ns
-    for split in task.splits:
-        labels: dict[str, list[Any]] = {}
-        for clip in splits[split]:
-            if (split, clip.file) in skipped and on_bad is not None:
-                on_bad(split, clip, DeloresError("left out when the task was made"))
-                continue
-            if isinstance(clip.audio, Path) and not (clip.audio.is_file() and clip.audio.stat().st_mtime_ns <= made):
-                return False
-            labels[clip.file] = list(clip.labels)
-        if json.loads(json.dumps(labels)) != task.raw_labels(split):
-            return False
-    return True
-
-
+@dataclass
 class _Writer:
-    """Writes the files of one task folder and remembers what its metadata must say."""
+    """Writes one task folder, or says that it is there. ``content`` is its metadata, ``info`` the same, validated."""
 
-    def __init__(
-        self,
-        folder: Path,
-        info: TaskMetadata,
-        sample_rate: int,
-        on_bad: Callable[[str, Clip, DeloresError], None] | None,
-        progress: Progress | None,
-        total: int,
-    ) -> None:
-        self.folder, self.info, self.sample_rate = folder, info, sample_rate
-        self.on_bad, self.progress, self.total = on_bad, progress, total
-        self.labels: set[str] = set()
-        self.lengths: set[int] = set()
-        self.skipped: list[dict[str, str]] = []
-        self.done = 0
+    content: dict[str, Any]
+    info: TaskMetadata
+    splits: Mapping[str, Iterable[Clip]]
+    sample_rate: int
+    vocabulary: Sequence[str] | None
+    on_bad: Callable[[str, Clip, DeloresError], None] | None
+    progress: Progress | None
+    total: int
+    lengths: set[int] = field(default_factory=set)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    done: int = 0
 
-    def write_split(self, split: str, clips: Iterable[Clip]) -> None:
-        directory = self.folder / str(self.sample_rate) / split
+    def is_written(self, target: Path) -> bool:
+        """Whether the task folder there is what would be written, with audio no older than what it is made of."""
+        try:
+            task = TaskFolder.open(target)
+        except DeloresError:
+            return False
+        found = {key: value for key, value in task.metadata.items() if key != "skipped_files"}
+        if self.content["sample_duration"] is None:
+            found["sample_duration"] = None
+        skipped = {(entry["split"], entry["file"]) for entry in task.metadata.get("skipped_files", ())}
+        same = found == json.loads(json.dumps(self.content)) and self.sample_rate in task.sample_rates
+        if not same or (skipped and self.on_bad is None) or list(self.vocabulary or task.vocabulary) != task.vocabulary:
+            return False
+        made = (target / METADATA_FILE).stat().st_mtime_ns
+        for split in task.splits:
+            labels: dict[str, list[Any]] = {}
+            for clip in self.splits[split]:
+                if (split, clip.file) in skipped and self.on_bad is not None:
+                    self.on_bad(split, clip, DeloresError("left out when the task was made"))
+                    continue
+                if isinstance(clip.audio, Path) and not (
+                    clip.audio.is_file() and clip.audio.stat().st_mtime_ns <= made
+                ):
+                    return False
+                labels[clip.file] = list(clip.labels)
+            if json.loads(json.dumps(labels)) != task.raw_labels(split):
+                return False
+        return True
+
+    def write(self, folder: Path) -> None:
+        labels: set[str] = set()
+        for split in self.info.splits:
+            items = self._write_split(folder, split)
+            labels.update(str(item["label"] if isinstance(item, Mapping) else item) for own in items for item in own)
+        content = dict(self.content)
+        if self.info.sample_duration is None and len(self.lengths) == 1:
+            content["sample_duration"] = self.lengths.pop() / self.sample_rate
+        if self.skipped:
+            content["skipped_files"] = self.skipped
+        _write_json(folder / METADATA_FILE, content)
+        with open(folder / VOCABULARY_FILE, "w", encoding="utf-8", newline="") as stream:
+            rows = csv.writer(stream, lineterminator="\n")
+            rows.writerow(["idx", "label"])
+            rows.writerows(enumerate(sorted_labels(labels) if self.vocabulary is None else self.vocabulary))
+
+    def _write_split(self, folder: Path, split: str) -> Iterable[list[Any]]:
+        directory = folder / str(self.sample_rate) / split
         directory.mkdir(parents=True)
         labels: dict[str, list[Any]] = {}
-        for clip in clips:
+        for clip in self.splits[split]:
             check_name(clip.file, f"a clip of split {split!r}", hidden=True)
             if clip.file in labels:
                 raise DeloresError(f"two clips of split {split!r} are called {clip.file}; rename one")
@@ -192,24 +189,13 @@ class _Writer:
                 write_wav(directory / clip.file, audio, self.sample_rate)
                 labels[clip.file] = self._items(clip)
                 self.lengths.add(len(audio))
-                self.labels.update(_label(item) for item in labels[clip.file])
             self.done += 1
             if self.progress is not None:
                 self.progress(self.done, self.total)
         if not labels:
             raise DeloresError(f"{self.info.folder_name}: no clip is left in split {split!r}")
-        _write_json(self.folder / f"{split}.json", labels)
-
-    def finish(self, content: dict[str, Any], vocabulary: Sequence[str] | None) -> None:
-        if self.info.sample_duration is None and len(self.lengths) == 1:
-            content["sample_duration"] = self.lengths.pop() / self.sample_rate
-        if self.skipped:
-            content["skipped_files"] = self.skipped
-        _write_json(self.folder / METADATA_FILE, content)
-        with open(self.folder / VOCABULARY_FILE, "w", encoding="utf-8", newline="") as stream:
-            rows = csv.writer(stream, lineterminator="\n")
-            rows.writerow(["idx", "label"])
-            rows.writerows(enumerate(sorted_labels(self.labels) if vocabulary is None else vocabulary))
+        _write_json(folder / f"{split}.json", labels)
+        return labels.values()
 
     def _items(self, clip: Clip) -> list[Any]:
         """The clip's labels or events, checked; events are cut where the audio is."""
@@ -249,9 +235,7 @@ class _Writer:
         return resample(part, rate, self.sample_rate)
 
 
-@functools.lru_cache(maxsize=1)  # the slices of one file come one after the other
-def _whole_file(path: Path) -> tuple[np.ndarray, int]:
-    return read_audio(path)
+_whole_file = functools.lru_cache(maxsize=1)(read_audio)  # the slices of one file come one after the other
 
 
 def write_wav(path: Path, audio: np.ndarray, sample_rate: int) -> None:
@@ -280,10 +264,6 @@ def _by_value(label: str) -> tuple[int, str, int, str]:
     # By the digits, however many there are; of one value ("1", "01") the shorter text first.
     digits = "".join(str(unicodedata.decimal(mark)) for mark in label).lstrip("0")
     return len(digits), digits, len(label), label
-
-
-def _label(item: Any) -> str:
-    return str(item["label"] if isinstance(item, Mapping) else item)
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -13,8 +13,8 @@ __all__ = ["CHECKS", "Check", "Finding", "Outcome", "Validation", "explain", "to
 
 _MODULES = {
     **dict.fromkeys(("Check", "Finding", "Outcome"), "check"),
-    **dict.fromkeys(("Validation", "explain", "validate"), "suite"),
-    **dict.fromkeys(("to_json", "to_junit"), "report"),
+    **dict.fromkeys(("Validation", "explain", "validate"), "validation"),
+    **dict.fromkeys(("to_json", "to_junit"), "outcome_files"),
 }
 
 

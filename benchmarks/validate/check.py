@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from benchmarks.validate.subject import Subject
 
-__all__ = ["Check", "Finding", "Outcome", "check", "fail", "warn"]
+__all__ = ["Check", "Finding", "Outcome", "check", "fail", "first_line", "warn"]
 
 Level = Literal["fail", "warn"]
 Verdict = Literal["pass", "warn", "fail", "skip"]
@@ -31,6 +31,12 @@ def fail(message: str) -> Finding:
 def warn(message: str) -> Finding:
     """A finding that the API allows, but that has a cost."""
     return Finding("warn", message)
+
+
+def first_line(error: BaseException) -> str:
+    """The class of an error and the first line of its message."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else '(no message)'}"
 
 
 Run = Callable[["Subject"], Iterator[Finding]]

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hear_delores.errors import DeloresError
+from hear_delores.siblings import current_folder_last
+
 if TYPE_CHECKING:
-    from benchmarks.validate.check import Outcome
+    from benchmarks.validate.check import Check, Outcome
 
 __all__ = ["validate"]
 
@@ -45,8 +48,6 @@ def validate(
 
     The exit code is 0 if no check failed (there may be warnings), 1 if one failed, and 2 if the checks could not run.
     """
-    from hear_delores.errors import DeloresError
-
     try:
         if explain is not None:
             _explain(explain)
@@ -68,9 +69,6 @@ def validate(
 
 def _find(module: str) -> None:
     """A module is looked for where the user stands, too; one that is nowhere is an error."""
-    from hear_delores.errors import DeloresError
-    from hear_delores.siblings import current_folder_last
-
     current_folder_last()
     try:
         found = importlib.util.find_spec(module.split(".")[0])
@@ -83,21 +81,20 @@ def _find(module: str) -> None:
 def _run(module: str, model: str, device: str | None, long: bool, quiet: bool, *, to_stderr: bool) -> list[Outcome]:
     from rich.console import Console
 
-    from benchmarks.validate.state import kept
-    from benchmarks.validate.suite import Validation
+    from benchmarks.terminal import console
+    from benchmarks.validate.process_state import kept
+    from benchmarks.validate.validation import Validation
 
-    # The streams are named now: a model's own output is caught while a check runs, the progress is not.
-    shown = Console(file=sys.stderr if to_stderr else sys.stdout, highlight=False, markup=False, soft_wrap=True)
-    status = Console(file=sys.stderr, highlight=False, markup=False)
+    shown = console(stderr=to_stderr)
+    # The stream is named now: a model's own output is caught while a check runs, the progress is not.
+    status = Console(file=sys.stderr, highlight=False, markup=False, quiet=quiet)
     outcomes: list[Outcome] = []
-    with status.status("", spinner="dots") if status.is_terminal and not quiet else _Silent() as spinner, kept():
-        validation = Validation(
-            module,
-            model,
-            device=device,
-            long=long,
-            progress=lambda check: spinner.update(f"{check.name} ({len(outcomes) + 1} of {len(validation.checks)})"),
-        )
+    with status.status("", spinner="dots") as spinner, kept():
+
+        def progress(check: Check) -> None:
+            spinner.update(f"{check.name} ({len(outcomes) + 1} of {len(validation.checks)})")
+
+        validation = Validation(module, model, device=device, long=long, progress=progress)
         for outcome in validation:
             outcomes.append(outcome)
             if not quiet or outcome.verdict == "fail":
@@ -111,17 +108,6 @@ def _run(module: str, model: str, device: str | None, long: bool, quiet: bool, *
     return outcomes
 
 
-class _Silent:
-    """A progress display that shows nothing."""
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def update(self, _: str) -> None: ...
-
-
 def _show(shown: Any, outcome: Outcome) -> None:
     from rich.text import Text
 
@@ -133,12 +119,12 @@ def _show(shown: Any, outcome: Outcome) -> None:
 
 
 def _write(module: str, outcomes: list[Outcome], json_file: Path | None, junit: Path | None) -> None:
-    from benchmarks.validate.report import to_json, to_junit
-    from hear_delores import documents
+    from benchmarks.terminal import print_json
+    from benchmarks.validate.outcome_files import to_json, to_junit
     from hear_delores.files import atomic_path, write_json
 
-    if json_file is not None and str(json_file) == "-":
-        sys.stdout.write(documents.to_json(to_json(module, outcomes), indent=1) + "\n")
+    if str(json_file) == "-":
+        print_json(to_json(module, outcomes))
     elif json_file is not None:
         write_json(json_file, to_json(module, outcomes))
     if junit is not None:
@@ -150,7 +136,7 @@ def _explain(name: str) -> None:
     import textwrap
 
     from benchmarks.validate.checks import all_checks
-    from benchmarks.validate.suite import find_check
+    from benchmarks.validate.validation import find_check
 
     for check in all_checks().values() if name == "all" else [find_check(name)]:
         origin = "hear-validator makes it too" if check.official else "hear-validator does not make it"

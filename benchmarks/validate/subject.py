@@ -6,14 +6,13 @@ import contextlib
 import importlib
 import sys
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.embedding.foreign_code import contained
-from benchmarks.validate.state import random_states, settings
+from benchmarks.validate.process_state import random_states, settings
 
 __all__ = ["Embeddings", "Subject"]
 
@@ -46,24 +45,24 @@ class Subject:
     module_name: str
     model_path: str = ""
     device: str | None = None
-    module: ModuleType | None = None
+    module: Any = None  # these four are known once the model is loaded
     model: Any = None
-    kind: str = ""  # "torch" or "tensorflow", known once the model is loaded
-    loading: Loading | None = None
+    kind: str = ""  # "torch" or "tensorflow"
+    loading: Any = None  # :class:`Loading`
 
     def load(self) -> None:
         """Imports the module and loads the model, with the path only when one was given."""
         if self.module is None:
             with contained():
                 self.module = importlib.import_module(self.module_name)
-        loader = self.module.load_model
+        path = [self.model_path] if self.model_path else []
         before = settings(), random_states()
         with contained():
-            self.model = loader(self.model_path) if self.model_path else loader()
+            self.model = self.module.load_model(*path)
         self.kind = kind_of(self.model)
         if self.kind == "tensorflow" and self.device:
             with self._placed(), contained():  # as hear-validator does: only now is it known to be TensorFlow's
-                self.model = loader(self.model_path) if self.model_path else loader()
+                self.model = self.module.load_model(*path)
         after = settings(), random_states()
         self.loading = Loading((before[0], after[0]), (before[1], after[1]), self.training)
         if self.kind == "torch":
@@ -106,13 +105,11 @@ class Subject:
 
     def scene(self, audio: np.ndarray) -> Embeddings:
         """Scene embeddings of ``audio`` (n_sounds, n_samples) float32."""
-        assert self.module is not None
         with self._placed(), contained():
             return unwrap(self.module.get_scene_embeddings(self.tensor(audio), self.model))
 
     def timestamps(self, audio: np.ndarray) -> tuple[Embeddings, Embeddings]:
         """Timestamp embeddings and their timestamps for ``audio`` (n_sounds, n_samples) float32."""
-        assert self.module is not None
         with self._placed(), contained():
             embeddings, times = self.module.get_timestamp_embeddings(self.tensor(audio), self.model)
             return unwrap(embeddings), unwrap(times)

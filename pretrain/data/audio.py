@@ -40,21 +40,7 @@ __all__ = [
 ]
 
 AUDIO_SUFFIXES = frozenset(  # what libsndfile reads
-    {
-        ".aif",
-        ".aifc",
-        ".aiff",
-        ".au",
-        ".caf",
-        ".flac",
-        ".mp3",
-        ".oga",
-        ".ogg",
-        ".opus",
-        ".rf64",
-        ".snd",
-        ".w64",
-    }
+    {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64"}
     | {".wav", ".wave"}
 )
 LARGEST_PEAK = 16.0  # full scale is 1; decoders overshoot a little, integers stored as floats by thousands
@@ -172,11 +158,6 @@ class _Decoder(soundfile.SoundFile):
             else:
                 return part if len(part) == wanted else part.copy()  # without the room behind it
 
-    @property
-    def is_lossy(self) -> bool:
-        """Whether the length in the header is that of the sound before it was encoded, which may come out shorter."""
-        return self.format in ("MP3", "OGG")
-
 
 def regular_size(path: Path) -> int:
     """The bytes of a file.
@@ -216,18 +197,15 @@ def sample_rate_folders(folder: Path) -> list[int]:
 
 
 def _layout(path: Path, offset: int, size: int, is_mp3: bool) -> Layout:
-    stream = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    with path.open("rb", buffering=0) as stream:
 
-    def read(place: int, count: int) -> bytes:
-        if place >= size:  # a header may point anywhere
-            return b""
-        os.lseek(stream, offset + place, os.SEEK_SET)
-        return os.read(stream, min(count, size - place))
+        def read(place: int, count: int) -> bytes:
+            if place >= size:  # a header may point anywhere
+                return b""
+            stream.seek(offset + place)
+            return stream.read(min(count, size - place))
 
-    try:
         return examine(read, size, is_mp3)
-    finally:
-        os.close(stream)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -274,7 +252,8 @@ def _plain(path: Path, needed: int) -> _Decoder | None:
 @contextlib.contextmanager
 def _opened(path: Path, member: Member | None, needed: int | None = None) -> Iterator[tuple[_Decoder, int | None]]:
     """The decoder and the number of frames, None where only decoding tells; faults name the file."""
-    label, fault = _label(path, member), "cannot be read as audio"
+    label = shown(path) if member is None else f"{shown(path)}/{shown(member.name)}"
+    fault = "cannot be read as audio"
     try:
         with quiet_decoders(), contextlib.ExitStack() as stack:
             decoder, layout = _open(path, member, needed)
@@ -290,10 +269,6 @@ def _opened(path: Path, member: Member | None, needed: int | None = None) -> Ite
     except DeloresError as error:
         text = str(error)
         raise DeloresError(text if text.startswith(f"{label}: ") else f"{label}: {text}") from None
-
-
-def _label(path: Path, member: Member | None) -> str:
-    return shown(path) if member is None else f"{shown(path)}/{shown(member.name)}"
 
 
 def file_length(path: Path, member: Member | None = None) -> tuple[int, int]:
@@ -360,7 +335,8 @@ def _part(piece: Piece, sample_rate: int, by_decoding: bool = False) -> NDArray[
 
 
 def _check_length(decoder: _Decoder, audio: NDArray[Any], frames: int | None) -> None:
-    if frames is not None and len(audio) < frames - (MISSING_FRAMES if decoder.is_lossy else 0):
+    # An MP3's or Ogg's header has the length of the sound before it was encoded, which may come out shorter.
+    if frames is not None and len(audio) < frames - (MISSING_FRAMES if decoder.format in ("MP3", "OGG") else 0):
         raise DeloresError(f"cut short, {frames} frames promised and {len(audio)} found; copy or download it again")
     if len(audio) == 0:
         raise DeloresError("the file holds no samples")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +14,18 @@ from torch import Tensor
 from hear_delores.frontend import LogMel
 from pretrain.config import PretrainConfig
 from pretrain.data.ahead import ahead
-from pretrain.data.corpus import Corpus
+from pretrain.data.corpus import Corpus, Progress
 
-__all__ = ["Batch", "Sampler", "batches", "crop_length", "measure_statistics", "to_float", "to_log_mel"]
+__all__ = [
+    "Batch",
+    "Sampler",
+    "batches",
+    "crop_length",
+    "measure_statistics",
+    "sample_crops",
+    "to_float",
+    "to_log_mel",
+]
 
 TRAINING, STATISTICS, DECORRELATION = 0, 1, 2  # separate random streams
 ORDER, CROP = 0, 1
@@ -71,17 +80,12 @@ class Sampler:
     def indices(self, step: int) -> list[tuple[int, int]]:
         """(epoch, clip) of every row of batch ``step``."""
         n = len(self.corpus)
-        rows: list[tuple[int, int]] = []
-        for position in range(step * self.batch_size, (step + 1) * self.batch_size):
-            epoch, place = divmod(position, n)
-            rows.append((epoch, int(_permutation(self.stream, self.seed, epoch, n)[place])))
-        return rows
+        places = (divmod(i, n) for i in range(step * self.batch_size, (step + 1) * self.batch_size))
+        return [(epoch, int(_permutation(self.stream, self.seed, epoch, n)[place])) for epoch, place in places]
 
     def crop_start(self, epoch: int, clip: int, length: int) -> int:
         """The first sample of the crop: uniform among all places where it fits, 0 for a clip too short."""
-        room = length - self.n_samples
-        if room <= 0:
-            return 0
+        room = max(0, length - self.n_samples)
         return int(_places(self.stream, self.seed, epoch, len(self.corpus))[clip] * (room + 1))
 
     def batch(self, step: int) -> Batch:
@@ -100,6 +104,21 @@ class Sampler:
 def batches(sampler: Sampler, start: int, stop: int, threads: int, prefetch: int) -> Iterator[Batch]:
     """Batches ``start`` .. ``stop`` - 1 in order, ``prefetch`` of them made ahead by ``threads`` threads."""
     return ahead(sampler.batch, range(start, stop), threads, prefetch)
+
+
+def sample_crops(
+    corpus: Corpus, config: PretrainConfig, wanted: int, size: int, stream: int, what: str, progress: Progress | None
+) -> Iterator[Tensor]:
+    """Crops of ``wanted`` clips, each at most once, ``size`` at a time: what ``progress`` calls ``what``.
+
+    They are drawn from a random ``stream`` of their own. Raises DeloresError as :meth:`Corpus.read` does.
+    """
+    sampler = Sampler(corpus, crop_length(corpus, config), size, config.seed, stream)
+    steps = -(-wanted // size)
+    for done, batch in enumerate(batches(sampler, 0, steps, config.data.threads, config.data.prefetch), 1):
+        yield batch.audio[: wanted - (done - 1) * size]
+        if progress is not None:
+            progress(what, done, steps)
 
 
 def crop_length(corpus: Corpus, config: PretrainConfig) -> int:
@@ -127,7 +146,7 @@ def measure_statistics(
     logmel: LogMel,
     config: PretrainConfig,
     device: torch.device | str = "cpu",
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[float, float]:
     """Mean and standard deviation of the log-mel values over random crops, as the network will be shown them.
 
@@ -137,19 +156,14 @@ def measure_statistics(
     if config.normalization == "none":
         return 0.0, 1.0
     wanted = min(len(corpus), config.data.statistics_clips)
-    sampler = Sampler(corpus, crop_length(corpus, config), min(STATISTICS_BATCH, wanted), config.seed, STATISTICS)
-    steps = -(-wanted // sampler.batch_size)
+    size = min(STATISTICS_BATCH, wanted)
     total = squares = 0.0
     count = 0
-    made = batches(sampler, 0, steps, config.data.threads, config.data.prefetch)
-    for done, batch in enumerate(made, 1):
-        rows = min(sampler.batch_size, wanted - (done - 1) * sampler.batch_size)
-        mel = to_log_mel(batch.audio[:rows].to(device), logmel).double()
+    for crops in sample_crops(corpus, config, wanted, size, STATISTICS, "statistics", progress):
+        mel = to_log_mel(crops.to(device), logmel).double()
         total += float(mel.sum())
         squares += float(mel.square().sum())
         count += mel.numel()
-        if progress is not None:
-            progress("statistics", done, steps)
     mean = total / count
     variance = max(squares / count - mean * mean, 0.0)
     return mean, max(variance**0.5, 1e-3)  # a corpus of pure silence has no spread; dividing by 0 would be NaN

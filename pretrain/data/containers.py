@@ -51,7 +51,7 @@ AS_IT_IS = Layout()
 class _Chunk(NamedTuple):
     name: bytes
     place: int  # of its content
-    size: int
+    size: int  # of its content, as it is stated
 
 
 def examine(read: Read, size: int, is_mp3: bool) -> Layout:
@@ -116,21 +116,29 @@ def _number(order: _Order, kind: str, data: bytes) -> int:
     return int(struct.unpack(order + kind, data[:width])[0]) if len(data) >= width else 0
 
 
-def _chunks(read: Read, size: int, start: int, order: _Order) -> Iterator[_Chunk]:
-    """The chunks of a RIFF or IFF file; the last one may reach beyond its end."""
+def _chunks(
+    read: Read, start: int, order: _Order, kind: str = "I", *, header: int = 8, counted: int = 0, align: int = 2
+) -> Iterator[_Chunk]:
+    """The chunks of a RIFF, IFF, Wave64 or CAF file; the last one may reach beyond its end.
+
+    Args:
+        kind: of the size, which ends the ``header`` bytes before the content.
+        counted: bytes of the header that the size counts in.
+        align: the content is padded to a multiple of it.
+    """
     place = start
     for _ in range(_MOST_CHUNKS):
-        if place + 8 > size:
+        found = read(place, header)
+        if len(found) < header:
             return
-        header = read(place, 8)
-        chunk = _Chunk(header[:4], place + 8, _number(order, "I", header[4:]))
-        yield chunk
-        place = chunk.place + chunk.size + chunk.size % 2
+        size = _number(order, kind, found[-struct.calcsize(kind) :]) - counted
+        yield _Chunk(found[:4], place + header, size)
+        place += header + max(0, size + -size % align)
 
 
 def _wave(read: Read, size: int, order: _Order) -> Layout:
     whole, fmt, fact, long = _number(order, "I", read(4, 4)), b"", None, b""
-    for chunk in _chunks(read, size, 12, order):
+    for chunk in _chunks(read, 12, order):
         if chunk.name == b"fmt ":
             fmt = read(chunk.place, min(chunk.size, 40))
             check_rate(_number(order, "I", fmt[4:8]))
@@ -147,7 +155,7 @@ def _wave(read: Read, size: int, order: _Order) -> Layout:
             if not _is_unknown(chunk.size):
                 _check_whole(chunk.size, present)
                 return Layout(frames=_block_frames(fmt, chunk.size, fact))
-            return AS_IT_IS
+            break
     return AS_IT_IS
 
 
@@ -191,13 +199,13 @@ def _wave_64_bit(read: Read, data: _Chunk, present: int, fmt: bytes, long: bytes
 
 
 def _aiff(read: Read, size: int) -> Layout:
-    for chunk in _chunks(read, size, 12, ">"):
+    for chunk in _chunks(read, 12, ">"):
         if chunk.name == b"COMM":
             check_rate(_extended(read(chunk.place + 8, 10)))
         elif chunk.name == b"SSND":
             if chunk.size > 8 and not _is_unknown(chunk.size):
                 _check_whole(chunk.size - 8, size - chunk.place - 8)
-            return AS_IT_IS
+            break
     return AS_IT_IS
 
 
@@ -222,38 +230,26 @@ def _au(head: bytes, size: int, order: _Order) -> Layout:
 
 
 def _wave64(read: Read, size: int) -> Layout:
-    place = 40
-    for _ in range(_MOST_CHUNKS):
-        header = read(place, 24)
-        if len(header) < 24:
+    for chunk in _chunks(read, 40, "<", "Q", header=24, counted=24, align=8):
+        if chunk.name == b"fmt ":
+            check_rate(_number("<", "I", read(chunk.place + 4, 4)))
+        elif chunk.name == b"data":
+            if 0 < chunk.size < _OPEN_END_64:
+                _check_whole(chunk.size, size - chunk.place)
             break
-        stated = _number("<", "Q", header[16:])
-        if header[:4] == b"fmt ":
-            check_rate(_number("<", "I", read(place + 24 + 4, 4)))
-        elif header[:4] == b"data":
-            if 24 < stated < _OPEN_END_64:
-                _check_whole(stated - 24, size - place - 24)
-            break
-        place += max(24, stated + -stated % 8)
     return AS_IT_IS
 
 
 def _caf(read: Read, size: int) -> Layout:
-    place = 8
-    for _ in range(_MOST_CHUNKS):
-        header = read(place, 12)
-        if len(header) < 12:
+    for chunk in _chunks(read, 8, ">", "q", header=12, align=1):
+        if chunk.name == b"desc":
+            check_rate(struct.unpack(">d", read(chunk.place, 8).ljust(8, b"\0"))[0])
+        elif chunk.name == b"data":
+            present = size - chunk.place
+            if chunk.size == -1 and present > 4:
+                return Layout(read(0, chunk.place - 8) + struct.pack(">q", present), chunk.place)
+            _check_whole(chunk.size - 4, present - 4)
             break
-        stated = _number(">", "q", header[4:])
-        if header[:4] == b"desc":
-            check_rate(struct.unpack(">d", read(place + 12, 8).ljust(8, b"\0"))[0])
-        elif header[:4] == b"data":
-            present = size - place - 12
-            if stated == -1 and present > 4:
-                return Layout(read(0, place + 4) + struct.pack(">q", present), place + 12)
-            _check_whole(stated - 4, present - 4)
-            break
-        place += 12 + max(0, stated)
     return AS_IT_IS
 
 

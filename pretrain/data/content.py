@@ -137,20 +137,18 @@ class _Memory:
         for _ in range(2):
             try:
                 place.parent.mkdir(parents=True, exist_ok=True)
-                self._base = sqlite3.connect(place, timeout=5, isolation_level=None)
+                self._base = sqlite3.connect(place, timeout=5)
                 self._base.execute("PRAGMA synchronous=NORMAL")
                 self._base.execute(
                     "CREATE TABLE IF NOT EXISTS files (place BLOB PRIMARY KEY, stamp TEXT, sha256 BLOB) WITHOUT ROWID"
                 )
                 return self
-            except sqlite3.OperationalError:  # cannot be opened, read-only, locked for long
+            except (OSError, sqlite3.OperationalError):  # cannot be opened, read-only, locked for long
                 break
             except sqlite3.DatabaseError:  # damaged: begun anew
                 self.__exit__()
                 with contextlib.suppress(OSError):
                     place.unlink()
-            except OSError:
-                break
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -171,16 +169,9 @@ class _Memory:
     def keep(self, rows: Sequence[tuple[Path | Part, str, bytes]]) -> None:
         if self._base is None or not rows:
             return
-        with contextlib.suppress(sqlite3.Error):
-            self._base.execute("BEGIN IMMEDIATE")
-            try:
-                values = [(_key(path), stamp, digest) for path, stamp, digest in rows]
-                self._base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", values)
-                self._base.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    self._base.execute("ROLLBACK")
-                raise
+        values = [(_key(path), stamp, digest) for path, stamp, digest in rows]
+        with contextlib.suppress(sqlite3.Error), self._base:
+            self._base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", values)
 
 
 def _key(path: Path | Part) -> bytes:

@@ -56,13 +56,12 @@ def frame_size(data: bytes, place: int) -> int:
 
 def find_frame(data: bytes, start: int = 0) -> int | None:
     """The place of the first frame that another one follows, or the end."""
-    place = data.find(b"\xff", start, start + _LARGEST)
-    while place >= 0:
+    place = start - 1
+    while (place := data.find(b"\xff", place + 1, start + _LARGEST)) >= 0:
         size = frame_size(data, place)
         end = place + size
         if size and end <= len(data) and (_alike(data, place, end) or data[end : end + 3] in _ENDS):
             return place
-        place = data.find(b"\xff", place + 1, start + _LARGEST)
     return None
 
 

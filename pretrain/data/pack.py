@@ -7,10 +7,9 @@ command goes on after the last whole shard and ends in the same bytes.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from pretrain.data.audio import Piece
 from pretrain.data.batches import to_log_mel
 from pretrain.data.content import Part, content_hashes
 from pretrain.data.corpus import Corpus, Progress
-from pretrain.data.identity import KEPT
+from pretrain.data.data_hashes import KEPT
 from pretrain.data.packed import (
     DTYPES,
     PACK_FILE,
@@ -83,43 +82,33 @@ def pack(
             with have changed.
     """
     progress = progress or (lambda what, done, total: None)
-    if Path(out).exists() and not Path(out).is_dir():
+    out = Path(out)
+    if out.exists() and not out.is_dir():
         raise DeloresError(f"{out}: expected an empty folder or a pack, but it is a file")
     with folder_lock(out, "packing into this folder"):
-        return _pack(data, Path(out), config, content, shard_mb, skip_bad, progress)
-
-
-def _pack(
-    data: str | Path,
-    out: Path,
-    config: PretrainConfig,
-    content: Content,
-    shard_mb: float,
-    skip_bad: bool,
-    progress: Progress,
-) -> Packed:
-    info = _begin(out, config, content)
-    corpus = Corpus.from_path(
-        data, config.data, sample_rate=config.frontend.sample_rate, skip_bad=skip_bad, progress=progress
-    )
-    source = shown(Path(data).resolve())
-    if source not in info.data:
-        info = info.model_copy(update={"data": [*info.data, source], "skipped": [*info.skipped, []]})
-    number = info.data.index(source)
-    skipped = [corpus.skipped if i == number else bad for i, bad in enumerate(info.skipped)]
-    info = info.model_copy(update={"skipped": skipped})
-    shards = _whole_shards(out)
-    todo = _missing(corpus.pieces, number, shards, out, source, progress)
-    if todo:
-        info = info.model_copy(update={"unfinished": sorted({*info.unfinished, number}), "shards": []})
-        _write(out / PACK_FILE, info)
-    encode = _encoder(corpus, config, content)
-    made = ahead(encode, todo, config.data.threads, 4 * config.data.threads)
-    hashed = _hashed([corpus.pieces[i] for i in todo])
-    for done in _write_shards(out, len(shards), zip(todo, hashed, made, strict=True), corpus, number, shard_mb * 2**20):
-        progress("packing", done, len(todo))
-    info = info.model_copy(update={"unfinished": [i for i in info.unfinished if i != number]})
-    return _finish(out, info, len(todo))._replace(notes=corpus.notes)
+        info = _begin(out, config, content)
+        corpus = Corpus.from_path(
+            data, config.data, sample_rate=config.frontend.sample_rate, skip_bad=skip_bad, progress=progress
+        )
+        source = shown(Path(data).resolve())
+        if source not in info.data:
+            info = info.model_copy(update={"data": [*info.data, source], "skipped": [*info.skipped, []]})
+        number = info.data.index(source)
+        skipped = [corpus.skipped if i == number else bad for i, bad in enumerate(info.skipped)]
+        info = info.model_copy(update={"skipped": skipped})
+        shards = _whole_shards(out)
+        todo = _missing(corpus.pieces, number, shards, out, source, progress)
+        if todo:
+            info = info.model_copy(update={"unfinished": sorted({*info.unfinished, number}), "shards": []})
+            _write(out / PACK_FILE, info)
+        encode = _encoder(corpus, config, content)
+        made = ahead(encode, todo, config.data.threads, 4 * config.data.threads)
+        hashed = _hashed([corpus.pieces[i] for i in todo])
+        clips = zip(todo, hashed, made, strict=True)
+        for done in _write_shards(out, len(shards), clips, corpus, number, shard_mb * 2**20):
+            progress("packing", done, len(todo))
+        info = info.model_copy(update={"unfinished": [i for i in info.unfinished if i != number]})
+        return _finish(out, info, len(todo))._replace(notes=corpus.notes)
 
 
 def _begin(out: Path, config: PretrainConfig, content: Content) -> PackInfo:
@@ -134,14 +123,8 @@ def _begin(out: Path, config: PretrainConfig, content: Content) -> PackInfo:
     elif any(p for p in out.iterdir() if p.name != LOCK_FILE and not p.name.startswith(f".{PACK_FILE}")):
         raise DeloresError(f"{out}: expected an empty folder or a pack, but it is neither")
     else:
-        info = PackInfo(
-            content=content,
-            configuration=relevant(config, content),
-            data=[],
-            skipped=[],
-            unfinished=[],
-            shards=[],
-        )
+        settings = relevant(config, content)
+        info = PackInfo(content=content, configuration=settings, data=[], skipped=[], unfinished=[], shards=[])
     remove_leftovers(out)
     return info
 
@@ -180,16 +163,12 @@ def _missing(
             todo.append(i)
     present = {piece.name for piece in pieces}
     changed = [name for (name, *_), digests in held.items() if digests and name in present]
-    changed += _changed([(pieces[i], digest) for i, digest in stated if digest], progress)
+    stated = [(i, digest) for i, digest in stated if digest]
+    found = _hashed([pieces[i] for i, _ in stated], lambda done: progress("comparing", done, len(stated)))
+    changed += [pieces[i].name for (i, digest), now in zip(stated, found, strict=True) if now != digest]
     if changed:
         raise DeloresError(f"{source}: {changed[0]} has changed since it was packed: pack into another folder")
     return todo
-
-
-def _changed(stated: Sequence[tuple[Piece, str]], progress: Progress) -> list[str]:
-    """The names of pieces whose file does not hold what was stated."""
-    found = _hashed([piece for piece, _ in stated], lambda done: progress("comparing", done, len(stated)))
-    return [piece.name for (piece, digest), now in zip(stated, found, strict=True) if now != digest]
 
 
 def _hashed(pieces: Sequence[Piece], progress: Callable[[int], None] | None = None) -> Iterator[str]:
@@ -254,40 +233,32 @@ def _write_shards(
     done, shard, item = 0, first, next(made, None)
     while item is not None:
         name = out / shard_name(shard)
-        digest, size, clips, bad, sources = hashlib.sha256(), 0, Clips(), [], []
+        digest, size, bad, sources = hashlib.sha256(), 0, [], []
+        rows: list[tuple[Any, ...]] = []
         with atomic_path(name.with_suffix(".bin")) as temporary, temporary.open("wb") as stream:
             while item is not None and size < largest:
                 index, held, content = item
                 if isinstance(content, str):
-                    bad.append((len(clips.name), content))
+                    bad.append((len(rows), content))
                     content = np.zeros(0, np.int16)
                 size += _append(stream, digest, content)
-                _note(clips, number, corpus.pieces[index], len(content))
+                piece = corpus.pieces[index]
+                rows.append((number, piece.name, piece.start, piece.frames, piece.rate, len(content)))
                 sources.append(held)
                 done += 1
                 yield done
                 item = next(made, None)
         with atomic_path(_sources(out, shard)) as temporary:
             temporary.write_text("".join(f"{held}\n" for held in sources), encoding="ascii")
+        clips = Clips(**dict(zip(Clips.model_fields, map(list, zip(*rows, strict=True)), strict=True)))
         _write(name.with_suffix(".json"), ShardInfo(bytes=size, sha256=digest.hexdigest(), clips=clips, bad=bad))
         shard += 1
 
 
-def _append(stream: io.BufferedWriter, digest: Any, content: NDArray[Any]) -> int:
+def _append(stream: BinaryIO, digest: Any, content: NDArray[Any]) -> int:
     data = content.tobytes()
-    stream.write(data)
     digest.update(data)
-    return len(data)
-
-
-def _note(clips: Clips, number: int, piece: Piece, length: int) -> None:
-    """One more row of the index."""
-    clips.data.append(number)
-    clips.name.append(piece.name)
-    clips.start.append(piece.start)
-    clips.frames.append(piece.frames)
-    clips.rate.append(piece.rate)
-    clips.length.append(length)
+    return stream.write(data)
 
 
 def _finish(out: Path, info: PackInfo, added: int) -> Packed:

@@ -146,9 +146,7 @@ class _Pieces(Sequence[Piece]):
             key: np.array([v for shard in shards for v in getattr(shard.clips, key)], dtype=np.int64)
             for key in ("data", "start", "frames", "rate")
         }
-        names = [name.encode() for shard in shards for name in shard.clips.name]
-        self._ends = np.cumsum([0, *map(len, names)])
-        self._names = b"".join(names)
+        self._names = [name for shard in shards for name in shard.clips.name]
 
     def __len__(self) -> int:
         return len(self._columns["data"])
@@ -162,8 +160,7 @@ class _Pieces(Sequence[Piece]):
             return [self[i] for i in range(*index.indices(len(self)))]
         i = range(len(self))[index]  # negative ones, and IndexError beyond the end
         data, start, frames, rate = (int(self._columns[key][i]) for key in ("data", "start", "frames", "rate"))
-        name = self._names[self._ends[i] : self._ends[i + 1]].decode()
-        return Piece(self._roots[data] / name, name, start, frames, rate)
+        return Piece(self._roots[data] / self._names[i], self._names[i], start, frames, rate)
 
 
 class PackedClips:

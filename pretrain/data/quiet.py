@@ -26,28 +26,19 @@ _kept: int | None = None  # C's stderr while they do
 @contextlib.contextmanager
 def quiet_decoders() -> Iterator[None]:
     """While it lasts, what C code prints to ``stderr`` is dropped; where that cannot be done, nothing is changed."""
-    _enter()
-    try:
-        yield
-    finally:
-        _leave()
-
-
-def _enter() -> None:
     global _inside, _kept
     with _guard:
         _inside += 1
         if _inside == 1 and (found := _streams()) is not None:
             stream, nowhere = found
             _kept, stream.value = stream.value, nowhere
-
-
-def _leave() -> None:
-    global _inside
-    with _guard:
-        _inside = max(0, _inside - 1)  # below 0 in a process that was forked meanwhile
-        if _inside == 0:
-            _restore()
+    try:
+        yield
+    finally:
+        with _guard:
+            _inside = max(0, _inside - 1)  # below 0 in a process that was forked meanwhile
+            if _inside == 0:
+                _restore()
 
 
 def _restore() -> None:

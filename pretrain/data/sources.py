@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hear_delores import settings
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean, shown
 from hear_delores.files import check_name
@@ -14,7 +15,7 @@ from pretrain.data.audio import AUDIO_SUFFIXES, Member, sample_rate_folders
 from pretrain.data.tar import expand_braces, is_tar, read_members
 from pretrain.inputs.csv_table import LOOKALIKES, read_number, read_table
 
-__all__ = ["Source", "find_sources", "task_metadata"]
+__all__ = ["Source", "find_sources", "task_audio", "task_metadata"]
 
 #: A year: what a manifest's start or duration may be at most. No audio file is longer.
 MAX_SECONDS = 366 * 86400.0
@@ -97,17 +98,26 @@ def _folder(folder: Path, root: Path) -> list[Source]:
 def _task_folder(folder: Path, config: DataConfig, sample_rate: int) -> list[Source]:
     """Audio of the training split, or of all folds, at the nearest rate from above."""
     splits = task_metadata(folder)["splits"]
-    rates = sample_rate_folders(folder)
-    rate = next((r for r in rates if r >= sample_rate), rates[-1])
+    audio = task_audio(folder, sample_rate)
     chosen = config.splits or (("train",) if "train" in splits else tuple(splits))
     sources: list[Source] = []
     for split in chosen:
         if split not in splits:
             raise DeloresError(f"{folder} has no split {split!r}. {did_you_mean(split, splits)}")
-        if not (folder / str(rate) / split).is_dir():
-            raise DeloresError(f"{folder}: the audio folder {rate}/{split} is missing")
-        sources += _folder(folder / str(rate) / split, folder)
+        if not (audio / split).is_dir():
+            raise DeloresError(f"{folder}: the audio folder {audio.name}/{split} is missing")
+        sources += _folder(audio / split, folder)
     return sources
+
+
+def task_audio(folder: Path, sample_rate: int) -> Path:
+    """The audio of a task folder at the lowest rate from ``sample_rate`` (Hz) on, or at the highest there is.
+
+    Raises:
+        DeloresError: see :func:`pretrain.data.audio.sample_rate_folders`.
+    """
+    rates = sample_rate_folders(folder)
+    return folder / str(next((rate for rate in rates if rate >= sample_rate), rates[-1]))
 
 
 def task_metadata(folder: Path) -> dict[str, Any]:
@@ -121,15 +131,10 @@ def task_metadata(folder: Path) -> dict[str, Any]:
     splits = metadata.get("splits")
     names = splits if isinstance(splits, list) else []
     if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
-        raise DeloresError(f"{path}: expected 'splits' to be a list of different names, got {_shown(splits)}")
+        raise DeloresError(f"{path}: expected 'splits' to be a list of different names, got {settings.shown(splits)}")
     for name in names:
         check_name(name, f"{path}: splits")
     return metadata
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _manifest(path: Path, notes: list[str]) -> list[Source]:

@@ -88,10 +88,8 @@ def read_members(path: Path) -> tuple[list[Member], str | None]:
                 hidden = any(part.startswith(".") and part != ".." for part in name.parts)
                 if info.isreg() and not info.issparse() and not hidden:
                     members.append(Member(str(name), info.offset_data, info.size))
-            end = tar.offset
-        with path.open("rb") as stream:
-            stream.seek(end)
             # tarfile takes a broken or missing header for the end, which is a block of zeros
+            stream.seek(tar.offset)
             if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 fault = f"{shown(path)}: damaged or cut short after {len(members)} files"
     except TAR_FAULTS as error:

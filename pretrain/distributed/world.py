@@ -118,8 +118,8 @@ class World:
             self._order = None
 
     def _unshuffle(self, result: Tensor, back: Tensor) -> Tensor:
-        share = len(back) // self.size
-        return self.gather(result)[back[self.rank * share : (self.rank + 1) * share]]
+        rows = self.rows(len(back))
+        return self.gather(result)[back[rows.start : rows.stop]]
 
     # Sums with gradients --------------------------------------------------------------------------------------
 
@@ -182,8 +182,6 @@ class World:
         The first process that failed raises its own error, the others :class:`ReportedElsewhere`: the user sees
         one message.
         """
-        if self.size == 1:
-            return function()
         error: Exception | None = None
         try:
             result = function()
@@ -194,22 +192,20 @@ class World:
 
     def agree(self, error: Exception | None) -> None:
         """Raises on every process when any of them brings an error: see :meth:`share`."""
-        if self.size == 1:
-            if error is not None:
-                raise error
-            return
         failed = self.everybody(error is not None)
         if any(failed):
             first = failed.index(1)
             raise error if error is not None and first == self.rank else ReportedElsewhere(f"process {first} failed")
 
+    def lead(self, function: Callable[[], T]) -> T | None:
+        """``function()`` of the first process alone, None on the others; its error ends all."""
+        return self.share(lambda: function() if self.leads else None)
+
     def from_leader(self, function: Callable[[], T]) -> T:
         """``function()`` of the first process alone, for every process; its error ends all."""
-        if self.size == 1:
-            return function()
-        result = self.share(lambda: function() if self.leads else None)
-        values: list[Any] = [result]
-        dist.broadcast_object_list(values, src=0, group=self._control)
+        values: list[Any] = [self.lead(function)]
+        if self.size > 1:
+            dist.broadcast_object_list(values, src=0, group=self._control)
         return values[0]
 
 

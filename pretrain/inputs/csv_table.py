@@ -162,18 +162,15 @@ def read_rows(text: str, where: str, *, delimiter: str = ",", strip: bool = Fals
         DeloresError: a quote that is not closed or is followed by text, a field of more than 131,072 characters.
     """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=strip, strict=True)
-    before = 0
-    while True:
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            what = "a quote is not closed" if "end of data" in str(error) else str(error)
-            raise DeloresError(f"{where}: line {before + 1}: not CSV ({what})") from None
-        line, before = before + 1, reader.line_num
-        if fields:
-            yield line, [field.strip() for field in fields] if strip else fields
+    line = 1
+    try:
+        for fields in reader:
+            if fields:
+                yield line, [field.strip() for field in fields] if strip else fields
+            line = reader.line_num + 1
+    except csv.Error as error:
+        what = "a quote is not closed" if "end of data" in str(error) else str(error)
+        raise DeloresError(f"{where}: line {line}: not CSV ({what})") from None
 
 
 def _known_names(header: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -185,11 +182,7 @@ def _known_names(header: Sequence[str], known: Sequence[str]) -> list[str]:
 
 
 def _check_header(
-    where: str,
-    columns: list[str],
-    required: Sequence[str],
-    delimiter: str,
-    lookalikes: Mapping[str, Sequence[str]],
+    where: str, columns: list[str], required: Sequence[str], delimiter: str, lookalikes: Mapping[str, Sequence[str]]
 ) -> None:
     named = [name for name in columns if name]
     if doubled := [name for name in named if named.count(name) > 1]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import typer
 
+from hear_delores.settings import LARGEST
+
 __all__ = ["LARGEST", "SECONDS_OF_A_DAY", "finite", "whole"]
 
-LARGEST = 2**31 - 1  # as in hear_delores.settings: of any whole number, seeds included
 SECONDS_OF_A_DAY = 86_400.0
 
 

@@ -43,7 +43,6 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     if len(text) > MAX_CHARACTERS:
         raise DeloresError(f"{where}: {len(text):,} characters of YAML, expected at most {MAX_CHARACTERS:,}")
-    loader = None
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -66,9 +65,6 @@ def parse_yaml(text: str, where: str) -> Any:
         if isinstance(error, DeloresError):
             raise
         raise DeloresError(f"{where}: not YAML ({_one_line(error)})") from None
-    finally:
-        if loader is not None:
-            loader.dispose()
 
 
 class _Fault(yaml.MarkedYAMLError):

@@ -23,7 +23,7 @@ from pretrain.augment import Augmenter
 from pretrain.config import PretrainConfig, config_to_dict, config_to_yaml, differences
 from pretrain.data.batches import Batch, Sampler, batches, crop_length, measure_statistics, to_log_mel
 from pretrain.data.corpus import Corpus
-from pretrain.data.identity import Contents
+from pretrain.data.data_hashes import Contents
 from pretrain.decorrelate import learn_decorrelation
 from pretrain.distributed.synchronised import spread_out
 from pretrain.distributed.world import ALONE, World
@@ -38,6 +38,8 @@ from pretrain.watching.progress import Display, Means, RunLog
 from pretrain.watching.tensorboard import Board
 
 __all__ = ["Run", "Watching"]
+
+STATEFUL = ("method", "optimizer", "augmenter", "means", "watcher")  # parts of a run with a ``state_dict``
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Run:
     ) -> None:
         self.config, self.corpus, self.out, self.device, self.display = config, corpus, out, device, display
         self.world, self.watching, self.probe, self.contents = world, watching or Watching(), probe, contents
+        self.checkpoint = out / "checkpoint.safetensors"
         self.total = config.total_steps(len(corpus))
         rows = world.rows(config.batch_size)
         self.sampler = Sampler(corpus, crop_length(corpus, config), config.batch_size, config.seed, rows=rows)
@@ -132,31 +135,27 @@ class Run:
 
     def train(self) -> Path:
         """Runs the steps that are left and writes the checkpoint."""
-        self.world.share(self._open)
+        self.world.lead(self._open)
         made = batches(self.sampler, self.step, self.total, self.config.data.threads, self.config.data.prefetch)
         self.display.resume_clock()
         with contextlib.closing(made), stop_requests(patient=self.world.size > 1) as stopping:  # type: ignore[type-var]
             while self.step < self.total:
                 self._advance(self._next(made))
                 if number := max(self.world.everybody(stopping.number)):
-                    self.world.share(self.save)
+                    self.world.lead(self.save)
                     self.display.say(f"stopped after step {self.step}, state saved: go on with --resume")
                     stopping.obey(number)
                 if self.step % self.config.save_every == 0 and self.step < self.total:
-                    self.world.share(self.save)
-        return self.world.share(self._finish)
+                    self.world.lead(self.save)
+        self.world.lead(self._finish)
+        return self.checkpoint
 
     def _next(self, made: Iterator[Batch]) -> Batch:
         """The next batch; a bad file that is not to be skipped, met by any process, ends all, saved first."""
-        error: DeloresError | None = None
         try:
-            batch = next(made)
-        except DeloresError as caught:
-            error = caught
-        try:
-            self.world.agree(error)
+            batch = self.world.share(lambda: next(made))
         except DeloresError:
-            self.world.share(self.save)  # a bad file can be fixed and the run resumed
+            self.world.lead(self.save)  # a bad file can be fixed and the run resumed
             raise
         return batch._replace(bad=self._everybodys_bad(batch.bad))
 
@@ -266,8 +265,6 @@ class Run:
 
     def _open(self) -> None:
         """Prepares the folder: the resolved configuration, and the log up to where this run begins."""
-        if not self.world.leads:
-            return
         with atomic_path(self.out / "config.yaml", then=GO_ON) as temporary:
             temporary.write_text(config_to_yaml(self.config), encoding="utf-8")
         self.log.restart(self.step if self.began else None)
@@ -283,8 +280,6 @@ class Run:
 
     def save(self) -> None:
         """Saves the training state after the last finished step. It is the same on every process."""
-        if not self.world.leads:
-            return
         state = {
             "config": config_to_dict(self.config),
             "fingerprint": self.corpus.fingerprint(),
@@ -293,15 +288,11 @@ class Run:
             "std": self.std,
             "step": self.step,
             "seconds": self.seconds(),
-            "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "augmenter": self.augmenter.state_dict(),
+            **{name: getattr(self, name).state_dict() for name in STATEFUL},
             "generator": self.generator.get_state(),
             "rng": torch.get_rng_state(),
-            "means": self.means.state_dict(),
             "last": self.last,
             "reported": sorted(self.reported),
-            "watcher": self.watcher.state_dict(),
         }
         if self.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
@@ -310,26 +301,20 @@ class Run:
             self.contents.save()
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.augmenter.load_state_dict(state["augmenter"])
+        for name in STATEFUL:
+            if name in state:  # a run begun by version 0.1.0 has no watcher
+                getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["rng"])
         if self.device.type == "cuda" and "cuda_rng" in state:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
-        self.means.load_state_dict(state["means"])
         self.last, self.reported = dict(state["last"]), set(state["reported"])
         self.step, self._elapsed = state["step"], state["seconds"]
-        if "watcher" in state:  # a run begun by version 0.1.0 has none
-            self.watcher.load_state_dict(state["watcher"])
 
-    def _finish(self) -> Path:
+    def _finish(self) -> None:
         """Saves the last state and then the checkpoint: killed in between, a resumed run still writes it."""
-        path = self.out / "checkpoint.safetensors"
-        if not self.world.leads:
-            return path
-        if self.began == self.total and self._is_written(path):
-            return path  # resumed after its end
+        if self.began == self.total and self._is_written():
+            return  # resumed after its end
         self.save()
         info = {
             "method": self.config.method,
@@ -349,16 +334,17 @@ class Run:
             timestamp=self.config.timestamp,
             decorrelation=maps,
         )
-        save_checkpoint(path, model)
+        save_checkpoint(self.checkpoint, model)
         if self.board is not None:
             self.board.close()
         if self.watching.picture:
             self._draw()
-        return path
 
-    def _is_written(self, path: Path) -> bool:
+    def _is_written(self) -> bool:
         """Whether the checkpoint is there, with embeddings of the parts that are now asked for."""
-        return path.is_file() and not any(map(concerns_parts, differences(self.config, read_header(path)["config"])))
+        if not self.checkpoint.is_file():
+            return False
+        return not any(map(concerns_parts, differences(self.config, read_header(self.checkpoint)["config"])))
 
     def _decorrelation(self) -> dict[str, Decorrelation]:
         """The maps of the scene's decorrelated parts; the state is left as it was."""

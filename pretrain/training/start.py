@@ -23,7 +23,7 @@ from hear_delores.files import remove_leftovers
 from hear_delores.memory import keep_freed_memory
 from pretrain.config import PretrainConfig, config_to_yaml
 from pretrain.data.corpus import Corpus
-from pretrain.data.identity import Contents
+from pretrain.data.data_hashes import Contents
 from pretrain.data.packed import open_corpus
 from pretrain.distributed.world import World, join
 from pretrain.locks import folder_lock
@@ -71,22 +71,23 @@ def pretrain(
         Display(shown=progress and not quiet and world.leads) as display,
         contextlib.ExitStack() as held,
     ):
-        world.share(lambda: held.enter_context(_alone(out)) if world.leads else None)
+        world.lead(lambda: held.enter_context(_alone(out)))
         state = world.from_leader(lambda: _found_state(out, resume))
         keep_freed_memory()
         world.share(lambda: world.rows(config.batch_size))
         config = world.from_leader(lambda: resolved(config))
         device = world.share(lambda: choose_device(config))
         world.share(lambda: check_footprint(config, len(world.rows(config.batch_size)), device))
-        probe = world.share(lambda: _open_watching(watching, config) if world.leads else None)
-        corpus = world.share(
-            lambda: _open_corpus(config, data, out, state, skip_bad, display),
-        )
+        probe = world.lead(lambda: _open_watching(watching, config))
+        corpus = world.share(lambda: _open_corpus(config, data, out, state, skip_bad, display))
         _check_same(corpus, world)
         contents = Contents(corpus, out) if world.leads else None
         world.share(lambda: contents.check(display.phase) if contents is not None and state is not None else None)
+        if contents is not None:
+            contents.start()
+            held.callback(contents.close)
         cuda = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda), exact_cudnn(), _hashing(contents):
+        with torch.random.fork_rng(devices=cuda), exact_cudnn():
             torch.manual_seed(config.seed)
             run = Run(config, corpus, out, device, display, state, world, watching, probe, contents)
             if not quiet and world.leads:
@@ -108,8 +109,15 @@ def _alone(out: Path) -> Iterator[None]:
 
 def _found_state(out: Path, resume: bool) -> dict[str, Any] | None:
     """The state to resume from, if the run's folder has one and may be used."""
-    _check_out(out, resume)
-    return load_state(out / "state.pt") if resume and (out / "state.pt").exists() else None
+    for path in (out / "state.pt", out / "checkpoint.safetensors"):
+        if not os.path.lexists(path):
+            continue
+        if not path.is_file():
+            what = "no file" if path.exists() else "a link to a file that is not there"
+            raise DeloresError(f"{path}: expected a file of the run, but it is {what}; remove it")
+        if not resume:
+            raise DeloresError(f"{out} already holds a run ({path.name}): go on with --resume, or choose another --out")
+    return load_state(out / "state.pt") if (out / "state.pt").exists() else None
 
 
 def _open_watching(watching: Watching, config: PretrainConfig) -> Probe | None:
@@ -122,12 +130,7 @@ def _open_watching(watching: Watching, config: PretrainConfig) -> Probe | None:
 
 
 def _open_corpus(
-    config: PretrainConfig,
-    data: str | Path,
-    out: Path,
-    state: dict[str, Any] | None,
-    skip_bad: bool,
-    display: Display,
+    config: PretrainConfig, data: str | Path, out: Path, state: dict[str, Any] | None, skip_bad: bool, display: Display
 ) -> Corpus:
     """The corpus, fit for the state to resume from, decoded as far as there is still something to train."""
     corpus = open_corpus(data, config, skip_bad=skip_bad, progress=display.phase)
@@ -143,26 +146,3 @@ def _check_same(corpus: Corpus, world: World) -> None:
     if len(set(world.collect(corpus.fingerprint() if world.size > 1 else ""))) > 1:
         counts = ", ".join(map(str, world.collect(len(corpus))))
         world.agree(DeloresError(f"the processes see different data ({counts} clips): give all of them the same files"))
-
-
-@contextlib.contextmanager
-def _hashing(contents: Contents | None) -> Iterator[None]:
-    """Hashes the corpus's files while the block trains on them."""
-    if contents is None:
-        yield
-        return
-    contents.start()
-    try:
-        yield
-    finally:
-        contents.close()
-
-
-def _check_out(out: Path, resume: bool) -> None:
-    for name in ("state.pt", "checkpoint.safetensors"):
-        there = os.path.lexists(out / name)
-        if there and not (out / name).is_file():
-            what = "a link to a file that is not there" if not (out / name).exists() else "no file"
-            raise DeloresError(f"{out / name}: expected a file of the run, but it is {what}; remove it")
-        if there and not resume:
-            raise DeloresError(f"{out} already holds a run ({name}): go on with --resume, or choose another --out")

@@ -21,6 +21,7 @@ ROWS = 512  # of a batch, in the rank; more cost more and change little
 CORNER = 64  # rows and columns of a cross-correlation that are kept for the picture
 COLLAPSED_RANK = 1.5
 COLLAPSED_SPREAD = 0.01
+STATE = ("before", "after", "collapsed", "figures")  # of a watcher, in the training state
 FEWEST_ROWS = 4  # fewer clips may be alike by chance
 
 
@@ -111,11 +112,11 @@ class Watcher:
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"before": self.before, "after": self.after, "collapsed": self.collapsed, "figures": self.figures}
+        return {name: getattr(self, name) for name in STATE}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.before, self.after = dict(state["before"]), dict(state["after"])
-        self.collapsed, self.figures = bool(state["collapsed"]), dict(state["figures"])
+        for name in STATE:
+            setattr(self, name, state[name])
 
 
 def _correlations(correlations: dict[str, Tensor]) -> dict[str, float]:

@@ -6,6 +6,7 @@ training data, accuracy on part of its validation data, its test data untouched.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from hear_delores.model import HearModel
 from hear_delores.pooling import plain_part
 from pretrain.config import PretrainConfig
 from pretrain.data.audio import Piece, file_length, read_piece
-from pretrain.data.sources import task_metadata
+from pretrain.data.batches import to_float
+from pretrain.data.sources import task_audio, task_metadata
 
 __all__ = ["Probe"]
 
@@ -74,33 +76,25 @@ class Probe:
         self, rows: list[tuple[Path, str]], most: int, rng: np.random.Generator
     ) -> tuple[list[NDArray[np.int16]], list[str]]:
         """The samples and labels of at most ``most`` of the rows."""
-        chosen = sorted(rng.permutation(len(rows))[:most])
+        chosen = [rows[i] for i in sorted(rng.permutation(len(rows))[:most])]
         clips: list[NDArray[np.int16]] = []
-        for i in chosen:
-            path = rows[i][0]
+        for path, _ in chosen:
             frames, rate = file_length(path)
             piece = Piece(path, path.name, 0, min(frames, round(LONGEST_S * rate)), rate)
             clips.append(read_piece(piece, self.config.frontend.sample_rate))
-        return clips, [rows[i][1] for i in chosen]
+        return clips, [label for _, label in chosen]
 
     def _embed(self, model: HearModel, clips: list[NDArray[np.int16]]) -> NDArray[np.float32]:
         """(n_clips, D) float32 scene embeddings; clips of one length go through the encoder together."""
         output = np.empty((len(clips), model.scene_embedding_size), dtype=np.float32)
         order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
-        start = 0
-        while start < len(order):
-            stop = start + 1
-            while stop < len(order) and stop - start < BATCH_CLIPS and _same(clips, order[start], order[stop]):
-                stop += 1
-            group = order[start:stop]
-            audio = torch.from_numpy(np.stack([clips[i] for i in group])).float() / 32768.0
-            output[group] = model.scene_embeddings(audio).float().cpu().numpy()
-            start = stop
+        for _, found in itertools.groupby(order, key=lambda i: len(clips[i])):
+            alike = list(found)
+            for first in range(0, len(alike), BATCH_CLIPS):
+                group = alike[first : first + BATCH_CLIPS]
+                audio = to_float(torch.from_numpy(np.stack([clips[i] for i in group])))
+                output[group] = model.scene_embeddings(audio).float().cpu().numpy()
         return output
-
-
-def _same(clips: list[NDArray[np.int16]], i: int, j: int) -> bool:
-    return len(clips[i]) == len(clips[j])
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
@@ -130,18 +124,15 @@ def _splits(folder: Path, splits: list[str], rate: int) -> tuple[list[tuple[Path
 
 
 def _rows(folder: Path, split: str, wanted: int) -> list[tuple[Path, str]]:
-    """(audio file, label) of a split's clips, of the audio at the lowest rate from ``wanted`` on, or at the highest."""
+    """(audio file, label) of a split's clips, of the audio nearest to the rate ``wanted``."""
     labels = read_json(folder / f"{split}.json")
     if not labels:
         raise DeloresError(f"{folder / split}.json: expected an object of file names and lists of one label")
-    rates = sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
-    if not rates:
-        raise DeloresError(f"{folder}: the task folder has no audio folder such as 48000/")
-    rate = next((r for r in rates if r >= wanted), rates[-1])
+    audio = task_audio(folder, wanted)
     rows: list[tuple[Path, str]] = []
     for name, label in sorted(labels.items()):
         if not isinstance(label, list) or len(label) != 1:
             raise DeloresError(f"{folder / split}.json: expected a list of one label for {name}, got {label!r}")
         check_name(name, f"{folder / split}.json", hidden=True)
-        rows.append((folder / str(rate) / split / name, str(label[0])))
+        rows.append((audio / split / name, str(label[0])))
     return rows

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from hear_delores.documents import parse_json
@@ -19,6 +20,17 @@ __all__ = ["draw", "read_log"]
 
 BLUE, ORANGE, GREEN, RED, GREY = "#2a6fbb", "#d9722b", "#3d9150", "#b8383d", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, RED, GREY, "#7a5aa6")
+LOSS_COLOURS = (RED, *COLOURS[:3], GREY, "#7a5aa6", "#2a9d9d")
+LOSSES = {
+    "loss": "loss",
+    "on_diagonal": "invariance: sum (1 - C_ii)²",
+    "off_diagonal": "redundancy: sum C_ij², before lambda",
+    "info_nce": "InfoNCE",
+    "layer1": "layer 1",
+    "layer2": "layer 2",
+    "layer3": "layer 3",
+}
+CORRELATIONS = {"mean_diagonal": "mean diagonal", "mean_abs_off_diagonal": "mean |off-diagonal|"}
 SMOOTH_FROM = 60  # points of a curve from which a running mean is drawn over it
 
 
@@ -53,75 +65,50 @@ def draw(
     figure.suptitle(title, fontsize=11)
     left, right = figure.subfigures(1, 2, width_ratios=[1.25, 0.55 + 0.35 * columns])
     curves = left.subplots(4 if probes else 3, 1, sharex=True)
-    _losses(curves[0], steps)
-    _correlation(curves[1], steps)
-    _ranks(curves[2], steps)
+    _curves(curves[:3], steps)
     if probes:
         _probe(curves[3], probes)
     curves[-1].set_xlabel("step")
     for axes in curves:
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-    _warnings(curves, lines)
+        for line in lines:
+            if line.get("event") == "warning":
+                axes.axvline(line["step"], color=RED, linewidth=1, linestyle="--")
     _matrices(right, before, after)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 
 
+def _curves(panels: Any, steps: list[dict[str, Any]]) -> None:
+    first = steps[0] if steps else {}
+    ranks = {key: key.removeprefix("rank_").replace("layer", "layer ") for key in first if key.startswith("rank_")}
+    losses = {key: label for key, label in LOSSES.items() if key in first}
+    contents = (("loss and its terms", losses), ("cross-correlation", CORRELATIONS), ("effective rank", ranks))
+    for axes, (title, keys) in zip(panels, contents, strict=True):
+        for (key, label), colour in zip(keys.items(), LOSS_COLOURS if keys is losses else COLOURS, strict=False):
+            _curve(axes, steps, key, label, colour)
+        axes.set_ylabel(title)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=7.5, frameon=False, ncols=2)
+    panels[0].set_yscale("log")
+    panels[1].set_ylim(-0.05, 1.05)
+    panels[2].set_ylim(bottom=0)
+
+
 def _curve(axes: Axes, steps: list[dict[str, Any]], key: str, label: str, colour: str) -> None:
-    points = [(line["step"], line[key]) for line in steps if math.isfinite(_number(line.get(key)))]
+    values = [(line["step"], line.get(key)) for line in steps]
+    # null and "Infinity" stand for what was not finite
+    points = [(x, y) for x, y in values if isinstance(y, (int, float)) and math.isfinite(y)]
     if not points:
         return
-    x, y = [p[0] for p in points], [p[1] for p in points]
+    x, y = zip(*points, strict=True)
     many = len(points) >= SMOOTH_FROM
     axes.plot(x, y, color=colour, alpha=0.3 if many else 1.0, linewidth=1.2, label=None if many else label)
     if many:
-        axes.plot(x, _running_mean(y, len(y) // 30), color=colour, linewidth=1.5, label=label)
-
-
-def _running_mean(values: list[float], width: int) -> list[float]:
-    """Over the ``width`` points on either side, fewer at the ends."""
-    means: list[float] = []
-    for i in range(len(values)):
-        window = values[max(0, i - width) : i + width + 1]
-        means.append(sum(window) / len(window))
-    return means
-
-
-def _losses(axes: Axes, steps: list[dict[str, Any]]) -> None:
-    names = {
-        "loss": "loss",
-        "on_diagonal": "invariance: sum (1 - C_ii)²",
-        "off_diagonal": "redundancy: sum C_ij², before lambda",
-        "info_nce": "InfoNCE",
-        "layer1": "layer 1",
-        "layer2": "layer 2",
-        "layer3": "layer 3",
-    }
-    colours = iter((RED, *COLOURS[:3], GREY, "#7a5aa6", "#2a9d9d"))
-    for key, label in names.items():
-        if steps and key in steps[0]:
-            _curve(axes, steps, key, label, next(colours))
-    axes.set_yscale("log")
-    axes.set_ylabel("loss and its terms")
-    _legend(axes)
-
-
-def _correlation(axes: Axes, steps: list[dict[str, Any]]) -> None:
-    _curve(axes, steps, "mean_diagonal", "mean diagonal", BLUE)
-    _curve(axes, steps, "mean_abs_off_diagonal", "mean |off-diagonal|", ORANGE)
-    axes.set_ylim(-0.05, 1.05)
-    axes.set_ylabel("cross-correlation")
-    _legend(axes)
-
-
-def _ranks(axes: Axes, steps: list[dict[str, Any]]) -> None:
-    keys = [key for key in (steps[0] if steps else {}) if key.startswith("rank_")]
-    for key, colour in zip(keys, COLOURS, strict=False):
-        _curve(axes, steps, key, key.removeprefix("rank_").replace("layer", "layer "), colour)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("effective rank")
-    _legend(axes)
+        window = np.ones(2 * (len(y) // 30) + 1)
+        means = np.convolve(y, window, "same") / np.convolve(np.ones(len(y)), window, "same")  # of fewer at the ends
+        axes.plot(x, means, color=colour, linewidth=1.5, label=label)
 
 
 def _probe(axes: Axes, probes: list[dict[str, Any]]) -> None:
@@ -130,19 +117,6 @@ def _probe(axes: Axes, probes: list[dict[str, Any]]) -> None:
     if scored:
         axes.axhline(scored[0][1], color=GREY, linewidth=0.9, linestyle=":")
     axes.set_ylabel(f"probe, %\n{probes[0]['task']}")
-
-
-def _warnings(curves: Any, lines: list[dict[str, Any]]) -> None:
-    """A dashed line through all curves where the run warned."""
-    for line in lines:
-        if line.get("event") == "warning":
-            for axes in curves:
-                axes.axvline(line["step"], color=RED, linewidth=1, linestyle="--")
-
-
-def _legend(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7.5, frameon=False, ncols=2)
 
 
 def _matrices(figure: Any, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
@@ -164,8 +138,3 @@ def _matrices(figure: Any, before: Mapping[str, Tensor], after: Mapping[str, Ten
     figure.suptitle(f"cross-correlation, {size} of its dimensions", fontsize=10)
     if image is not None:
         figure.colorbar(image, ax=grid, shrink=0.5, aspect=30, location="bottom")
-
-
-def _number(value: Any) -> float:
-    """A value of the log: null is one that was not finite."""
-    return float(value) if isinstance(value, (int, float)) else math.nan

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from hear_delores.documents import parse_json, to_json
+from hear_delores.documents import to_json
 from hear_delores.files import atomic_path, writing
 from pretrain.training.state import GO_ON
+from pretrain.watching.picture import read_log
 
 __all__ = ["Display", "Means", "RunLog"]
 
 
-class Display:
+class Display(contextlib.AbstractContextManager["Display"]):
     """A progress bar on standard error with loss, clips per second, notes and time left; silent unless ``shown``."""
 
     def __init__(self, shown: bool) -> None:
@@ -35,12 +37,7 @@ class Display:
         self._rate: float | None = None
         self._last = time.monotonic()
 
-    def __enter__(self) -> Display:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._tasks:
             self._bar.stop()
 
@@ -116,11 +113,10 @@ class RunLog:
         """Keeps the lines up to ``step``, or none."""
         if self.path is None:
             return
-        kept: list[str] = []
-        if step is not None and self.path.is_file():
-            kept = [line for line in self.path.read_text("utf-8", "replace").splitlines() if _step_of(line) <= step]
+        found = read_log(self.path) if step is not None and self.path.is_file() else []
+        kept = [line for line in found if line.get("step", math.inf) <= step]
         with atomic_path(self.path, "the log ", GO_ON) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            temporary.write_text("".join(to_json(line) + "\n" for line in kept), encoding="utf-8")
 
     def write(self, values: dict[str, Any]) -> None:
         """Appends a line. Raises a DeloresError when the disk is full; resuming drops what was half written."""
@@ -129,10 +125,3 @@ class RunLog:
         line = to_json({**values, "seconds": round(self._clock(), 2)})
         with writing(self.path, "the log ", GO_ON), self.path.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(parse_json(line, "log.jsonl", nan=True)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # the half-written last line of a killed run

@@ -16,7 +16,7 @@ import yaml
 
 from benchmarks import validate
 from benchmarks.tasks import corpora, registry
-from benchmarks.tasks.corpora.corpus import prepare_corpus
+from benchmarks.tasks.corpora.raw_corpus import prepare_corpus
 from benchmarks.validate import check, checks
 from hear_delores.errors import DeloresError
 

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,19 +20,19 @@ from benchmarks.embedding.model import LoadedModel, load_model
 from benchmarks.metrics.registry import find_metrics
 from benchmarks.results.identity import behaviour_change, behaviours_agree, read_behaviour
 from benchmarks.results.record import (
+    WORK_FOLDER,
     FoldPredictions,
     ResultRecord,
     clear_unfinished,
-    load_record,
+    identical_record,
     record_folder,
-    save_record,
 )
 from benchmarks.scoring.evaluation import SceneEvaluator
-from benchmarks.scoring.finetune.audio import Clips
+from benchmarks.scoring.finetune.clips import Clips
 from benchmarks.scoring.finetune.train import Finetune, FinetuneFold
 from benchmarks.scoring.fold import Folds, Progress, ProtocolRun, run_protocol
 from benchmarks.scoring.protocols import make_protocol
-from benchmarks.scoring.record import complete_record, draft_record, official_scores, task_info
+from benchmarks.scoring.record_maker import draft_record, finish_record, task_info
 from benchmarks.scoring.work import WorkFolder
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.documents import read_json
@@ -80,74 +80,47 @@ def finetune_task(
         message = "the processes see different models, tasks or options: give all of them the same"
         world.agree(DeloresError(message))
     folder = record_folder(results_dir, draft)
-    existing = world.from_leader(lambda: None if overwrite else _existing(results_dir, draft, say))
+    existing = world.from_leader(lambda: None if overwrite else _existing(folder, draft, say))
     if existing is not None:
         return existing
     world.share(lambda: _fresh(model))  # whether it loads alike again, before anything is written
+    lock = folder_lock(folder, "fine-tuning into this folder") if world.leads else contextlib.nullcontext()
     with contextlib.ExitStack() as held:
-        world.share(lambda: held.enter_context(_alone(folder)) if world.leads else None)
-        return _make(model, task, draft, settings, Path(results_dir), progress, world, began)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with folder_lock(folder, "fine-tuning into this folder"):
-        remove_leftovers(folder)
-        yield
-
-
-def _make(
-    model: LoadedModel,
-    task: TaskFolder,
-    draft: ResultRecord,
-    settings: Finetune,
-    results_dir: Path,
-    progress: Progress | None,
-    world: World,
-    began: float,
-) -> ResultRecord:
-    """The record, made now; ``began``: the time at which all of it did."""
-    folder = record_folder(results_dir, draft)
-    work = world.share(lambda: _work_folder(folder / "work" if world.leads else None, draft, model))
-    with contained():
-        run = run_protocol(_folds(model, task, settings, work, progress, world))
-    record = complete_record(draft, run, time.perf_counter() - began)
-
-    def write() -> ResultRecord:
-        save_record(
-            record, results_dir, _predictions(model, task, run), official_scores(record, run.score_mode, task.path)
+        world.share(lambda: held.enter_context(lock))
+        work = world.share(lambda: _work_folder(folder if world.leads else None, draft, model))
+        with contained():
+            run = run_protocol(_folds(model, task, settings, work, progress, world))
+        return world.from_leader(
+            lambda: finish_record(
+                draft, run, _predictions(model, task, run), results_dir, work, source=task.path, began=began
+            )
         )
-        work.remove()
-        return record
-
-    return world.from_leader(write)
 
 
-def _existing(results_dir: str | Path, draft: ResultRecord, say: Callable[[str], None]) -> ResultRecord | None:
+def _existing(folder: Path, draft: ResultRecord, say: Callable[[str], None]) -> ResultRecord | None:
     """The record of the run, unless the model was another or may have been."""
-    try:
-        old = load_record(record_folder(results_dir, draft))
-    except DeloresError:
-        old = None
-    before, now = (old.model.behaviour if old else None), draft.model.behaviour
+    if (old := identical_record(folder, draft.fingerprint)) is None:
+        return None
+    before, now = old.model.behaviour, draft.model.behaviour
     assert now is not None
-    if old is not None and old.fingerprint == draft.fingerprint:
-        if before is None:
-            say("trained again: the record was made before the behaviour of models was recorded")
-        elif not behaviours_agree(before, now):
-            say(f"trained again: the model {behaviour_change(before, now) or 'is not deterministic'}")
-        else:
-            if old.model.source_hash and old.model.source_hash != draft.model.source_hash:
-                say(f"the source of {draft.model.module} has changed, but it answers the probe sounds as before")
-            clear_unfinished(record_folder(results_dir, draft))
-            return old
-    return None
+    if before is None:
+        say("trained again: the record was made before the behaviour of models was recorded")
+        return None
+    if not behaviours_agree(before, now):
+        say(f"trained again: the model {behaviour_change(before, now) or 'is not deterministic'}")
+        return None
+    if old.model.source_hash and old.model.source_hash != draft.model.source_hash:
+        say(f"the source of {draft.model.module} has changed, but it answers the probe sounds as before")
+    clear_unfinished(folder)
+    return old
 
 
-def _work_folder(path: Path | None, draft: ResultRecord, model: LoadedModel) -> WorkFolder:
+def _work_folder(folder: Path | None, draft: ResultRecord, model: LoadedModel) -> WorkFolder:
     """Where unfinished folds are kept: emptied unless they are of the same run and of a model that behaves alike."""
-    if path is None:
+    if folder is None:
         return WorkFolder(None, draft.fingerprint)
+    remove_leftovers(folder)
+    path = folder / WORK_FOLDER
     file = path / "behaviour.json"
     try:
         begun = read_behaviour(read_json(file))
@@ -203,21 +176,14 @@ def _folds(
                 progress(number * settings.max_epochs + epochs, len(splits) * settings.max_epochs, text)
 
         return FinetuneFold(
-            number,
-            names,
-            train,
-            valid,
-            test,
-            SceneEvaluator(metrics, valid.targets),
-            SceneEvaluator(metrics, test.targets),
-            task.prediction_type,
-            metrics[0].maximise,
-            torch.device(model.device),
+            number, names, train, valid, test,
+            SceneEvaluator(metrics, valid.targets), SceneEvaluator(metrics, test.targets),
+            task.prediction_type, torch.device(model.device),
             fresh=partial(_fresh, model),
             state_file=work.unfinished(f"fold-{number:02d}") if work.path is not None else None,
             report=report,
             world=world,
-        )
+        )  # fmt: skip
 
     return Folds(task, settings, work, make, world=world)  # every epoch is reported, not every fold
 

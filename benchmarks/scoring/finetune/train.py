@@ -16,22 +16,20 @@ from torch import Tensor, nn
 
 from benchmarks.embedding.foreign_code import contained, one_line
 from benchmarks.embedding.model import LoadedModel
-from benchmarks.scoring.few_shot import check_shots
-from benchmarks.scoring.finetune.audio import Clips, training_batches, whole_batches
+from benchmarks.scoring.finetune.clips import Clips, training_batches, whole_batches
+from benchmarks.scoring.fitting import ScoreOrLoss, activate, derive_seed, logit_loss, snapshot
 from benchmarks.scoring.fold import Fold
 from benchmarks.scoring.protocol import Protocol
-from benchmarks.scoring.training import ScoreOrLoss, activate, derive_seed, logit_loss, snapshot
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
 from hear_delores.files import THEN
-from hear_delores.settings import require_integer, require_number, require_training
+from hear_delores.settings import require_integer, require_number
 from pretrain.distributed.synchronised import synchronise
 from pretrain.distributed.world import ALONE, World, contact_lost
+from pretrain.training.device import exact_cudnn
 from pretrain.training.state import load_state, save_state
 
 __all__ = ["FineTuned", "Finetune", "FinetuneFold"]
-
-Report = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class FinetuneFold(Fold[Clips]):
 
     fresh: Callable[[], LoadedModel] = field(kw_only=True)
     state_file: Path | None = field(kw_only=True)
-    report: Report = field(kw_only=True)
+    report: Callable[[int, str], None] = field(kw_only=True)
     world: World = field(kw_only=True)
 
 
@@ -80,12 +78,12 @@ class Finetune(Protocol[Clips]):
     seed: int = 42
 
     def __post_init__(self) -> None:
-        require_training("finetune protocol", self.lr, self.seed)
+        super().__post_init__()
+        require_number("finetune protocol", "lr", self.lr, 0.0, above=True, maximum=1e3)
         for name in ("batch_size", "max_epochs", "patience"):
             require_integer("finetune protocol", name, getattr(self, name))
         if self.crop_seconds is not None:
             require_number("finetune protocol", "crop_seconds", self.crop_seconds, 0.01, maximum=86_400.0)
-        check_shots(self.shots)
 
     def fit(self, fold: Fold[Clips]) -> Fitted:
         """The model of the best validation epoch.
@@ -97,7 +95,7 @@ class Finetune(Protocol[Clips]):
         """
         assert isinstance(fold, FinetuneFold)
         world, file = fold.world, fold.state_file
-        with _exact_cudnn():
+        with exact_cudnn():
             loaded = world.share(fold.fresh)
             state = world.from_leader(lambda: load_state(file) if file is not None and file.exists() else None)
             model = world.share(lambda: FineTuned(loaded, fold.train.targets.shape[1], world))
@@ -105,15 +103,14 @@ class Finetune(Protocol[Clips]):
             while not training.finished:
                 torch.manual_seed(derive_seed(self.seed, fold.number, training.epoch + 1))
                 training.advance()
-                fold.report(
-                    training.epoch, f"{fold.key}: {training.best.trace[-1][1]:.4f} at epoch {training.epoch - 1}"
-                )
+                epoch, score = training.best.trace[-1]
+                fold.report(training.epoch, f"{fold.key}: {score:.4f} at epoch {epoch}")
             return training.fitted()
 
     def predict(self, fitted: Fitted, rows: Clips, fold: Fold[Clips]) -> Tensor:
         """Logits (n, n_labels) on the CPU, of whole clips."""
         model, n_samples = fitted.model
-        with _exact_cudnn():
+        with exact_cudnn():
             return model.logits(rows, n_samples)  # type: ignore[no-any-return]
 
 
@@ -129,10 +126,6 @@ class FineTuned(nn.Module):
 
     def __init__(self, loaded: LoadedModel, n_labels: int, world: World = ALONE) -> None:
         super().__init__()
-        if loaded.kind != "torch":
-            raise DeloresError(
-                f"model {loaded.spec.label}: only torch models can be fine-tuned, but this is a {loaded.kind} model"
-            )
         self.loaded, self.world = loaded, world
         self.encoder: nn.Module = loaded.model
         self.classifier = nn.Linear(loaded.scene_embedding_size, n_labels).to(loaded.device)
@@ -211,7 +204,9 @@ class _Training:
         rate = fold.train.sample_rate
         seconds = options.crop_seconds or float(fold.train.lengths().mean()) / rate
         self.n_samples = max(1, round(seconds * rate))
-        self.dtype = _amp_dtype(self.device) if options.amp else torch.float32
+        lacks_bfloat16 = self.device.type == "cuda" and not torch.cuda.is_bf16_supported()
+        reduced = torch.float16 if lacks_bfloat16 else torch.bfloat16
+        self.dtype = reduced if options.amp else torch.float32
         self.optimizer = torch.optim.Adam(model.trained(), lr=options.lr)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.best = ScoreOrLoss(fold.maximise, options.patience, options.max_epochs)
@@ -324,12 +319,3 @@ def _sum_gradients(parameters: list[nn.Parameter]) -> None:
     by_parameter = flat[len(parameters) :].split([p.numel() for p in parameters])
     for parameter, is_used, total in zip(parameters, flat[: len(parameters)].tolist(), by_parameter, strict=True):
         parameter.grad = total.view_as(parameter).to(parameter.dtype) if is_used else None
-
-
-def _amp_dtype(device: torch.device) -> torch.dtype:
-    lacks_bfloat16 = device.type == "cuda" and not torch.cuda.is_bf16_supported()
-    return torch.float16 if lacks_bfloat16 else torch.bfloat16
-
-
-def _exact_cudnn() -> contextlib.AbstractContextManager[None]:
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.metrics.decode import check_postprocessing
 from hear_delores.errors import DeloresError, did_you_mean
-from hear_delores.settings import require_integer
+from hear_delores.settings import require_integer, shown
 
 __all__ = ["GRIDS", "HeadConfig", "grid_configs", "postprocessing_configs"]
 
@@ -19,8 +19,14 @@ MAX_POINTS = 10_000  # that are searched
 MAX_COMBINATIONS = 100_000  # that a grid is made of
 GRID_SEED = 42  # heareval: seed_everything(42), then random.shuffle of the whole grid
 
-
-#: What a head's parameters may be: the kind of number, the least and the most.
+#: What a head's parameters may be: one of some values, or the kind of number, the least and the most.
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "embedding_norm": ("Identity",),
+    "hidden_norm": ("BatchNorm1d",),
+    "initialization": ("xavier_uniform_", "xavier_normal_"),
+    "norm_after_activation": (False,),
+    "optim": ("Adam",),
+}
 _RANGES: dict[str, tuple[type, float, float]] = {
     "batch_size": (int, 1, 1 << 24),
     "check_val_every_n_epoch": (int, 1, 1_000_000),
@@ -52,24 +58,17 @@ class HeadConfig:
     patience: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("embedding_norm", "hidden_norm", "norm_after_activation", "optim"):
-            default = type(self).__dataclass_fields__[name].default
-            if getattr(self, name) != default:
-                raise DeloresError(
-                    f"head parameter {name}: expected {default!r}, the only known value, got {getattr(self, name)!r}"
-                )
-        if self.initialization not in ("xavier_uniform_", "xavier_normal_"):
-            raise DeloresError(
-                "head parameter initialization: expected xavier_uniform_ or xavier_normal_, "
-                f"got {self.initialization!r}"
-            )
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                known = " or ".join(choices) if len(choices) > 1 else f"{choices[0]!r}, the only known value"
+                raise DeloresError(f"head parameter {name}: expected {known}, got {value!r}")
         for name, (kind, least, most) in _RANGES.items():
             value = getattr(self, name)
             fits = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
             if not fits or not least <= value <= most:
                 number = "number" if kind is float else "whole number"
                 raise DeloresError(
-                    f"head parameter {name}: expected a {number} from {least:,} to {most:,}, got {_short(value)}"
+                    f"head parameter {name}: expected a {number} from {least:,} to {most:,}, got {shown(value)}"
                 )
         if self.max_epochs < self.check_val_every_n_epoch:
             raise DeloresError(
@@ -120,14 +119,14 @@ def grid_configs(metadata: Mapping[str, Any], grid: str = "default", grid_points
     require_integer("hear protocol", "grid_points", grid_points, 1, MAX_POINTS)
     own = (metadata.get("evaluation_params") or {}).get("task_specific_param_grid") or {}
     if not isinstance(own, Mapping):
-        raise DeloresError(f"task_specific_param_grid: expected an object of lists, got {_short(own)}")
+        raise DeloresError(f"task_specific_param_grid: expected an object of lists, got {shown(own)}")
     values = {**GRIDS[grid], **_BY_TASK.get(str(metadata.get("task_name")), {}), **own}
     known = [field.name for field in fields(HeadConfig)]
     for name in values:
         if name not in known:
             raise DeloresError(f"task_specific_param_grid: unknown parameter {name!r}. {did_you_mean(name, known)}")
         if not isinstance(values[name], list) or not values[name]:
-            raise DeloresError(f"task_specific_param_grid: expected a list of {name}, got {_short(values[name])}")
+            raise DeloresError(f"task_specific_param_grid: expected a list of {name}, got {shown(values[name])}")
     if math.prod(map(len, values.values())) > MAX_COMBINATIONS:
         raise DeloresError(
             f"task_specific_param_grid: expected at most {MAX_COMBINATIONS:,} combinations; list fewer values"
@@ -149,8 +148,3 @@ def _product(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Every combination, keys alphabetical, the last varying fastest (as scikit-learn's ParameterGrid)."""
     names = sorted(values)
     return [dict(zip(names, point, strict=True)) for point in itertools.product(*(values[n] for n in names))]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

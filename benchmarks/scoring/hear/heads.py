@@ -7,22 +7,22 @@ used by default and must give the same scores.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from benchmarks.scoring.evaluation import EventEvaluator
+from benchmarks.scoring.fitting import BestEpoch, activate, cuda_devices, logit_loss, predict, snapshot
 from benchmarks.scoring.fold import Fold
 from benchmarks.scoring.hear.grid import HeadConfig
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.training import BestEpoch, activate, cuda_devices, logit_loss, predict, snapshot
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
 
-__all__ = ["Head", "HeadJob", "batch_bounds", "initial_head", "train_sequentially"]
+__all__ = ["BestOfHead", "Head", "HeadJob", "batch_bounds", "initial_head", "judge", "train_sequentially"]
 
 
 class Head(nn.Module):
@@ -95,10 +95,7 @@ def train_head(job: HeadJob) -> Fitted:
     head = initial_head(job)
     optimizer = torch.optim.Adam(head.parameters(), lr=config.lr, fused=True)
     batches = batch_bounds(len(train), config, job.single_row_batch)
-    best = BestEpoch(job.maximise if job.use_score else False, config.patience, job.stop_on_nan)
-    trace: list[tuple[int, float]] = []
-    state: dict[str, torch.Tensor] = {}
-    postprocessing: dict[str, Any] = {}
+    found = BestOfHead(job)
     for epoch in range(config.max_epochs):
         head.train()
         for start, stop in batches:
@@ -106,35 +103,58 @@ def train_head(job: HeadJob) -> Fitted:
             optimizer.zero_grad(set_to_none=True)
             logit_loss(logits, train.targets[start:stop], job.prediction_type).backward()
             optimizer.step()
-        if (epoch + 1) % config.check_val_every_n_epoch:
-            continue
-        score, chosen = validate(job, head)
-        trace.append((epoch, score))
-        if best.update(epoch, score):
-            state, postprocessing = snapshot(head), chosen
-        if best.stop:
-            break
-    return Fitted(
-        key=job.key,
-        epoch=best.epoch,
-        validation_score=best.score,
-        postprocessing=postprocessing,
-        hyperparameters=config.to_dict(),
-        epochs_run=epoch + 1,
-        trace=trace,
-        seconds=time.perf_counter() - began,
-        state=state,
-    )
+        if (epoch + 1) % config.check_val_every_n_epoch == 0:
+            found.update(epoch, *validate(job, head), partial(snapshot, head))
+            if found.best.stop:
+                break
+    return found.fitted(epoch + 1, time.perf_counter() - began)
+
+
+class BestOfHead:
+    """One head's early stopping, the weights and the postprocessing of its best epoch, and its trace."""
+
+    def __init__(self, job: HeadJob) -> None:
+        self.job = job
+        self.best = BestEpoch(job.maximise and job.use_score, job.config.patience, job.stop_on_nan)
+        self.trace: list[tuple[int, float]] = []
+        self.state: dict[str, torch.Tensor] = {}
+        self.postprocessing: dict[str, Any] = {}
+
+    def update(
+        self, epoch: int, score: float, chosen: dict[str, Any], take: Callable[[], dict[str, torch.Tensor]]
+    ) -> None:
+        """Takes the next validation and the postprocessing chosen by it; ``take()`` gives the weights."""
+        self.trace.append((epoch, score))
+        if self.best.update(epoch, score):
+            self.state, self.postprocessing = take(), chosen
+
+    def fitted(self, epochs_run: int, seconds: float) -> Fitted:
+        """The head at its best epoch."""
+        return Fitted(
+            key=self.job.key,
+            epoch=self.best.epoch,
+            validation_score=self.best.score,
+            postprocessing=self.postprocessing,
+            hyperparameters=self.job.config.to_dict(),
+            epochs_run=epochs_run,
+            trace=self.trace,
+            seconds=seconds,
+            state=self.state,
+        )
 
 
 def validate(job: HeadJob, head: nn.Module) -> tuple[float, dict[str, Any]]:
-    """What selects epochs and grid points, and the postprocessing chosen with it, from one forward pass."""
-    logits = predict(head, job.fold.valid)
+    """:func:`judge` of one forward pass over the validation rows."""
+    return judge(job, predict(head, job.fold.valid))
+
+
+def judge(job: HeadJob, logits: torch.Tensor) -> tuple[float, dict[str, Any]]:
+    """What selects epochs and grid points, and the postprocessing chosen with it, from validation logits."""
     validator = job.fold.validator
     if job.use_score:
         return validator.select(activate(logits, job.prediction_type))
     loss = float(logit_loss(logits, job.fold.valid.targets, job.prediction_type))
-    return loss, validator.postprocessings[0] if isinstance(validator, EventEvaluator) else {}
+    return loss, validator.postprocessings[0]
 
 
 def batch_bounds(n_rows: int, config: HeadConfig, single_row_batch: str = "merge") -> list[tuple[int, int]]:

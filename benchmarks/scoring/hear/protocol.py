@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 import torch
 
-from benchmarks.scoring.few_shot import check_shots
+from benchmarks.scoring.fitting import derive_seed, predict
 from benchmarks.scoring.fold import Fold, Folds, TestedFold
 from benchmarks.scoring.hear.grid import HeadConfig, grid_configs, postprocessing_configs
 from benchmarks.scoring.hear.heads import Head, HeadJob, has_single_row_batch
 from benchmarks.scoring.hear.stacked import PRECISIONS, train_batched
 from benchmarks.scoring.protocol import Protocol, is_event, primary_metric
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.training import derive_seed, predict
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
 from hear_delores.settings import require_integer
@@ -71,14 +70,13 @@ class Hear(Protocol[Rows]):
         ):
             if getattr(self, name) not in known:
                 raise DeloresError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
-        check_shots(self.shots)
-        require_integer("hear protocol", "seed", self.seed, 0)
+        super().__post_init__()
         require_integer("hear protocol", "grid_points", self.grid_points)
 
     def check(self, task: Any) -> None:
         """A grid, labels and a postprocessing that the protocol can work with."""
         super().check(task)
-        grid_configs(task.metadata, self.grid, self.grid_points)
+        self._points(task)
         choices = len(postprocessing_configs(task.metadata)) if is_event(task) else 1
         if lost := _lost_labels(task) if self.na_labels == "raise" else []:
             raise DeloresError(
@@ -97,7 +95,7 @@ class Hear(Protocol[Rows]):
 
     def steps(self, folds: Folds[Rows]) -> int:
         """Every point on the first fold, one on each of the others."""
-        return len(grid_configs(folds.task.metadata, self.grid, self.grid_points)) + len(folds) - 1
+        return len(self._points(folds.task)) + len(folds) - 1
 
     def fit_all(self, folds: Folds[Rows]) -> Iterator[tuple[int, Fitted]]:
         """Searches the grid on fold 0 and retrains the best point on every other fold.
@@ -105,7 +103,7 @@ class Hear(Protocol[Rows]):
         The best point is the one with the best validation score, the earlier of equals.
         """
         task = folds.task
-        configs = grid_configs(task.metadata, self.grid, self.grid_points)
+        configs = self._points(task)
 
         def job(point: int, number: int) -> HeadJob:
             return HeadJob(
@@ -145,26 +143,22 @@ class Hear(Protocol[Rows]):
 
     def notes(self, task: Any, tested: Sequence[TestedFold], shortfall: list[str]) -> list[str]:
         """Each way in which this run left heareval's protocol. A switch that changed nothing is none."""
-        configs = grid_configs(task.metadata, self.grid, self.grid_points)
-        return [*_deviations(task, self, configs, tested), *shortfall]
+        missing = {file for item in tested for file in item.missing_files}
+        found = []
+        if any(has_single_row_batch(item.n_train_rows, point) for item in tested for point in self._points(task)):
+            found.append("single_row_batch=merge: the last training batch of one row joins the batch before")
+        if lost := _lost_labels(task):
+            found.append(f"na_labels=keep: heareval reads the labels {', '.join(lost)} as missing, and fails")
+        if is_event(task) and self.nan_validation == "worst":
+            found.append("nan_validation=worst: a NaN validation score does not end training")
+        if is_event(task) and not primary_metric(task).maximise and len(postprocessing_configs(task.metadata)) > 1:
+            found.append("postprocessing: the smallest error rate is chosen, heareval takes the largest")
+        if missing and self.score_missing_files:
+            found.append(f"score_missing_files: {len(missing)} files without predictions count as missed")
+        return [*found, *shortfall]
 
-
-def _deviations(task: Any, options: Hear, configs: Sequence[HeadConfig], tested: Sequence[TestedFold]) -> list[str]:
-    found = []
-    if any(has_single_row_batch(item.n_train_rows, config) for item in tested for config in configs):
-        found.append("single_row_batch=merge: the last training batch of one row joins the batch before")
-    if lost := _lost_labels(task):
-        found.append(f"na_labels=keep: heareval reads the labels {', '.join(lost)} as missing, and fails")
-    if not is_event(task):
-        return found
-    if options.nan_validation == "worst":
-        found.append("nan_validation=worst: a NaN validation score does not end training")
-    if not primary_metric(task).maximise and len(postprocessing_configs(task.metadata)) > 1:
-        found.append("postprocessing: the smallest error rate is chosen, heareval takes the largest")
-    missing = {file for item in tested for file in item.missing_files}
-    if missing and options.score_missing_files:
-        found.append(f"score_missing_files: {len(missing)} files without predictions count as missed")
-    return found
+    def _points(self, task: Any) -> list[HeadConfig]:
+        return grid_configs(task.metadata, self.grid, self.grid_points)
 
 
 def _uses_score(task: Any) -> bool:

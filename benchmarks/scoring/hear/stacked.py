@@ -15,18 +15,17 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch.func import stack_module_state
 from torch.nn import functional as F
-from torch.optim.adam import adam
 
-from benchmarks.scoring.evaluation import EventEvaluator
-from benchmarks.scoring.hear.heads import Head, HeadJob, batch_bounds, initial_head
+from benchmarks.scoring.fitting import adam_step, cuda_devices
+from benchmarks.scoring.hear.heads import BestOfHead, Head, HeadJob, batch_bounds, initial_head, judge
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.training import BestEpoch, activate, cuda_devices, logit_loss
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
 
@@ -62,11 +61,8 @@ def train_batched(jobs: Iterable[HeadJob], n_jobs: int, precision: str = "float3
 
 def _shape(job: HeadJob) -> tuple[Any, ...]:
     """What heads of one stack share."""
-    own = {name: value for name, value in job.config.to_dict().items() if name not in _PER_HEAD}
-    return tuple(own.values())
-
-
-_PER_HEAD = ("initialization", "lr", "patience")
+    own = ("initialization", "lr", "patience")
+    return tuple(value for name, value in job.config.to_dict().items() if name not in own)
 
 
 def _train_on_cores(jobs: Iterator[HeadJob], n_jobs: int, precision: str) -> Iterator[Fitted]:
@@ -105,15 +101,11 @@ def _first_head(job: HeadJob) -> Head:
 
 
 def _check_precision(precision: str, device: torch.device) -> None:
-    if precision not in PRECISIONS:
-        raise DeloresError(f"precision: expected one of {PRECISIONS}, got {precision!r}")
-    if precision == "float32":
-        return
     if device.type == "cpu":
         able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     else:
         able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    if not able:
+    if precision == "bfloat16" and not able:
         raise DeloresError(f"precision: this {device.type} has no bfloat16 matrix products; use float32")
 
 
@@ -140,8 +132,7 @@ def train_stack(
     prediction_type = jobs[0].prediction_type
     targets = train.targets.argmax(dim=1) if prediction_type == "multiclass" else train.targets
     batches = batch_bounds(len(train), config, jobs[0].single_row_batch)
-    entered = [_Entry(job) for job in jobs]
-    running = list(entered)
+    running = [BestOfHead(job) for job in jobs]
     for epoch in range(config.max_epochs):
         for start, end in batches:
             if stop is not None and stop.is_set():
@@ -149,52 +140,17 @@ def train_stack(
             stack.step(train.embeddings(start, end), targets[start:end], prediction_type)
         last = epoch + 1 == config.max_epochs
         if (epoch + 1) % config.check_val_every_n_epoch == 0:
-            for number, (entry, logits) in enumerate(zip(running, stack.predict(fold.valid), strict=True)):
-                entry.validate(epoch, logits, stack, number)
-        finished = [entry for entry in running if last or entry.best.stop]
-        for entry in finished:
-            yield entry.trained(epoch + 1, (time.perf_counter() - began) / len(jobs))
-        if len(finished) == len(running):
+            for number, (head, logits) in enumerate(zip(running, stack.predict(fold.valid), strict=True)):
+                head.update(epoch, *judge(head.job, logits), partial(stack.state, number))
+        going_on = [] if last else [number for number, head in enumerate(running) if not head.best.stop]
+        for number, head in enumerate(running):
+            if number not in going_on:
+                yield head.fitted(epoch + 1, (time.perf_counter() - began) / len(jobs))
+        if not going_on:
             return
-        if finished:
-            stack.keep([number for number, entry in enumerate(running) if entry not in finished])
-            running = [entry for entry in running if entry not in finished]
-
-
-class _Entry:
-    """One head of a stack: its early stopping, its best weights, its trace."""
-
-    def __init__(self, job: HeadJob) -> None:
-        self.job = job
-        self.best = BestEpoch(job.maximise if job.use_score else False, job.config.patience, job.stop_on_nan)
-        self.trace: list[tuple[int, float]] = []
-        self.state: dict[str, torch.Tensor] = {}
-        self.postprocessing: dict[str, Any] = {}
-
-    def validate(self, epoch: int, logits: torch.Tensor, stack: HeadStack, number: int) -> None:
-        """Takes the logits (n, n_labels) of the validation rows."""
-        job, validator = self.job, self.job.fold.validator
-        if job.use_score:
-            score, chosen = validator.select(activate(logits, job.prediction_type))
-        else:
-            score = float(logit_loss(logits, job.fold.valid.targets, job.prediction_type))
-            chosen = validator.postprocessings[0] if isinstance(validator, EventEvaluator) else {}
-        self.trace.append((epoch, score))
-        if self.best.update(epoch, score):
-            self.state, self.postprocessing = stack.state(number), chosen
-
-    def trained(self, epochs_run: int, seconds: float) -> Fitted:
-        return Fitted(
-            key=self.job.key,
-            epoch=self.best.epoch,
-            validation_score=self.best.score,
-            postprocessing=self.postprocessing,
-            hyperparameters=self.job.config.to_dict(),
-            epochs_run=epochs_run,
-            trace=self.trace,
-            seconds=seconds,
-            state=self.state,
-        )
+        if len(going_on) < len(running):
+            stack.keep(going_on)
+            running = [running[number] for number in going_on]
 
 
 class HeadStack:
@@ -211,7 +167,7 @@ class HeadStack:
         self.parameters = list(parameters)
         self.rates = [job.config.lr for job in jobs]
         self.random = [_DropoutMask(self.config.dropout, job.seed) for job in jobs]
-        self.centre = _mean_row(jobs[0].fold.train) if precision == "bfloat16" else None
+        self.centre = jobs[0].fold.train.mean().float() if precision == "bfloat16" else None
         for name in self.parameters:
             self.tensors[name].requires_grad_()
         # Adam's moments, stacked like the parameters, and its count of steps for each parameter of each head.
@@ -234,7 +190,7 @@ class HeadStack:
             losses = losses / targets.numel()
         gradients = torch.autograd.grad(losses, [self.tensors[name] for name in self.parameters])
         for number in range(len(self)):
-            self._adam(number, [gradient[number].contiguous() for gradient in gradients])  # fused: takes no strides
+            self._adam(number, [gradient[number] for gradient in gradients])
 
     @torch.no_grad()
     def predict(self, rows: Rows) -> torch.Tensor:
@@ -261,20 +217,12 @@ class HeadStack:
             self.tensors[name].requires_grad_()
 
     def _adam(self, number: int, gradients: list[torch.Tensor]) -> None:
-        """One step of torch's fused Adam on one head's part of the stacked tensors, at its own learning rate.
-
-        The function, not the class: making the class imports torch's compiler, two seconds and 900 modules.
-        """
-        adam(
-            [self.tensors[name].detach()[number] for name in self.parameters],
-            gradients,
-            [self.first[name][number] for name in self.parameters],
-            [self.second[name][number] for name in self.parameters],
-            [],
-            self.steps[number],
-            fused=True, amsgrad=False, maximize=False, weight_decay=0.0,
-            lr=self.rates[number], beta1=0.9, beta2=0.999, eps=1e-8,
-        )  # fmt: skip
+        """A step on one head's part of the stacked tensors, at its own learning rate."""
+        own, first, second = (
+            [part[name].detach()[number] for name in self.parameters]
+            for part in (self.tensors, self.first, self.second)
+        )
+        adam_step(own, gradients, first, second, self.steps[number], self.rates[number])
 
     def _logits(self, embeddings: torch.Tensor, training: bool) -> torch.Tensor:
         """(n, d) -> (B, n, n_labels)."""
@@ -340,9 +288,3 @@ class _DropoutMask:
         mask = torch.empty(n * width)
         torch.ge(torch.from_numpy(raw), self.dropped - 2**15, out=mask)
         return mask.mul_(2**16 / (2**16 - self.dropped)).view(n, width)
-
-
-def _mean_row(rows: Rows) -> torch.Tensor:
-    """(d,) float32."""
-    total = sum(rows.embeddings(start, end).double().sum(dim=0) for start, end in rows.blocks())
-    return (torch.as_tensor(total) / len(rows)).float()

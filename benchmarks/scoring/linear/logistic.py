@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 
 import numpy as np
 import torch
 
-from benchmarks.scoring.choice import best_point
+from benchmarks.scoring.choice import best_of
+from benchmarks.scoring.fitting import activate, logit_loss
 from benchmarks.scoring.fold import Fold
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.training import activate, logit_loss
 from benchmarks.scoring.work import Fitted
 
-__all__ = ["C_GRID", "LOGISTIC_GRID", "fit_logistic", "train_logistic"]
+__all__ = ["C_GRID", "fit_logistic", "train_logistic"]
 
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-LOGISTIC_GRID = [{"C": value} for value in C_GRID]
 MAX_ITERATIONS = 1000
 NEVER = 1e4  # the logit of a label that all training rows hold, or (negative) that none does
 
@@ -65,31 +63,22 @@ def train_logistic(fold: Fold[Rows], moments: tuple[torch.Tensor, torch.Tensor])
 
     ``moments`` are mean and scale (d,) of the training rows. Fitted on the CPU, the rows held in memory.
     """
-    x, y = _standardised(fold.train, moments), fold.train.targets.cpu().numpy()
-    valid = torch.from_numpy(_standardised(fold.valid, moments))
-    states: list[Mapping[str, torch.Tensor]] = []
-    scores, losses, postprocessings, finished = [], [], [], []
+    x, y = fold.train.standardised(*moments), fold.train.targets.cpu().numpy()
+    valid = torch.from_numpy(fold.valid.standardised(*moments))
+    points, losses = [], []
     for strength in C_GRID:
         weight, bias, converged = fit_logistic(x, y, strength, fold.prediction_type)
         state = {"linear.weight": torch.from_numpy(weight), "linear.bias": torch.from_numpy(bias)}
         logits = torch.nn.functional.linear(valid, state["linear.weight"], state["linear.bias"])
         score, chosen = fold.validator.select(activate(logits, fold.prediction_type))
         losses.append(float(logit_loss(logits, fold.valid.targets.cpu(), fold.prediction_type)))
-        states.append(state)
-        scores.append(score)
-        postprocessings.append(chosen)
-        finished.append(converged)
-    best = best_point(scores, losses, fold.maximise)
-    return Fitted(
-        key=fold.key,
-        validation_score=scores[best],
-        postprocessing=postprocessings[best],
-        hyperparameters={**LOGISTIC_GRID[best], "converged": finished[best]},
-        trace=list(enumerate(scores)),
-        state={**states[best], "mean": moments[0], "scale": moments[1]},
-    )
-
-
-def _standardised(rows: Rows, moments: tuple[torch.Tensor, torch.Tensor]) -> np.ndarray:
-    blocks = [(rows.embeddings(start, stop).cpu() - moments[0]) / moments[1] for start, stop in rows.blocks()]
-    return torch.cat(blocks).numpy()
+        points.append(
+            Fitted(
+                key=fold.key,
+                validation_score=score,
+                postprocessing=chosen,
+                hyperparameters={"C": strength, "converged": converged},
+                state={**state, "mean": moments[0], "scale": moments[1]},
+            )
+        )
+    return best_of(points, losses, fold.maximise)

@@ -8,18 +8,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.adam import adam
 
 from benchmarks.scoring.choice import tried_points
-from benchmarks.scoring.few_shot import check_shots
+from benchmarks.scoring.fitting import ScoreOrLoss, activate, adam_step, logit_loss, predict, snapshot
 from benchmarks.scoring.fold import Fold, TestedFold
-from benchmarks.scoring.linear.logistic import LOGISTIC_GRID, MAX_ITERATIONS, train_logistic
+from benchmarks.scoring.linear.logistic import C_GRID, MAX_ITERATIONS, train_logistic
 from benchmarks.scoring.protocol import Protocol
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.training import ScoreOrLoss, activate, logit_loss, predict, snapshot
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError, did_you_mean
-from hear_delores.settings import require_integer, require_training
+from hear_delores.settings import require_integer, require_number
 
 __all__ = ["Linear", "LinearHead", "standardisation"]
 
@@ -54,14 +52,14 @@ class Linear(Protocol[Rows]):
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
             raise DeloresError(f"linear protocol: unknown solver {self.solver!r}. {did_you_mean(self.solver, SOLVERS)}")
-        check_shots(self.shots)
+        super().__post_init__()
         defaults = {item.name: item.default for item in fields(self)}
         if self.solver == "logistic" and any(getattr(self, name) != defaults[name] for name in TRAINING):
             raise DeloresError(
                 f"linear protocol: {', '.join(TRAINING)} belong to solver adam; leave them out with solver logistic"
             )
-        require_training("linear protocol", self.lr, self.seed)
-        for name in ("batch_size", "max_epochs", *(("patience",) if self.patience is not None else ())):
+        require_number("linear protocol", "lr", self.lr, 0.0, above=True, maximum=1e3)
+        for name in TRAINING[1:] if self.patience is not None else TRAINING[1:-1]:
             require_integer("linear protocol", name, getattr(self, name))
 
     @property
@@ -78,7 +76,10 @@ class Linear(Protocol[Rows]):
         optimizer = Adam(list(head.parameters()), self.lr)
         best = ScoreOrLoss(fold.maximise, self.patience or self.max_epochs, self.max_epochs)
         for epoch in range(self.max_epochs):
-            _train_epoch(head, optimizer, fold.train, self.batch_size, fold.prediction_type)
+            head.train()
+            for indices in torch.randperm(len(fold.train)).split(self.batch_size):
+                logits, targets = head(fold.train.take(indices)), fold.train.targets[indices.to(fold.device)]
+                optimizer.step(logit_loss(logits, targets, fold.prediction_type))
             logits = predict(head, fold.valid)
             score, chosen = fold.validator.select(activate(logits, fold.prediction_type))
             loss = float(logit_loss(logits, fold.valid.targets, fold.prediction_type))
@@ -105,7 +106,7 @@ class Linear(Protocol[Rows]):
 
     def tried(self, fitted: Fitted, fold: Fold[Rows]) -> list[Fitted]:
         """Every C."""
-        return tried_points(fitted, LOGISTIC_GRID) if self.solver == "logistic" else []
+        return tried_points(fitted, [{"C": strength} for strength in C_GRID]) if self.solver == "logistic" else []
 
     def describe(self, fitted: Fitted) -> str:
         """What was chosen on validation, in a word."""
@@ -141,12 +142,8 @@ def standardisation(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
 
     A constant dimension gets the scale 1, so that it becomes 0 on the training rows.
     """
-    size = rows.embeddings(0, 1).shape[1]
-    mean = torch.zeros(size, dtype=torch.float64)
-    for start, stop in rows.blocks():
-        mean += rows.embeddings(start, stop).double().sum(dim=0).cpu()
-    mean /= len(rows)
-    square = torch.zeros(size, dtype=torch.float64)
+    mean = rows.mean().cpu()
+    square = torch.zeros_like(mean)
     for start, stop in rows.blocks():
         square += (rows.embeddings(start, stop).double().cpu() - mean).square().sum(dim=0)
     scale = (square / len(rows)).sqrt()
@@ -156,7 +153,7 @@ def standardisation(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class Adam:
-    """torch's fused Adam as a function of its moments: making the class imports torch's compiler, two seconds."""
+    """torch's Adam at one learning rate, with its moments."""
 
     def __init__(self, parameters: list[nn.Parameter], lr: float) -> None:
         self.parameters, self.lr = parameters, lr
@@ -167,17 +164,5 @@ class Adam:
     def step(self, loss: torch.Tensor) -> None:
         """One step down the gradient of ``loss``."""
         gradients = torch.autograd.grad(loss, self.parameters)
-        adam(
-            [item.detach() for item in self.parameters],
-            [gradient.contiguous() for gradient in gradients],  # fused: takes no strides
-            self.first, self.second, [], self.steps,
-            fused=True, amsgrad=False, maximize=False, weight_decay=0.0, lr=self.lr, beta1=0.9, beta2=0.999, eps=1e-8,
-        )  # fmt: skip
-
-
-def _train_epoch(head: LinearHead, optimizer: Adam, rows: Rows, batch_size: int, prediction_type: str) -> None:
-    """One pass over the rows in a new random order (torch's generator)."""
-    head.train()
-    for indices in torch.randperm(len(rows)).split(batch_size):
-        logits = head(rows.take(indices))
-        optimizer.step(logit_loss(logits, rows.targets[indices.to(rows.device)], prediction_type))
+        own = [item.detach() for item in self.parameters]
+        adam_step(own, gradients, self.first, self.second, self.steps, self.lr)

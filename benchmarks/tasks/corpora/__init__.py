@@ -1,5 +1,6 @@
 """From raw audio to a HEAR task folder: one small module per kind of corpus, all through ``tasks.writer``."""
 
-from benchmarks.tasks.corpora.corpus import CorpusReport, prepare_corpus
+from benchmarks.tasks.corpora.preparation import PrepareReport
+from benchmarks.tasks.corpora.raw_corpus import prepare_corpus
 
-__all__ = ["CorpusReport", "prepare_corpus"]
+__all__ = ["PrepareReport", "prepare_corpus"]

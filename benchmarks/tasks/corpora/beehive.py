@@ -20,15 +20,12 @@ VALID_PERCENT = 10 / 0.9
 
 def read(source: Path, spec: TaskSpec) -> Reading:
     """The recordings with and without queen, by the rules of hear-preprocess 2021.1.1 (``beehive_states_fold0.py``)."""
-    assert spec.corpus is not None
-    if not source.is_dir():
-        raise DeloresError(f"{source}: no such folder; give the folder that the corpus was unpacked into")
     recordings = []
     for path in audio_below(source):
         hive = _hive(path.relative_to(source))
         if hive is None:
             raise DeloresError(f"{path}: expected it in the folder of its archive, such as {ARCHIVES[0]}")
-        split = "train" if hive == str(spec.corpus.options["train_hive"]) else "test"
+        split = "train" if hive == str(spec.options["train_hive"]) else "test"
         label = "NOQUEEN" if "NO" in path.name else "QUEEN"
         recordings.append(Recording(path, f"{path.stem}.wav", label, split))
     if not recordings:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from benchmarks.tasks.corpora.drawing import draw, draw_published
-from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, find_folder
-from benchmarks.tasks.corpora.tables import read_table, unique_rows
+from benchmarks.tasks.corpora.drawing import draw, draw_published, draw_valid
+from benchmarks.tasks.corpora.recordings import Reading, find_folder
+from benchmarks.tasks.corpora.tables import unique_rows
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
 
@@ -22,9 +22,8 @@ LABELS = {"0": "absent", "1": "present"}
 
 def read(source: Path, spec: TaskSpec) -> Reading:
     """The clips of both corpora; the group is the corpus where each is tested against the other."""
-    missing: list[str] = []
-    parts = {corpus: _read_corpus(source, corpus, missing) for corpus in TABLES}
-    every = [recording for recordings in parts.values() for recording in recordings]
+    parts = {corpus: _read_corpus(source, corpus) for corpus in TABLES}
+    every = [recording for part in parts.values() for recording in part.recordings]
     if spec.mode == "published":
         drawn = draw_published(every)
     elif spec.mode == "honest":
@@ -32,28 +31,23 @@ def read(source: Path, spec: TaskSpec) -> Reading:
     else:
         tested = spec.mode.removesuffix("_test")
         [other] = set(parts) - {tested}
-        drawn = draw(parts[other], {"valid": 0.1})
-        drawn += [dataclasses.replace(recording, split="test") for recording in parts[tested]]
-    return Reading(drawn, missing, own_split=False)
+        tests = [dataclasses.replace(recording, split="test") for recording in parts[tested].recordings]
+        drawn = draw_valid(parts[other].recordings + tests)
+    return Reading(drawn, [file for part in parts.values() for file in part.missing], own_split=False)
 
 
-def _read_corpus(source: Path, corpus: str, missing: list[str]) -> list[Recording]:
+def _read_corpus(source: Path, corpus: str) -> Reading:
     prefix = TABLES[corpus]
     place = find_folder(source, lambda folder: any(folder.glob(f"{prefix}*.csv")), f"a table {prefix}*.csv")
     table = sorted(place.glob(f"{prefix}*.csv"))[-1]
     wav = _audio_folder(source, place, corpus)
-    listing = Listing()
-    recordings = []
-    for row in unique_rows(table, read_table(table, ("itemid", "hasbird")), "itemid"):
+    reading = Reading()
+    for row in unique_rows(table, ("itemid", "hasbird")):
         if row["hasbird"] not in LABELS:
             raise DeloresError(f"{table}: {row['itemid']}: expected hasbird 0 or 1, got {row['hasbird']!r}")
-        path = listing.find(wav, f"{row['itemid']}.wav")
-        if path is None:
-            missing.append(f"{corpus}/{row['itemid']}.wav")
-        else:
-            # The ids of the two corpora could meet.
-            recordings.append(Recording(path, f"{corpus}_{row['itemid']}.wav", LABELS[row["hasbird"]]))
-    return recordings
+        name = f"{row['itemid']}.wav"  # the ids of the two corpora could meet
+        reading.add(wav / name, f"{corpus}/{name}", LABELS[row["hasbird"]], file=f"{corpus}_{name}")
+    return reading
 
 
 def _audio_folder(source: Path, place: Path, corpus: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tasks.corpora.hear_draw import train_valid_test
-from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, read_lines
+from benchmarks.tasks.corpora.recordings import Reading, read_lines
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
 
@@ -18,22 +18,17 @@ PERCENT = {"valid": 20, "test": 20}
 
 def read(source: Path, spec: TaskSpec) -> Reading:
     """All recordings with their events, divided as by hear-preprocess 2021.1.1 (``dcase2016_task2.py``)."""
-    if not source.is_dir():
-        raise DeloresError(f"{source}: no such folder; give the folder that both archives were unpacked into")
-    parts = [path.parent for path in sorted(source.rglob("annotation")) if (path.parent / "sound").is_dir()]
-    parts = [path for path in parts if any((path / "annotation").glob("*.txt"))]
+    annotations = [path for path in sorted(source.rglob("annotation")) if any(path.glob("*.txt"))]
+    parts = [path.parent for path in annotations if (path.parent / "sound").is_dir()]
     if not parts:
         raise DeloresError(f"{source}: expected folders with annotation/*.txt beside sound/*.wav; found none")
-    listing, reading = Listing(), Reading([])
+    reading = Reading()
     assert spec.sample_duration_s is not None
     for part in parts:
         for table in sorted(path for path in (part / "annotation").glob("*.txt") if not path.name.startswith(".")):
-            path = listing.find(part / "sound", f"{table.stem}.wav")
-            if path is None:
-                reading.missing.append(f"{(part / 'sound').relative_to(source)}/{table.stem}.wav")
-                continue
+            path = part / "sound" / f"{table.stem}.wav"
             events = _events(table, 1000 * spec.sample_duration_s)
-            reading.recordings.append(Recording(path, f"{table.stem}.wav", "", "train", labels=events))
+            reading.add(path, str(path.relative_to(source)), "", "train", labels=events)
     reading.recordings = train_valid_test(reading.recordings, PERCENT)
     return reading
 

@@ -9,10 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from benchmarks.tasks.corpora.recordings import Recording
 
-__all__ = ["VALID_OF_PUBLISHED", "draw", "draw_published"]
-
-#: The published figures had no validation set: this share of their training part is drawn for it.
-VALID_OF_PUBLISHED = {"valid": 0.1}
+__all__ = ["draw", "draw_published", "draw_valid"]
 
 
 def draw(
@@ -71,8 +68,14 @@ def _assign(weights: Mapping[str, int], shares: Mapping[str, float]) -> dict[str
     return chosen
 
 
+def draw_valid(recordings: Iterable[Recording], *, whole_groups: bool = False) -> list[Recording]:
+    """A tenth of all but the test set to valid, the rest to train: the published figures had no validation set."""
+    recordings = list(recordings)
+    rest = [recording for recording in recordings if recording.split != "test"]
+    test = [recording for recording in recordings if recording.split == "test"]
+    return draw(rest, {"valid": 0.1}, whole_groups=whole_groups) + test
+
+
 def draw_published(recordings: Iterable[Recording], test_share: float = 0.2) -> list[Recording]:
     """A share of the clips of each label to test, then a tenth of the others to valid: the papers' 80/20."""
-    tested = draw(recordings, {"test": test_share})
-    rest = [recording for recording in tested if recording.split != "test"]
-    return [recording for recording in tested if recording.split == "test"] + draw(rest, VALID_OF_PUBLISHED)
+    return draw_valid(draw(recordings, {"test": test_share}))

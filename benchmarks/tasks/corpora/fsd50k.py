@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, find_folder
-from benchmarks.tasks.corpora.tables import read_table, unique_rows
+from benchmarks.tasks.corpora.recordings import Reading, find_folder
+from benchmarks.tasks.corpora.tables import unique_rows
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
 
@@ -27,11 +27,10 @@ def read(source: Path, spec: TaskSpec) -> Reading:
         lambda path: (path / TRUTH / "dev.csv").is_file(),
         f"{TRUTH}/dev.csv and eval.csv, FSD50K.dev_audio and FSD50K.eval_audio",
     )
-    reading = Reading([])
-    listing = Listing()
+    reading = Reading()
     for part, columns in (("dev", ("fname", "labels", "split")), ("eval", ("fname", "labels"))):
         table = corpus / TRUTH / f"{part}.csv"
-        for row in unique_rows(table, read_table(table, columns), "fname"):
+        for row in unique_rows(table, columns):
             name = row["fname"]
             if part == "dev" and name in TOO_LONG:
                 continue
@@ -39,9 +38,6 @@ def read(source: Path, spec: TaskSpec) -> Reading:
             labels = tuple(label.strip() for label in row["labels"].split(",") if label.strip())
             if not split or not labels:
                 raise DeloresError(f"{table}: {name}: expected labels and the split train or val; got {row}")
-            path = listing.find(corpus / f"FSD50K.{part}_audio", f"{name}.wav")
-            if path is None:
-                reading.missing.append(f"FSD50K.{part}_audio/{name}.wav")
-            else:
-                reading.recordings.append(Recording(path, f"{name}.wav", "", split, labels=labels))
+            listed = f"FSD50K.{part}_audio/{name}.wav"
+            reading.add(corpus / listed, listed, "", split, labels=labels)
     return reading

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.tasks.audio import read_audio
 from benchmarks.tasks.corpora.hear_draw import new_folds
 from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, find_folder
+from benchmarks.tasks.mono_audio import read_audio
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
 
@@ -32,27 +32,25 @@ def read(source: Path, spec: TaskSpec) -> Reading:
     Shots are found in the first recording, and cut from all at the same time after alignment. Four shots are of the
     first firearm, three of each other.
     """
-    assert spec.nfolds is not None
     corpus = find_folder(source, lambda path: bool(Listing().find(path, "mic1raw.wav")), ", ".join(RECORDINGS))
     listing = Listing()
-    paths = {name: listing.find(corpus, name) for name in RECORDINGS}
-    missing = [name for name, path in paths.items() if path is None]
-    first = paths["mic1raw.wav"]
-    assert first is not None
-    samples, _ = read_audio(first, RATE)
-    align = RECORDINGS["mic1raw.wav"] - RATE
-    starts = shot_starts(samples[align:])
+    paths = {name: path for name in RECORDINGS if (path := listing.find(corpus, name))}
+    samples, _ = read_audio(paths["mic1raw.wav"], RATE)
+    starts = shot_starts(samples[RECORDINGS["mic1raw.wav"] - RATE :])
     if len(starts) != SHOTS:
-        raise DeloresError(f"{first}: expected {SHOTS} shots of {LOUD} of full scale or more; found {len(starts)}")
+        raise DeloresError(
+            f"{paths['mic1raw.wav']}: expected {SHOTS} shots of {LOUD} of full scale or more; found {len(starts)}"
+        )
     recordings = []
-    for number, (name, path) in enumerate(paths.items(), 1):
-        for shot, start in enumerate(starts if path is not None else []):
-            firearm = max(0, shot - 1) // 3 + 1
+    for name, path in paths.items():
+        microphone = name[:4]
+        for shot, start in enumerate(starts):
+            firearm = f"fid{max(0, shot - 1) // 3 + 1}"
             at = (RECORDINGS[name] - RATE + start) / RATE - BEFORE_S
-            file = f"mic{number}_shot{shot}_fid{firearm}.wav"
-            assert path is not None
-            recordings.append(Recording(path, file, f"mic{number}", "", f"fid{firearm}", (at, CLIP_S)))
-    return Reading(new_folds(recordings, spec.nfolds, key=lambda item: item.group), missing)
+            file = f"{microphone}_shot{shot}_{firearm}.wav"
+            recordings.append(Recording(path, file, microphone, "", firearm, (at, CLIP_S)))
+    missing = [name for name in RECORDINGS if name not in paths]
+    return Reading(new_folds(recordings, len(spec.splits), key=lambda item: item.group), missing)
 
 
 def shot_starts(samples: np.ndarray) -> list[int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
-from benchmarks.tasks.corpora.drawing import VALID_OF_PUBLISHED, draw
-from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, find_folder
+from benchmarks.tasks.corpora.drawing import draw_valid
+from benchmarks.tasks.corpora.recordings import Reading, find_folder
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
 
@@ -22,15 +23,13 @@ def read(source: Path, spec: TaskSpec) -> Reading:
     corpus = find_folder(
         source, lambda folder: (folder / "Session1" / "dialog").is_dir(), "Session1 to Session5, each with dialog"
     )
-    reading = Reading([])
+    reading = Reading()
     for session in range(1, SESSIONS + 1):
         _read_session(corpus / f"Session{session}", f"fold{session - 1:02d}", reading)
     if spec.mode == "published":
-        test = [item for item in reading.recordings if item.group == "Session5"]
-        rest = [item for item in reading.recordings if item.group != "Session5"]
-        reading.recordings = draw(rest, VALID_OF_PUBLISHED) + [
-            Recording(item.path, item.file, item.label, "test", item.group) for item in test
-        ]
+        reading.recordings = draw_valid(
+            dataclasses.replace(item, split="test" if item.group == "Session5" else "") for item in reading.recordings
+        )
     return reading
 
 
@@ -39,7 +38,6 @@ def _read_session(session: Path, fold: str, reading: Reading) -> None:
     tables = sorted(path for path in folder.glob("*.txt") if not path.name.startswith("."))
     if not tables:
         raise DeloresError(f"{folder}: expected the evaluations of the dialogues, such as Ses01F_impro01.txt")
-    listing = Listing()
     seen = set()
     for table in tables:
         try:
@@ -51,9 +49,5 @@ def _read_session(session: Path, fold: str, reading: Reading) -> None:
             if emotion not in EMOTIONS or utterance in seen:
                 continue
             seen.add(utterance)
-            place = Path("sentences") / "wav" / table.stem
-            path = listing.find(session / place, f"{utterance}.wav")
-            if path is None:
-                reading.missing.append(f"{session.name}/{(place / utterance).as_posix()}.wav")
-            else:
-                reading.recordings.append(Recording(path, f"{utterance}.wav", emotion, fold, session.name))
+            listed = f"{session.name}/sentences/wav/{table.stem}/{utterance}.wav"
+            reading.add(session.parent / listed, listed, emotion, fold, session.name)

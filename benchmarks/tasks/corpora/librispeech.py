@@ -28,13 +28,12 @@ def read(source: Path, spec: TaskSpec) -> Reading:
     recordings, missing = [], []
     for chapter in sorted(path for path in corpus.glob("*/*") if path.is_dir() and path.parent.name.isdecimal()):
         speaker = chapter.parent.name
-        paths = set(audio_files(chapter))
         for transcript in sorted(chapter.glob("*.trans.txt")):
             for line in read_lines(transcript, "lines of an utterance's name and text"):
                 name = line.split(maxsplit=1)[0]
                 if listing.find(chapter, f"{name}.flac") is None:
                     missing.append(f"{speaker}/{chapter.name}/{name}.flac")
         label = f"{speaker}-{chapter.name}" if published else speaker
-        recordings += [Recording(path, f"{path.stem}.wav", label) for path in sorted(paths)]
+        recordings += [Recording(path, f"{path.stem}.wav", label) for path in audio_files(chapter)]
     drawn = draw_published(recordings) if published else draw(recordings, {"valid": 0.1, "test": 0.1})
     return Reading(drawn, missing, own_split=False)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks.corpora.drawing import VALID_OF_PUBLISHED, draw
+from benchmarks.tasks.corpora.drawing import draw_valid
 from benchmarks.tasks.corpora.hear_draw import at_most
-from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, find_folder
+from benchmarks.tasks.corpora.recordings import Reading, Recording, find_folder
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError
 
 __all__ = ["read"]
-
 
 #: Pitches of HEAR's tasks: those of a piano.
 LOWEST, HIGHEST = 21, 108
@@ -26,20 +24,16 @@ def read(source: Path, spec: TaskSpec) -> Reading:
     The published figures take ``valid`` as the test set: a tenth of the training instruments then validates.
     HEAR's pitch tasks are drawn from the official splits (hear-preprocess 2021.1.1, ``nsynth_pitch.py``).
     """
-    assert spec.corpus is not None
-    options = spec.corpus.options
     corpus = find_folder(
         source, lambda folder: (folder / "nsynth-train").is_dir(), "nsynth-train, nsynth-valid and nsynth-test"
     )
-    reading = Reading([])
-    if options["label"] == "pitch":
-        return _pitches(corpus, options["at_most"])
+    if spec.options["label"] == "pitch":
+        return _pitches(corpus, spec.options["at_most"])
+    reading = Reading()
     if spec.mode == "published":
-        rest = Reading([])
-        _read_part(corpus, "train", "", rest)
         _read_part(corpus, "valid", "test", reading)
-        reading.recordings += draw(rest.recordings, VALID_OF_PUBLISHED, whole_groups=True)
-        reading.missing += rest.missing
+        _read_part(corpus, "train", "", reading)
+        reading.recordings = draw_valid(reading.recordings, whole_groups=True)
         return reading
     for split in ("train", "valid", "test"):
         _read_part(corpus, split, split, reading)
@@ -60,20 +54,14 @@ def _pitches(corpus: Path, limits: dict[str, int]) -> Reading:
             if LOWEST <= facts["pitch"] <= HIGHEST:
                 wav = folder / "audio" / f"{note}.wav"
                 notes.append(Recording(wav, wav.name, str(facts["pitch"]), split, note.split("-")[0]))
-    listing = Listing()
-    reading = Reading([], drawn_from=n_notes)
+    reading = Reading(drawn_from=n_notes)
     for item in at_most(notes, limits):
-        path = listing.find(item.path.parent, item.path.name)
-        if path is None:
-            reading.missing.append(item.path.relative_to(corpus).as_posix())
-        else:
-            reading.recordings.append(dataclasses.replace(item, path=path))
+        reading.add(item.path, item.path.relative_to(corpus).as_posix(), item.label, item.split, item.group)
     return reading
 
 
 def _read_part(corpus: Path, part: str, split: str, reading: Reading) -> None:
     folder = corpus / f"nsynth-{part}"
-    listing = Listing()
     for note, facts in _examples(folder / "examples.json").items():
         try:
             label, instrument = str(facts["instrument_family_str"]), str(facts["instrument_str"])
@@ -81,11 +69,8 @@ def _read_part(corpus: Path, part: str, split: str, reading: Reading) -> None:
             raise DeloresError(
                 f"{folder / 'examples.json'}: {note}: expected instrument_family_str and instrument_str"
             ) from None
-        path = listing.find(folder / "audio", f"{note}.wav")
-        if path is None:
-            reading.missing.append(f"nsynth-{part}/audio/{note}.wav")
-        else:
-            reading.recordings.append(Recording(path, f"{note}.wav", label, split, instrument))
+        listed = f"{folder.name}/audio/{note}.wav"
+        reading.add(corpus / listed, listed, label, split, instrument)
 
 
 def _examples(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ __all__ = [
     "Recording",
     "audio_below",
     "audio_files",
+    "crossing_groups",
     "find_folder",
     "find_folders",
     "read_lines",
@@ -34,7 +35,7 @@ class Recording:
     Attributes:
         path: the audio file.
         file: its name in the task folder, ending in ``.wav``.
-        label: its class; empty where ``labels`` says more.
+        label: its class; empty where ``labels`` says more, or it has none.
         labels: several classes, or events ``{"label", "start", "end"}`` in milliseconds.
         split: train, valid, test or foldNN; empty while it is to be drawn.
         group: speaker, place or source recording, which should not cross splits; empty where it is unknown.
@@ -57,9 +58,31 @@ class Recording:
             object.__setattr__(self, name, shown(getattr(self, name)))
 
     @property
+    def items(self) -> tuple[Any, ...]:
+        """What the task folder says of it: its classes or events."""
+        return self.labels or ((self.label,) if self.label else ())
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """Its classes, those of its events among them."""
-        return tuple(item["label"] if isinstance(item, dict) else item for item in self.labels) or (self.label,)
+        return tuple(item["label"] if isinstance(item, dict) else item for item in self.items)
+
+
+class Listing:
+    """Files by name, whatever the case of their ending, each folder read once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, tuple[dict[str, str], dict[str, str]]] = {}
+
+    def find(self, folder: Path, name: str) -> Path | None:
+        """The file ``name`` in ``folder``: as written, in another case, or as another kind of audio file."""
+        if folder not in self._folders:
+            names = sorted(os.listdir(folder)) if folder.is_dir() else []
+            stems = {path.stem.casefold(): path.name for path in audio_files(folder)}
+            self._folders[folder] = {name.casefold(): name for name in names}, stems
+        by_name, by_stem = self._folders[folder]
+        found = by_name.get(name.casefold()) or by_stem.get(Path(name).stem.casefold())
+        return folder / found if found else None
 
 
 @dataclass
@@ -75,39 +98,52 @@ class Reading:
         bad: what is wrong with files that had to be looked into for this, and of which there are no recordings.
     """
 
-    recordings: list[Recording]
+    recordings: list[Recording] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     own_split: bool = True
     drawn_from: int | None = None
     bad: list[str] = field(default_factory=list)
+    _listing: Listing = field(default_factory=Listing, repr=False, compare=False)
+
+    def add(
+        self,
+        path: Path,
+        listed: str,
+        label: str,
+        split: str = "",
+        group: str = "",
+        *,
+        file: str | None = None,
+        labels: tuple[Any, ...] = (),
+    ) -> None:
+        """Adds a file that the corpus lists: to ``recordings``, or to ``missing`` where it is not there.
+
+        Args:
+            path: where it should be; it may be written in another case, or be another kind of audio file.
+            listed: what ``missing`` calls it.
+            file: its name in the task folder; by default its own, ending in ``.wav``.
+        """
+        found = self._listing.find(path.parent, path.name)
+        if found is None:
+            self.missing.append(listed)
+        else:
+            self.recordings.append(Recording(found, file or f"{path.stem}.wav", label, split, group, labels=labels))
 
 
-class Listing:
-    """Files by name, whatever the case of their ending, each folder read once."""
-
-    def __init__(self) -> None:
-        self._folders: dict[Path, tuple[dict[str, str], dict[str, str]]] = {}
-
-    def find(self, folder: Path, name: str) -> Path | None:
-        """The file ``name`` in ``folder``: as written, in another case, or as another kind of audio file."""
-        if folder not in self._folders:
-            names = sorted(os.listdir(folder)) if folder.is_dir() else []
-            audio = [name for name in names if Path(name).suffix.lower() in AUDIO_ENDINGS]
-            self._folders[folder] = (
-                {name.casefold(): name for name in names},
-                {Path(name).stem.casefold(): name for name in audio if not name.startswith(".")},
-            )
-        by_name, by_stem = self._folders[folder]
-        found = by_name.get(name.casefold()) or by_stem.get(Path(name).stem.casefold())
-        return folder / found if found else None
+def crossing_groups(items: Iterable[Any]) -> list[str]:
+    """The groups of recordings, or of lines of a table, that are in more than one split, sorted."""
+    splits: dict[str, set[str]] = {}
+    for item in items:
+        splits.setdefault(item.group, set()).add(item.split)
+    return sorted(group for group, names in splits.items() if group and len(names) > 1)
 
 
-def audio_files(folder: Path, endings: tuple[str, ...] = AUDIO_ENDINGS) -> list[Path]:
+def audio_files(folder: Path) -> list[Path]:
     """The audio files directly in ``folder``, sorted by name, without hidden ones (macOS leaves ``._*``)."""
     if not folder.is_dir():
         return []
-    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    return [folder / name for name in names if Path(name).suffix.lower() in endings]
+    paths = (folder / name for name in sorted(os.listdir(folder)) if not name.startswith("."))
+    return [path for path in paths if path.suffix.lower() in AUDIO_ENDINGS]
 
 
 def audio_below(folder: Path) -> list[Path]:
@@ -134,8 +170,6 @@ def find_folder(source: Path, fits: Callable[[Path], bool], expected: str) -> Pa
 
 def find_folders(source: Path, fits: Callable[[Path], bool]) -> list[Path]:
     """The folders that ``fits``, on the highest level (of ``source`` and two below it) where any does."""
-    if not source.is_dir():
-        raise DeloresError(f"{source}: no such folder; give the folder that the corpus was unpacked into")
     level = [source]
     for _ in range(3):
         if found := [folder for folder in level if fits(folder)]:

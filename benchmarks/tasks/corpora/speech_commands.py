@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from benchmarks.tasks.corpora.drawing import VALID_OF_PUBLISHED, draw
+from benchmarks.tasks.corpora.drawing import draw_valid
 from benchmarks.tasks.corpora.hear_draw import at_most
 from benchmarks.tasks.corpora.recordings import (
     Listing,
@@ -43,13 +43,10 @@ def read(source: Path, spec: TaskSpec) -> Reading:
         lambda folder: all((folder / name).is_file() for name in LISTS.values()),
         "validation_list.txt and testing_list.txt among folders of words",
     )
-    assert spec.corpus is not None
-    twelve = spec.corpus.options["classes"] == 12
+    twelve = spec.options["classes"] == 12
     reading = _spoken(corpus, twelve)
     if spec.mode == "published":
-        test = [item for item in reading.recordings if item.split == "test"]
-        rest = [item for item in reading.recordings if item.split != "test"]
-        reading.recordings = draw(rest, VALID_OF_PUBLISHED, whole_groups=True) + test
+        reading.recordings = draw_valid(reading.recordings, whole_groups=True)
         noises: dict[str, str] = {}
     elif spec.mode == "honest":
         noises = HONEST_NOISES
@@ -60,7 +57,7 @@ def read(source: Path, spec: TaskSpec) -> Reading:
         noises = HEAR_NOISES
     if twelve:
         _add_silence(reading, corpus, noises)
-    if limits := spec.corpus.options.get("at_most"):
+    if limits := spec.options.get("at_most"):
         reading.drawn_from = sum(item.counted for item in reading.recordings)
         reading.recordings = at_most(reading.recordings, limits)
     return reading
@@ -82,8 +79,7 @@ def _spoken(corpus: Path, twelve: bool) -> Reading:
     for folder in sorted(path for path in corpus.iterdir() if path.is_dir() and path.name[0] not in "_."):
         label = folder.name if not twelve or folder.name in WORDS else UNKNOWN
         for path in audio_files(folder):
-            split = split_of.get(path, "train")
-            recordings.append(Recording(path, _file_name(path), label, split, _speaker(path)))
+            recordings.append(_word(path, label, split_of.get(path, "train")))
     if not recordings:
         raise DeloresError(f"{corpus}: expected folders of words with WAV files beside the lists; found none")
     return Reading(recordings, missing)
@@ -101,7 +97,7 @@ def _archived(source: Path, corpus: Path) -> list[Recording]:
             f"found {' and '.join(map(str, folders)) or 'none'}"
         )
     return [
-        Recording(path, _file_name(path), folder.name, "test", _speaker(path))
+        _word(path, folder.name, "test")
         for folder in sorted(path for path in folders[0].iterdir() if path.is_dir())
         for path in audio_files(folder)
     ]
@@ -123,10 +119,6 @@ def _add_silence(reading: Reading, corpus: Path, splits: dict[str, str]) -> None
             reading.recordings.append(Recording(path, file, SILENCE, split, name, part, counted=False))
 
 
-def _file_name(path: Path) -> str:
-    return f"{path.parent.name}_{path.stem}.wav"
-
-
-def _speaker(path: Path) -> str:
-    match = _SPEAKER.search(path.name)
-    return match[1] if match else ""
+def _word(path: Path, label: str, split: str) -> Recording:
+    speaker = _SPEAKER.search(path.name)
+    return Recording(path, f"{path.parent.name}_{path.stem}.wav", label, split, speaker[1] if speaker else "")

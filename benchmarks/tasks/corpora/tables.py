@@ -20,10 +20,15 @@ def read_table(path: Path, columns: tuple[str, ...], delimiter: str = ",") -> li
     return [row.cells for row in table.rows]
 
 
-def unique_rows(path: Path, rows: list[dict[str, str]], key: str) -> list[dict[str, str]]:
-    """The rows without repetition. Raises DeloresError where two rows of one ``key`` say different things."""
+def unique_rows(path: Path, columns: tuple[str, ...], delimiter: str = ",") -> list[dict[str, str]]:
+    """The rows as of :func:`read_table`, without repetition; the first of ``columns`` tells them apart.
+
+    Raises:
+        DeloresError: as of :func:`read_table`, and where two rows of one key say different things.
+    """
     kept: dict[str, dict[str, str]] = {}
-    for row in rows:
-        if kept.setdefault(row[key], row) != row:
-            raise DeloresError(f"{path}: two rows of {row[key]} differ; get the original table")
+    for row in read_table(path, columns, delimiter):
+        key = row[columns[0]]
+        if kept.setdefault(key, row) != row:
+            raise DeloresError(f"{path}: two rows of {key} differ; get the original table")
     return list(kept.values())

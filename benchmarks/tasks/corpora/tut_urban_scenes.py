@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.tasks.corpora.drawing import VALID_OF_PUBLISHED, draw
-from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, find_folder, read_lines
-from benchmarks.tasks.corpora.tables import read_table, unique_rows
+from benchmarks.tasks.corpora.drawing import draw_valid
+from benchmarks.tasks.corpora.recordings import Reading, find_folder, read_lines
+from benchmarks.tasks.corpora.tables import unique_rows
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
 
@@ -26,28 +26,14 @@ def read(source: Path, spec: TaskSpec) -> Reading:
         lambda folder: (folder / "meta.csv").is_file() and (folder / SETUP).is_dir(),
         "meta.csv, audio and evaluation_setup",
     )
-    rows = read_table(corpus / "meta.csv", ("filename", "scene_label", "identifier"), delimiter="\t")
-    facts = {row["filename"]: row for row in unique_rows(corpus / "meta.csv", rows, "filename")}
-    missing: list[str] = []
-    train = _listed(corpus, "fold1_train.txt", "", facts, missing)
-    test = _listed(corpus, "fold1_evaluate.txt", "test", facts, missing)
-    drawn = draw(train, VALID_OF_PUBLISHED, whole_groups=spec.mode != "published")
-    return Reading(drawn + test, missing)
-
-
-def _listed(
-    corpus: Path, name: str, split: str, facts: dict[str, dict[str, str]], missing: list[str]
-) -> list[Recording]:
-    listing = Listing()
-    recordings = []
-    for line in dict.fromkeys(read_lines(corpus / SETUP / name, "lines such as audio/airport-barcelona-0-0-a.wav")):
-        file = line.split("\t")[0].strip()
-        if file not in facts:
-            raise DeloresError(f"{corpus / SETUP / name}: {file} is not in meta.csv; are both of one version?")
-        path = listing.find((corpus / file).parent, Path(file).name)
-        if path is None:
-            missing.append(file)
-            continue
-        row = facts[file]
-        recordings.append(Recording(path, f"{Path(file).stem}.wav", row["scene_label"], split, row["identifier"]))
-    return recordings
+    rows = unique_rows(corpus / "meta.csv", ("filename", "scene_label", "identifier"), delimiter="\t")
+    facts = {row["filename"]: row for row in rows}
+    reading = Reading()
+    for name, split in (("fold1_train.txt", ""), ("fold1_evaluate.txt", "test")):
+        for line in dict.fromkeys(read_lines(corpus / SETUP / name, "lines such as audio/airport-barcelona-0-0-a.wav")):
+            file = line.split("\t")[0].strip()
+            if file not in facts:
+                raise DeloresError(f"{corpus / SETUP / name}: {file} is not in meta.csv; are both of one version?")
+            reading.add(corpus / file, file, facts[file]["scene_label"], split, facts[file]["identifier"])
+    reading.recordings = draw_valid(reading.recordings, whole_groups=spec.mode != "published")
+    return reading

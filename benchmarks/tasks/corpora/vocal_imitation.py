@@ -22,7 +22,6 @@ def read(source: Path, spec: TaskSpec) -> Reading:
     As the benchmark has it (hear-preprocess 2021.1.1, ``vocal_imitation.py``), the audio decides what is there, the
     table what it is; a participant may be in several folds.
     """
-    assert spec.nfolds is not None
     corpus = find_folder(
         source, lambda path: (path / TABLE).is_file() and (path / AUDIO).is_dir(), f"{TABLE} and {AUDIO}"
     )
@@ -37,4 +36,4 @@ def read(source: Path, spec: TaskSpec) -> Reading:
     there = {path.name.casefold() for path in audio}
     # The kit takes no notice of a row without audio; here it says what a corpus that is not whole lacks.
     missing = [row["imitation_filename"] for row in rows if row["imitation_filename"].casefold() not in there]
-    return Reading(new_folds(recordings, spec.nfolds), missing if len(recordings) < spec.clips else [])
+    return Reading(new_folds(recordings, len(spec.splits)), missing if len(recordings) < spec.clips else [])

@@ -17,7 +17,6 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}")
 
 def read(source: Path, spec: TaskSpec) -> Reading:
     """The recordings of the most frequent languages (hear-preprocess 2021.1.1, ``vox_lingua_top10.py``)."""
-    assert spec.nfolds is not None
     folder = find_folder(source, lambda path: len(_languages(path)) > 1, "a folder of each language (dev/en, dev/et)")
     audio = {path.name: audio_below(path) for path in _languages(folder)}
     ranked = sorted(audio, key=lambda language: (-len(audio[language]), language))
@@ -28,7 +27,7 @@ def read(source: Path, spec: TaskSpec) -> Reading:
             f"{spec.classes} most frequent languages are not determined; is the development set complete?"
         )
     recordings = [Recording(path, f"{path.stem}.wav", language) for language in kept for path in audio[language]]
-    return Reading(new_folds(recordings, spec.nfolds))
+    return Reading(new_folds(recordings, len(spec.splits)))
 
 
 def _languages(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from benchmarks.tasks.corpora.recordings import Listing, Reading, Recording, find_folder, read_lines
+from benchmarks.tasks.corpora.recordings import Listing, Reading, find_folder, read_lines
 from benchmarks.tasks.registry import TaskSpec
 from hear_delores.errors import DeloresError
 
@@ -18,33 +18,30 @@ _SPEAKER = re.compile(r"id\d{5}")
 
 def read(source: Path, spec: TaskSpec) -> Reading:
     """The utterances that the official identification split lists, with their speaker."""
-    folder = find_folder(source, lambda path: (path / LIST).is_file(), f"{LIST}, and the audio as wav/id10001/...")
+    place = find_folder(source, lambda path: (path / LIST).is_file(), f"{LIST}, and the audio as wav/id10001/...")
     roots = _roots(source)
     if not roots:
         raise DeloresError(
             f"{source}: expected the audio as wav/id10001/<video>/00001.wav; found no folder id10001 ..."
         )
     listing = Listing()
-    reading = Reading([])
+    reading = Reading()
     seen = set()
-    for number, line in enumerate(read_lines(folder / LIST, "lines such as 1 id10001/1zcIwhmdeo4/00001.wav"), 1):
+    for number, line in enumerate(read_lines(place / LIST, "lines such as 1 id10001/1zcIwhmdeo4/00001.wav"), 1):
         split, _, name = line.partition(" ")
         parts = name.strip().split("/")
         if split not in SPLITS or len(parts) != 3:
             raise DeloresError(
-                f"{folder / LIST}: line {number}: expected 1, 2 or 3 and speaker/video/file; got {line[:60]!r}"
+                f"{place / LIST}: line {number}: expected 1, 2 or 3 and speaker/video/file; got {line[:60]!r}"
             )
         if name in seen:
             continue
         seen.add(name)
         speaker, video, file = parts
-        found = (listing.find(root / speaker / video, file) for root in roots)
-        path = next((path for path in found if path is not None), None)
-        if path is None:
-            reading.missing.append(name)
-        else:
-            file = f"{speaker}_{video}_{Path(file).stem}.wav"
-            reading.recordings.append(Recording(path, file, speaker, SPLITS[split], f"{speaker}/{video}"))
+        folders = [root / speaker / video for root in roots]
+        folder = next((folder for folder in folders if listing.find(folder, file)), folders[0])
+        clip = f"{speaker}_{video}_{Path(file).stem}.wav"
+        reading.add(folder / file, name, speaker, SPLITS[split], f"{speaker}/{video}", file=clip)
     return reading
 
 

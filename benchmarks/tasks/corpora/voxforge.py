@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,16 +43,12 @@ def read(source: Path, spec: TaskSpec) -> Reading:
         if folder.is_dir() and code is not None:
             recordings += _language(folder, code)
             packed += [f"{path.relative_to(corpus)} (packed)" for path in _packed(folder)]
-    found = {recording.label for recording in recordings}
-    if len(found) < 2:
+    if len({recording.label for recording in recordings}) < 2:
         raise DeloresError(f"{corpus}: expected packages with wav or flac folders; found {len(packed)} still packed")
-    drawn = (
-        draw_published(recordings)
-        if spec.mode == "published"
-        else draw(recordings, {"valid": 0.1, "test": 0.1}, whole_groups=True)
-    )
     if spec.mode == "published":  # by clip: the speakers cross, as they did
-        drawn = [Recording(item.path, item.file, item.label, item.split) for item in drawn]
+        drawn = [dataclasses.replace(item, group="") for item in draw_published(recordings)]
+    else:
+        drawn = draw(recordings, {"valid": 0.1, "test": 0.1}, whole_groups=True)
     return Reading(drawn, packed, own_split=False)
 
 

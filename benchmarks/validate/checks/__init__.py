@@ -11,7 +11,7 @@ from hear_delores.errors import DeloresError
 __all__ = ["all_checks"]
 
 #: What is run and shown first; other modules follow by name.
-_FIRST = ("contract", "side_effects", "behaviour", "sounds", "timing")
+_FIRST = ("contract", "side_effects", "behaviour", "edge_cases", "timing")
 
 
 def all_checks() -> dict[str, Check]:

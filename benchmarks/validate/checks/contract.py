@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.embedding.foreign_code import contained
+from benchmarks.embedding.model import FUNCTIONS
 from benchmarks.validate.check import Finding, check, fail, warn
 from benchmarks.validate.subject import MODEL_URL, Subject
 
@@ -29,7 +30,7 @@ def import_module(subject: Subject) -> Iterator[Finding]:
 def functions(subject: Subject) -> Iterator[Finding]:
     """The module must offer load_model, get_scene_embeddings and get_timestamp_embeddings at its top
     level, as functions."""
-    for name in ("load_model", "get_scene_embeddings", "get_timestamp_embeddings"):
+    for name in FUNCTIONS:
         if not callable(getattr(subject.module, name, None)):
             yield fail(f"the module must include a function {name!r}; see {MODEL_URL}")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.validate.check import Finding, check, fail, warn
 from benchmarks.validate.child import in_fresh_process
-from benchmarks.validate.state import random_states, seed_all, settings
+from benchmarks.validate.process_state import random_states, seed_all, settings
 from benchmarks.validate.subject import Subject
 from hear_delores.errors import DeloresError
 
@@ -48,15 +48,11 @@ def import_changes(module: str, seed: int) -> dict[str, Any]:
         import for each owner's that changes.
     """
     seed_all(seed)
-    before = settings(), random_states()
+    before, states = settings(), random_states()
     importlib.import_module(module)
-    after = settings(), random_states()
-    return {
-        "settings": _changed(before[0], after[0]),
-        "random": {
-            owner: hashlib.sha256(repr(after[1][owner]).encode()).hexdigest() for owner in _changed(before[1], after[1])
-        },
-    }
+    after = random_states()
+    digests = {owner: hashlib.sha256(repr(after[owner]).encode()).hexdigest() for owner in _changed(states, after)}
+    return {"settings": _changed(before, settings()), "random": digests}
 
 
 @check("signatures", needs=("functions",))
@@ -84,7 +80,6 @@ def call_side_effects(subject: Subject) -> Iterator[Finding]:
     gradient mode and precision as they were, and must not seed a global random generator: whatever is random
     after them would be the same each time. Drawing from a generator is allowed. Use torch.random.fork_rng()
     or a generator of your own; seeding in load_model is a warning, as weights are often drawn there."""
-    assert subject.loading is not None
     for name in _changed(*subject.loading.settings):
         yield fail(f"load_model changes the {name}")
     audio = subject.noise(2, subject.model.sample_rate)
@@ -109,8 +104,6 @@ def reload(subject: Subject) -> Iterator[Finding]:
     seed_all(3)
     other = subject.again()
     yield from compare("two loads of the model", first, other.both(audio), _repeat_tolerance(subject))
-    assert subject.loading is not None
-    assert other.loading is not None
     for owner in ("torch", "numpy", "python"):
         (start, end), (start_again, end_again) = (
             (states[owner] for states in loading.random) for loading in (subject.loading, other.loading)
@@ -150,7 +143,6 @@ def training_mode(subject: Subject) -> Iterator[Finding]:
     """A model should be in evaluation mode after load_model, and a call must not switch it to training mode."""
     if subject.kind != "torch":
         return
-    assert subject.loading is not None
     subject.both(subject.noise(2, subject.model.sample_rate))
     if subject.training and subject.loading.training:
         yield warn("the model is in training mode after a call; call model.eval() in load_model")
@@ -174,7 +166,6 @@ def input_kept(subject: Subject) -> Iterator[Finding]:
     if subject.kind != "torch":
         return
     original = subject.noise(2, subject.model.sample_rate)
-    assert subject.module is not None
     for name in ("get_scene_embeddings", "get_timestamp_embeddings"):
         audio = subject.tensor(original)
         getattr(subject.module, name)(audio, subject.model)

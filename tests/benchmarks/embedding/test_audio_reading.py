@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from benchmarks.embedding.embed import embed_task
 from benchmarks.embedding.model import load_model
-from benchmarks.tasks.audio import read_audio, resample
 from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.mono_audio import read_audio, resample
 from hear_delores.errors import DeloresError
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.embedding.embed import INFO_FILE, EmbedSummary, embed_task
+from benchmarks.embedding.embed import EmbedSummary, embed_task
+from benchmarks.embedding.layout import INFO_FILE
 from benchmarks.embedding.model import LoadedModel, load_model
 from benchmarks.embedding.sketch import LENGTHS_S, probe_sounds, sketch
 from benchmarks.results.identity import Behaviour, behaviour_change, behaviours_agree

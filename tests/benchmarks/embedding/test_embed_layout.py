@@ -16,12 +16,13 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.embedding.embed import INFO_FILE, embed_task
+from benchmarks.embedding.embed import embed_task
 from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.embedding.layout import INFO_FILE
 from benchmarks.embedding.model import LoadedModel, load_model
 from benchmarks.embedding.split import labels_at_timestamps
-from benchmarks.tasks.audio import read_audio
 from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.mono_audio import read_audio
 from hear_delores.errors import DeloresError
 
 

@@ -19,7 +19,8 @@ import pytest
 import soundfile
 
 from benchmarks.embedding import embed as embed_module
-from benchmarks.embedding.embed import INFO_FILE, embed_task
+from benchmarks.embedding.embed import embed_task
+from benchmarks.embedding.layout import INFO_FILE
 from benchmarks.embedding.model import load_model
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError

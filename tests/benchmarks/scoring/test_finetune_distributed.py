@@ -19,7 +19,7 @@ import hear_delores
 from benchmarks.embedding.model import load_model
 from benchmarks.results.record import ResultRecord, load_predictions, load_record
 from benchmarks.scoring.finetune import train as finetune_train
-from benchmarks.scoring.finetune.audio import Clips, training_batches, whole_batches
+from benchmarks.scoring.finetune.clips import Clips, training_batches, whole_batches
 from benchmarks.scoring.finetune.protocol import finetune_task
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores import AudioNTT, EncoderConfig, FrontendConfig, HearModel, save_checkpoint

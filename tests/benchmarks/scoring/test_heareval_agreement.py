@@ -17,12 +17,12 @@ from torch import nn
 
 from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.metrics.registry import METRICS
+from benchmarks.scoring.fitting import BestEpoch
 from benchmarks.scoring.fold import Fold, evaluate
 from benchmarks.scoring.hear import heads
 from benchmarks.scoring.hear.grid import HeadConfig
 from benchmarks.scoring.hear.heads import Head, HeadJob, train_head
 from benchmarks.scoring.hear.protocol import Hear
-from benchmarks.scoring.training import BestEpoch
 
 ADAM = torch.optim.Adam
 pytestmark = pytest.mark.official

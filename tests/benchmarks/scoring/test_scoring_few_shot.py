@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.embedding.folder import EmbeddingsTask
-from benchmarks.scoring import record as module
+from benchmarks.scoring import record_maker as module
 from benchmarks.scoring.few_shot import draw_shots
 from benchmarks.scoring.fold import Fold, run_folds
 from benchmarks.scoring.hear.protocol import Hear

@@ -24,10 +24,10 @@ from benchmarks.reading.tables.table import comparison_tables
 from benchmarks.results.record import load_predictions, load_record, load_records
 from benchmarks.scoring.command import finetune
 from benchmarks.scoring.evaluation import SceneEvaluator
-from benchmarks.scoring.finetune.audio import Clips, crop, training_batches, whole_batches
+from benchmarks.scoring.finetune.clips import Clips, crop, training_batches, whole_batches
 from benchmarks.scoring.finetune.protocol import finetune_task
 from benchmarks.scoring.finetune.train import Finetune, FineTuned
-from benchmarks.scoring.training import BestEpoch
+from benchmarks.scoring.fitting import BestEpoch
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores import AudioNTT, EncoderConfig, FrontendConfig, HearModel, save_checkpoint
 from hear_delores.errors import DeloresError
@@ -283,7 +283,7 @@ import torch
 torch.set_num_threads(1)
 from benchmarks.scoring.finetune import train as finetune_train
 from benchmarks.scoring.finetune.protocol import finetune_task
-from benchmarks.scoring.training import BestEpoch
+from benchmarks.scoring.fitting import BestEpoch
 from benchmarks.embedding.model import load_model
 from benchmarks.tasks.folder import TaskFolder
 task, weights, results, deadly = sys.argv[1:4] + [int(sys.argv[4])]

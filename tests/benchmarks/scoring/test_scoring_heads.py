@@ -14,13 +14,13 @@ from embeddings_folders import write_events, write_scene
 from torch import nn
 
 from benchmarks.embedding.folder import EmbeddingsTask, data_splits
-from benchmarks.scoring.evaluation import aggregate
+from benchmarks.results.means import aggregate
+from benchmarks.scoring.fitting import BestEpoch, derive_seed, predict
 from benchmarks.scoring.fold import Fold, run_folds
 from benchmarks.scoring.hear import heads
 from benchmarks.scoring.hear.grid import HeadConfig
 from benchmarks.scoring.hear.heads import Head, HeadJob, batch_bounds, train_head
 from benchmarks.scoring.hear.protocol import READ_AS_MISSING, Hear
-from benchmarks.scoring.training import BestEpoch, derive_seed, predict
 from benchmarks.scoring.work import WorkFolder
 from hear_delores.errors import DeloresError
 

@@ -12,11 +12,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.scoring.fitting import BestEpoch
 from benchmarks.scoring.fold import run_folds
 from benchmarks.scoring.linear import protocol as linear
 from benchmarks.scoring.linear.protocol import Linear, LinearHead, standardisation
 from benchmarks.scoring.rows import Rows
-from benchmarks.scoring.training import BestEpoch
 from benchmarks.scoring.work import WorkFolder
 from hear_delores.errors import DeloresError
 

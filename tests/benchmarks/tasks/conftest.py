@@ -1,10 +1,11 @@
-"""A small HEAR task folder, written by hand as the official tools write them; ``miniatures`` made importable."""
+"""A small HEAR task folder as the official tools write it; a server of archives; helpers made importable."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,16 @@ def make_task(tmp_path: Path) -> TaskMaker:
 def scene_labels() -> dict[str, dict[str, list[Any]]]:
     """Labels that trip readers: "NA" and "None", which pandas takes for missing, and a number."""
     return {"train": {"a.wav": ["NA"], "b.wav": [7]}, "valid": {"c.wav": ["None"]}, "test": {"d.wav": ["NA"]}}
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    """The :class:`archive_server.Server`, running."""
+    from archive_server import Server
+
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield running
+        running.let_go.set()
+        running.shutdown()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.tasks.corpora.corpus import read_corpus
+from benchmarks.tasks.corpora.raw_corpus import read_corpus
 from benchmarks.tasks.corpora.recordings import Reading
 from benchmarks.tasks.registry import find_task
 from hear_delores.errors import DeloresError

@@ -12,8 +12,8 @@ import soundfile
 from miniatures import by_split, reads, refused, sound
 
 from benchmarks.tasks.corpora import prepare_corpus
-from benchmarks.tasks.corpora.corpus import check_whole, crossing_groups, read_corpus
-from benchmarks.tasks.corpora.recordings import Reading
+from benchmarks.tasks.corpora.raw_corpus import check_whole, read_corpus
+from benchmarks.tasks.corpora.recordings import Reading, crossing_groups
 from benchmarks.tasks.registry import find_task
 from hear_delores.errors import DeloresError
 

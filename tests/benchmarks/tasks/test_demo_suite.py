@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.tasks.demo import sounds, write_demo_pool, write_demo_tasks
-from benchmarks.tasks.demo.sounds import INSTRUMENTS, RATE, Draw, gesture, note
+from benchmarks.tasks.demo import synthesis, write_demo_pool, write_demo_tasks
+from benchmarks.tasks.demo.synthesis import INSTRUMENTS, RATE, Draw, gesture, note
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.registry import find_task, list_tasks
 from hear_delores.errors import DeloresError
@@ -196,4 +196,4 @@ def test_the_pool_is_the_same_twice_and_none_of_the_tasks(suite: dict[str, TaskF
     )
     assert len(set(clips)) == 12
     assert write_demo_pool(tmp_path / "one", 12) == manifests[0]  # left as it is
-    assert sounds.RATE == 16000
+    assert synthesis.RATE == 16000

@@ -15,10 +15,10 @@ from miniatures import by_split, reads, refused, sound
 
 from benchmarks.tasks.corpora import gunshot as shots
 from benchmarks.tasks.corpora import prepare_corpus
-from benchmarks.tasks.corpora.corpus import check_whole, crossing_groups, read_corpus
 from benchmarks.tasks.corpora.fsd50k import TOO_LONG
 from benchmarks.tasks.corpora.hear_draw import new_folds, train_valid_test
-from benchmarks.tasks.corpora.recordings import Reading
+from benchmarks.tasks.corpora.raw_corpus import check_whole, read_corpus
+from benchmarks.tasks.corpora.recordings import Reading, crossing_groups
 from benchmarks.tasks.registry import TaskSpec, find_task
 from hear_delores.errors import DeloresError
 

@@ -12,7 +12,7 @@ import pytest
 from faulty_models import GALLERY, GOOD, NAME, WELL_MADE, forked
 
 from benchmarks import validate
-from benchmarks.validate import state
+from benchmarks.validate import process_state
 from benchmarks.validate.checks import side_effects
 
 Outcomes = dict[str, validate.Outcome]
@@ -62,10 +62,10 @@ def test_the_gallery_reaches_every_check() -> None:
 
 
 def test_the_process_is_left_as_it_was(outcomes_of: Callable[..., Outcomes]) -> None:
-    before = state.settings(), state.random_states()
+    before = process_state.settings(), process_state.random_states()
     for fault in ("import changes the default dtype", "load_model switches gradients off", "a call seeds"):
         outcomes_of(GALLERY[fault][0])
-        assert (state.settings(), state.random_states()) == before
+        assert (process_state.settings(), process_state.random_states()) == before
 
 
 def test_checks_are_run_once_and_only_with_what_they_need(model_folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from faulty_models import GALLERY, GOOD
 
 from benchmarks import validate
-from benchmarks.validate.checks import side_effects, sounds
+from benchmarks.validate.checks import edge_cases, side_effects
 from benchmarks.validate.child import in_fresh_process
 
 NAME = "gallery_model"
@@ -27,8 +27,8 @@ def test_long_audio_is_embedded_within_a_bound_of_memory(
     gigabytes: int, bound: float, verdict: str, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A minute and 1 GB stand for 20 minutes and 16 GB: the same code, in its own process.
-    monkeypatch.setattr(sounds, "LONG_S", 60)
-    monkeypatch.setattr(sounds, "MEMORY_BYTES", bound)
+    monkeypatch.setattr(edge_cases, "LONG_S", 60)
+    monkeypatch.setattr(edge_cases, "MEMORY_BYTES", bound)
     take = f"held = torch.zeros({gigabytes} * 250_000_000 if audio.shape[1] > 40 * 16000 else 1).add_(1)\n        "
     (model_folder / f"{NAME}.py").write_text(GOOD.replace("n = 1 + audio", take + "n = 1 + audio"))
     outcome = validate.Validation(NAME, device="cpu", long=True).outcome("long-audio")
@@ -41,7 +41,7 @@ def test_long_audio_is_embedded_within_a_bound_of_memory(
 def test_a_process_that_is_killed_or_raises_is_a_failure_with_its_last_word(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sounds, "LONG_S", 60)
+    monkeypatch.setattr(edge_cases, "LONG_S", 60)
     for code, words in (("import os; os.kill(os.getpid(), 9)", "memory runs out"), ("1 / 0", "ZeroDivisionError")):
         line = f"\n        if audio.shape[1] > 40 * 16000: {code}\n"
         (model_folder / f"{NAME}.py").write_text(GOOD.replace("(self, audio):\n", f"(self, audio):{line}"))

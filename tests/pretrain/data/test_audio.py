@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.tasks.audio import read_audio
+from benchmarks.tasks.mono_audio import read_audio
 from hear_delores.errors import DeloresError
 from pretrain.data.audio import Piece, file_length, read_piece
 from pretrain.data.corpus import Corpus
@@ -261,7 +261,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> N
     (tmp_path / "device.wav").symlink_to("/dev/zero")
     (tmp_path / "loop.wav").symlink_to("loop.wav")
     code = (
-        "import sys\nfrom benchmarks.tasks.audio import read_audio\nfrom pretrain.data.corpus import Corpus\n"
+        "import sys\nfrom benchmarks.tasks.mono_audio import read_audio\nfrom pretrain.data.corpus import Corpus\n"
         "from pathlib import Path\n"
         "for path in sorted(Path(sys.argv[1]).iterdir()):\n"
         "    try: read_audio(path)\n"

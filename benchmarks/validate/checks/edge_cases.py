@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.validate.check import Finding, check, fail, warn
+from benchmarks.validate.check import Finding, check, fail, first_line, warn
 from benchmarks.validate.child import in_fresh_process
-from benchmarks.validate.subject import Embeddings, Subject
+from benchmarks.validate.subject import Subject
 from hear_delores.errors import DeloresError
+from hear_delores.memory import peak_bytes
 
 LENGTHS_S = (0.05, 1.0, 30.0)
 LONG_S = 20 * 60
@@ -29,7 +29,7 @@ def lengths(subject: Subject) -> Iterator[Finding]:
         try:
             yield from judge_sound(subject, subject.noise(1, int(seconds * subject.model.sample_rate)), what)
         except Exception as error:  # any failure of the model is the finding
-            yield fail(f"{what} raises {_one_line(error)}")
+            yield fail(f"{what} raises {first_line(error)}")
 
 
 @check("single-sample", needs=("lengths", "state"))
@@ -38,7 +38,7 @@ def single_sample(subject: Subject) -> Iterator[Finding]:
     try:
         findings = list(judge_sound(subject, subject.noise(1, 1), "one sample"))
     except Exception as error:  # any failure of the model is the finding
-        findings = [warn(f"one sample of audio raises {_one_line(error)}")]
+        findings = [warn(f"one sample of audio raises {first_line(error)}")]
     yield from (warn(finding.message) for finding in findings)
 
 
@@ -81,26 +81,22 @@ def long_call(module: str, model_path: str, device: str | None, seconds: float) 
     audio = subject.noise(1, int(seconds * subject.model.sample_rate))
     findings = [[f.level, f.message] for f in judge_sound(subject, audio, f"{seconds:g} s of noise")]
     cuda = max((torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())), default=0)
-    return {"findings": findings, "memory": {"memory": _peak_bytes(), "GPU memory": cuda}}
-
-
-def _peak_bytes() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"findings": findings, "memory": {"memory": peak_bytes() or 0, "GPU memory": cuda}}
 
 
 def judge_sound(subject: Subject, audio: np.ndarray, what: str) -> Iterator[Finding]:
     """Failures of both kinds of embedding of ``audio`` (n_sounds, n_samples), which messages call ``what``."""
     embeddings, times = subject.timestamps(audio)
-    expected = {
-        "scene": (subject.scene(audio), (len(audio), subject.model.scene_embedding_size)),
-        "timestamp": (embeddings, (len(audio), times.values.shape[-1], subject.model.timestamp_embedding_size)),
-    }
-    for name, (value, shape) in expected.items():
-        yield from _fit(f"{name} embeddings of {what}", value, shape)
+    for name, value, shape in (
+        ("scene", subject.scene(audio), (len(audio), subject.model.scene_embedding_size)),
+        ("timestamp", embeddings, (len(audio), times.values.shape[-1], subject.model.timestamp_embedding_size)),
+    ):
+        if value.values.shape != shape:
+            yield fail(f"{name} embeddings of {what} have shape {value.values.shape}; expected {shape}")
+        elif value.dtype != "float32":
+            yield fail(f"{name} embeddings of {what} are {value.dtype}; expected float32")
+        elif not np.isfinite(value.values).all():
+            yield fail(f"{name} embeddings of {what} hold NaN or infinity")
     seconds = audio.shape[1] / subject.model.sample_rate
     last = float(times.values.max(initial=0.0))
     if last > 1000 * seconds + 1e-3:
@@ -108,17 +104,3 @@ def judge_sound(subject: Subject, audio: np.ndarray, what: str) -> Iterator[Find
     # Timestamps in seconds are named by timestamp-unit, an end that is early on short clips by timestamps.
     elif seconds < last < 1000 * (seconds - 1):
         yield fail(f"timestamps of {what} end at {last:.6g} ms: the rest is not embedded")
-
-
-def _fit(what: str, value: Embeddings, shape: tuple[int, ...]) -> Iterator[Finding]:
-    if value.values.shape != shape:
-        yield fail(f"{what} have shape {value.values.shape}; expected {shape}")
-    elif value.dtype != "float32":
-        yield fail(f"{what} are {value.dtype}; expected float32")
-    elif not np.isfinite(value.values).all():
-        yield fail(f"{what} hold NaN or infinity")
-
-
-def _one_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else '(no message)'}"

@@ -15,7 +15,7 @@ import torch
 from hear_delores.errors import DeloresError
 from pretrain.config import PretrainConfig
 from pretrain.data.corpus import Corpus
-from pretrain.data.identity import Contents
+from pretrain.data.data_hashes import Contents
 from pretrain.data.pack import pack
 from pretrain.training.start import pretrain
 

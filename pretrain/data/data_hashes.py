@@ -66,6 +66,12 @@ class Contents:
         """Begins to hash what is not known yet."""
         self._thread.start()
 
+    def close(self) -> None:
+        """Ends the work, whether it is done or not."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
     def save(self) -> None:
         """Writes what is known by now; small corpora are given the time to be known whole.
 
@@ -75,19 +81,8 @@ class Contents:
         if not self._waited and self._thread.is_alive():
             self._thread.join(FIRST_SAVE_WAITS_S)
         self._waited = True
-        try:
-            with atomic_path(self._path) as temporary, temporary.open("wb") as stream:
-                np.save(stream, self._digests)
-        except OSError as error:
-            raise DeloresError(
-                f"cannot save {self._path} ({error.strerror}): make room or rights there, and go on with --resume"
-            ) from None
-
-    def close(self) -> None:
-        """Ends the work, whether it is done or not."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        with atomic_path(self._path, then="go on with --resume") as temporary, temporary.open("wb") as stream:
+            np.save(stream, self._digests)
 
     def _work(self) -> None:
         todo = np.flatnonzero(~self._digests.any(axis=1)).tolist()
@@ -104,13 +99,11 @@ class Contents:
         """As :meth:`save` wrote it; all unknown where there is nothing, as with the runs of earlier versions."""
         try:
             saved = np.load(self._path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            return np.zeros_like(self._digests)
-        same = isinstance(saved, np.ndarray) and (saved.shape, saved.dtype) == (
-            self._digests.shape,
-            self._digests.dtype,
-        )
-        return saved if same else np.zeros_like(self._digests)
+            if (saved.shape, saved.dtype) == (self._digests.shape, self._digests.dtype):
+                return saved
+        except (OSError, ValueError, EOFError, AttributeError):  # AttributeError: an archive of arrays
+            pass
+        return np.zeros_like(self._digests)
 
 
 def _row(digest: bytes | None) -> np.ndarray:

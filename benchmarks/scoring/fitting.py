@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.adam import adam
 
 from benchmarks.scoring.rows import Rows
 from hear_delores.errors import DeloresError
@@ -117,6 +118,25 @@ def predict(head: nn.Module, rows: Rows) -> torch.Tensor:
     """Logits (n, n_labels) float32 of all rows, the head in eval mode."""
     head.eval()
     return torch.cat([head(rows.embeddings(start, stop)) for start, stop in rows.blocks()])
+
+
+def adam_step(
+    parameters: list[torch.Tensor],
+    gradients: Sequence[torch.Tensor],
+    first: list[torch.Tensor],
+    second: list[torch.Tensor],
+    steps: list[torch.Tensor],
+    lr: float,
+) -> None:
+    """One step of torch's fused Adam, in place; ``first`` and ``second`` are its moments.
+
+    The function, not the class: making the class imports torch's compiler, two seconds and 900 modules.
+    """
+    gradients = [gradient.contiguous() for gradient in gradients]  # fused: takes no strides
+    adam(
+        parameters, gradients, first, second, [], steps,
+        fused=True, amsgrad=False, maximize=False, weight_decay=0.0, lr=lr, beta1=0.9, beta2=0.999, eps=1e-8,
+    )  # fmt: skip
 
 
 def activate(logits: torch.Tensor, prediction_type: str) -> np.ndarray:

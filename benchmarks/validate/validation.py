@@ -1,21 +1,25 @@
-"""Runs the checks in order and collects what they find."""
+"""Runs the checks in order and collects what they find: here, or for pytest in a process of their own."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
+from multiprocessing.connection import Connection
 
 from benchmarks.embedding.foreign_code import ForeignExit
-from benchmarks.validate.check import Check, Outcome, Verdict, fail
+from benchmarks.validate.check import Check, Outcome, Verdict, fail, first_line
 from benchmarks.validate.checks import all_checks
-from benchmarks.validate.state import kept
+from benchmarks.validate.process_state import kept
 from benchmarks.validate.subject import Subject
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.siblings import current_folder_last
 
-__all__ = ["Validation", "explain", "find_check", "validate"]
+__all__ = ["Validation", "explain", "find_check", "serve", "validate"]
 
 
 def find_check(name: str) -> Check:
@@ -31,6 +35,7 @@ def explain(name: str) -> str:
     return find_check(name).explanation
 
 
+@dataclass
 class Validation:
     """The checks on one module. Each is run once, when it is first asked for, after those that it needs.
 
@@ -42,19 +47,16 @@ class Validation:
         progress: called with each check before it runs.
     """
 
-    def __init__(
-        self,
-        module: str,
-        model_path: str = "",
-        *,
-        device: str | None = None,
-        long: bool = False,
-        progress: Callable[[Check], None] | None = None,
-    ) -> None:
+    module: str
+    model_path: str = ""
+    _: KW_ONLY
+    device: str | None = None
+    long: bool = False
+    progress: Callable[[Check], None] | None = None
+
+    def __post_init__(self) -> None:
         self.checks = all_checks()
-        self.subject = Subject(module, model_path, device)
-        self.long = long
-        self.progress = progress
+        self.subject = Subject(self.module, self.model_path, self.device)
         self.outcomes: dict[str, Outcome] = {}
 
     def outcome(self, name: str) -> Outcome:
@@ -107,9 +109,23 @@ def _judge(item: Check, subject: Subject) -> Outcome:
             findings = [fail(" ".join(str(error).split()))]
         # SystemExit, and BaseException subclasses as hear-validator's own ModelError, come from models too.
         except BaseException as error:
-            text = str(error).strip().splitlines()
-            findings = [fail(f"raised {type(error).__name__}: {text[0] if text else '(no message)'}")]
-    verdict: Verdict = "pass"
-    if findings:
-        verdict = "fail" if any(f.level == "fail" for f in findings) else "warn"
+            findings = [fail(f"raised {first_line(error)}")]
+    levels = {finding.level for finding in findings}
+    verdict: Verdict = "fail" if "fail" in levels else "warn" if levels else "pass"
     return Outcome(item, verdict, findings, time.perf_counter() - started)
+
+
+def serve(connection: Connection, module: str, model_path: str, device: str | None, long: bool) -> None:
+    """The other side of ``hear_delores.pytest_plugin``: sends the checks, then the outcome of each that is named.
+
+    A check is its (name, explanation); an outcome is its (verdict, [(level, message), ...], reason).
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest has the same Ctrl-C, and ends this process
+    current_folder_last()
+    validation = Validation(module, model_path, device=device, long=long)
+    with contextlib.suppress(EOFError, OSError):
+        connection.send([(check.name, check.explanation) for check in validation.checks.values()])
+        while True:
+            outcome = validation.outcome(connection.recv())
+            findings = [(finding.level, finding.message) for finding in outcome.findings]
+            connection.send((outcome.verdict, findings, outcome.reason))

@@ -15,13 +15,13 @@ __all__ = ["OVERHANG_MS", "check_clip_end", "trim_events"]
 OVERHANG_MS = 1000.0
 
 
-def check_clip_end(events: Iterable[Mapping[str, Any]], clip_ms: float) -> None:
-    """Raises DeloresError for an event that ends more than a second after its clip of ``clip_ms``."""
+def check_clip_end(events: Iterable[Mapping[str, Any]], clip_ms: float, where: str) -> None:
+    """Raises DeloresError, naming ``where``, for an event that ends over a second after its clip of ``clip_ms``."""
     for event in events:
         if event["end"] > clip_ms + OVERHANG_MS:
             raise DeloresError(
-                f"the event {shown(event['label'])} lasts from {event['start']:g} to {event['end']:g} ms, but its "
-                f"clip ends at {clip_ms:g} ms; correct or remove it"
+                f"{where}: the event {shown(event['label'])} lasts from {event['start']:g} to {event['end']:g} ms, but "
+                f"its clip ends at {clip_ms:g} ms; correct or remove it"
             )
 
 

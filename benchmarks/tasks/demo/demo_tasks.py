@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.tasks.demo.sounds import (
+from benchmarks.tasks.demo.synthesis import (
     GESTURES,
     INSTRUMENTS,
     RATE,

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-from collections.abc import Mapping
+import time
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.results.means import aggregate
 from benchmarks.results.record import (
     RECORD_FORMAT,
+    FoldPredictions,
     FoldResult,
     GridPoint,
     ModelInfo,
     ProtocolInfo,
     ResultRecord,
     TaskInfo,
+    save_record,
 )
-from benchmarks.scoring.evaluation import aggregate
 from benchmarks.scoring.fold import ProtocolRun, TestedFold
 from benchmarks.scoring.protocol import Protocol, is_event, primary_metric
-from benchmarks.scoring.work import Fitted
+from benchmarks.scoring.work import Fitted, WorkFolder
+from hear_delores.memory import peak_bytes
 
-__all__ = ["complete_record", "draft_record", "fingerprinted", "official_scores", "peak_memory_bytes", "task_info"]
+__all__ = ["draft_record", "fingerprinted", "finish_record", "package_version", "task_info"]
 
 
 def draft_record(
@@ -40,15 +42,8 @@ def draft_record(
     """
     chosen: dict[str, Any] = asdict(protocol)  # type: ignore[call-overload]
     seed = chosen.pop("seed")
-    content = [
-        RECORD_FORMAT,
-        protocol.version,
-        *inputs,
-        protocol.name,
-        fingerprinted(protocol),
-        seed,
-        device.split(":")[0],
-    ]
+    kind = device.split(":")[0]
+    content = [RECORD_FORMAT, protocol.version, *inputs, protocol.name, fingerprinted(protocol), seed, kind]
     return ResultRecord(
         fingerprint=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
         embeddings_hash=embeddings_hash,
@@ -64,13 +59,30 @@ def draft_record(
     )
 
 
-def complete_record(draft: ResultRecord, run: ProtocolRun, total: float, embedding: Any = None) -> ResultRecord:
-    """The draft with what the run found. ``total`` and ``embedding`` are seconds, the latter where it is known."""
+def finish_record(
+    draft: ResultRecord,
+    run: ProtocolRun,
+    predictions: dict[str, FoldPredictions],
+    results_dir: str | Path,
+    work: WorkFolder,
+    *,
+    source: Path,
+    began: float,
+    embedding: Any = None,
+) -> ResultRecord:
+    """The draft with what the run found, saved; the work folder is no longer needed.
+
+    Args:
+        source: the folder that was scored.
+        began: the run, by ``time.perf_counter``.
+        embedding: seconds that it took, where they are known.
+    """
     scores, deviation = aggregate([fold.scores for fold in run.folds])
-    times = {"total": total, "training": sum(head.seconds for head in _heads(run))}
+    heads = [*run.grid, *(fold.head for fold in run.folds[1 if run.grid else 0 :])]  # the grid's best is fold 0's
+    times = {"total": time.perf_counter() - began, "training": sum(head.seconds for head in heads)}
     if isinstance(embedding, (int, float)):
         times["embedding"] = float(embedding)
-    return draft.model_copy(
+    record = draft.model_copy(
         update={
             "protocol": draft.protocol.model_copy(update={"deviations": run.deviations}),
             "scores": scores,
@@ -78,9 +90,12 @@ def complete_record(draft: ResultRecord, run: ProtocolRun, total: float, embeddi
             "folds": [_fold_result(fold) for fold in run.folds],
             "grid": [GridPoint(**_found(head), trace=head.trace) for head in run.grid],
             "seconds": times,
-            "peak_memory_bytes": peak_memory_bytes(),
+            "peak_memory_bytes": peak_bytes(),
         }
     )
+    save_record(record, results_dir, predictions, _official_scores(record, run.score_mode, source))
+    work.remove()
+    return record
 
 
 def variant_of(protocol: Any) -> str:
@@ -107,6 +122,10 @@ def fingerprinted(protocol: Any) -> dict[str, Any]:
 def task_info(task: Any, revision: str, n_clips: int, skipped: Any = None) -> TaskInfo:
     """The task, as folder or as embeddings, as the record names it; ``skipped`` clips were not embedded."""
     primary = primary_metric(task)
+    how = [str(task.metadata["subset"])] if task.metadata.get("subset") else []
+    for what, files in (("prepare", task.metadata.get("skipped_files")), ("embed", skipped)):
+        if files:
+            how.append(f"{len(files)} unusable clips skipped by {what}")
     return TaskInfo(
         name=str(task.metadata["task_name"]),
         version=str(task.metadata["version"]),
@@ -118,44 +137,23 @@ def task_info(task: Any, revision: str, n_clips: int, skipped: Any = None) -> Ta
         metrics=[str(name) for name in task.metadata["evaluation"]],
         maximise=primary.maximise,
         n_clips=n_clips,
-        subset=_subset(task.metadata, skipped),
+        subset="; ".join(how) or None,
     )
-
-
-def _subset(metadata: Mapping[str, Any], skipped: Any) -> str | None:
-    """How clips of the task were left out, when it was made or (``skipped``) embedded; None when none were."""
-    found = [str(metadata["subset"])] if metadata.get("subset") else []
-    for what, files in (("prepare", metadata.get("skipped_files")), ("embed", skipped)):
-        if files:
-            found.append(f"{len(files)} unusable clips skipped by {what}")
-    return "; ".join(found) or None
 
 
 def _package_versions(protocol: Protocol[Any]) -> dict[str, str]:
     """Of Python, of the scoring code and of the packages that scores depend on."""
-    found = {"python": platform.python_version(), "scoring": str(protocol.version)}
-    for name in ("hear-delores", "torch", "numpy", "scipy", "scikit-learn"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # run from a checkout that is not installed
-            found[name] = "not installed"
-    return found
+    packages = ("hear-delores", "torch", "numpy", "scipy", "scikit-learn")
+    own = {"python": platform.python_version(), "scoring": str(protocol.version)}
+    return own | {name: package_version(name) for name in packages}
 
 
-def peak_memory_bytes() -> int | None:
-    """The most resident memory this process has held so far; None where the system does not say."""
-    if os.name == "nt":
-        return None
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _heads(run: ProtocolRun) -> list[Fitted]:
-    """Every head that was trained, the grid's best (fold 0) once."""
-    return [*run.grid, *(fold.head for fold in run.folds[1 if run.grid else 0 :])]
+def package_version(name: str) -> str:
+    """The version of a package; "not installed" for one that is missing, and for a checkout that is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _fold_result(fold: TestedFold) -> FoldResult:
@@ -175,11 +173,10 @@ def _found(head: Fitted) -> dict[str, Any]:
     return {name: getattr(head, name) for name in names}
 
 
-def official_scores(record: ResultRecord, score_mode: str, path: Path) -> dict[str, Any]:
+def _official_scores(record: ResultRecord, score_mode: str, path: Path) -> dict[str, Any]:
     """heareval's ``test.predicted-scores.json``."""
-    results: dict[str, dict[str, float]] = {}
-    for fold in record.folds:
-        results[fold.test_split] = {
+    results = {
+        fold.test_split: {
             "test_loss": fold.loss,
             "test_score": fold.scores[record.task.primary_metric],
             **{f"test_{name}": value for name, value in fold.scores.items()},
@@ -187,14 +184,14 @@ def official_scores(record: ResultRecord, score_mode: str, path: Path) -> dict[s
             "epoch": fold.epoch,
             "time_in_min": fold.seconds / 60,
         }
+        for fold in record.folds
+    }
     whole: dict[str, Any] = dict(results)
     if len(results) > 1:
+        whole["aggregated_scores"] = aggregated = {}
         means, deviations = aggregate(list(results.values()))
-        whole["aggregated_scores"] = {
-            key: value
-            for name in means
-            for key, value in ((f"{name}_mean", means[name]), (f"{name}_std", deviations[name]))
-        }
+        for name in means:
+            aggregated[f"{name}_mean"], aggregated[f"{name}_std"] = means[name], deviations[name]
     first = record.folds[0]
     return {
         **whole,

@@ -143,10 +143,6 @@ def _tremolo(seconds: float, draw: Draw) -> np.ndarray:
     )
 
 
-def _hiss(seconds: float, draw: Draw) -> np.ndarray:
-    return _band_noise(round(seconds * RATE), draw.uniform(500.0, 3500.0), 0.8, draw)
-
-
 def _beat(seconds: float, draw: Draw, rate: float, jitter: float) -> np.ndarray:
     """Knocks at ``rate`` Hz; ``jitter`` in beats moves each of them."""
     count = round(seconds * RATE)
@@ -168,7 +164,7 @@ GESTURES: dict[str, Callable[[float, Draw], np.ndarray]] = {
     "beat_fast": lambda seconds, draw: _beat(seconds, draw, draw.uniform(7.0, 10.0), 0.05),
     "beat_slow": lambda seconds, draw: _beat(seconds, draw, draw.uniform(2.5, 4.0), 0.05),
     "crackle": lambda seconds, draw: _beat(seconds, draw, draw.uniform(4.0, 7.0), 0.9),
-    "hiss": _hiss,
+    "hiss": lambda seconds, draw: _band_noise(round(seconds * RATE), draw.uniform(500.0, 3500.0), 0.8, draw),
     "steady": _steady,
     "sweep_down": lambda seconds, draw: _sweep(seconds, draw, up=False),
     "sweep_up": lambda seconds, draw: _sweep(seconds, draw, up=True),

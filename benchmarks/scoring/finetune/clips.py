@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.embedding.split import row_order
-from benchmarks.tasks.audio import read_audio
+from benchmarks.embedding.layout import row_order
 from benchmarks.tasks.folder import TaskFolder
+from benchmarks.tasks.mono_audio import read_audio
 from hear_delores.errors import DeloresError
 from pretrain.data.ahead import ahead
 from pretrain.data.audio import file_length
@@ -56,12 +57,11 @@ class Clips:
     def subset(self, rows: torch.Tensor) -> Clips:
         """Only the clips ``rows`` (m,) int64, in that order."""
         numbers = rows.tolist()
-        chosen = object.__new__(Clips)
-        chosen.sample_rate = self.sample_rate
+        chosen = copy.copy(self)
         chosen.files = tuple(self.files[row] for row in numbers)
         chosen.targets = self.targets[numbers]
         chosen._paths = [self._paths[row] for row in numbers]
-        chosen._kept, chosen._left, chosen._lock, chosen._lengths = {}, self._left, threading.Lock(), None
+        chosen._kept, chosen._lock, chosen._lengths = {}, threading.Lock(), None
         return chosen
 
     def audio(self, row: int) -> np.ndarray:

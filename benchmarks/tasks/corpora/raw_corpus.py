@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks.corpora.labels_csv import PrepareReport
-from benchmarks.tasks.corpora.recordings import Reading, Recording
+from benchmarks.tasks.corpora.preparation import PrepareReport, write_recordings
+from benchmarks.tasks.corpora.recordings import Reading, crossing_groups
 from benchmarks.tasks.registry import TaskSpec, find_task
-from benchmarks.tasks.writer import KEPT, Clip, Progress, write_task_folder
-from hear_delores.errors import DeloresError, shown
+from benchmarks.tasks.writer import Progress
+from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 
-__all__ = ["CorpusReport", "check_whole", "crossing_groups", "how_to_obtain", "prepare_corpus", "read_corpus"]
+__all__ = ["check_whole", "prepare_corpus", "read_corpus"]
 
 #: So many missing files are named in an error; the list of all is written beside.
 _NAMED = 3
-
-
-@dataclass(frozen=True)
-class CorpusReport(PrepareReport):
-    """What :func:`prepare_corpus` made.
-
-    Attributes:
-        missing: files that the corpus's lists name and that are not there.
-        subset: "80 of 105,829 recordings" when the corpus was not whole; None when it was.
-    """
-
-    missing: list[str]
-    subset: str | None
 
 
 def prepare_corpus(
@@ -46,7 +32,7 @@ def prepare_corpus(
     skip_bad: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> CorpusReport:
+) -> PrepareReport:
     """Writes the task folder of ``task`` into ``out`` from the raw corpus in ``source``.
 
     Args:
@@ -73,34 +59,20 @@ def prepare_corpus(
     crossing = crossing_groups(reading.recordings)
     if crossing and not reading.own_split:
         raise DeloresError(f"{spec.name}: the group {crossing[0]!r} crosses splits; this is a defect, please report it")
-    metadata = _metadata(spec, found, len(reading.missing), len(crossing))
-    by_file = {recording.file: recording.path for recording in reading.recordings}
-    skipped = list(reading.bad)
-    kept: list[str] = []
-
-    def note_bad(_: str, clip: Clip, error: DeloresError) -> None:
-        path = shown(by_file[clip.file])
-        skipped.append(f"{path}: {str(error).removeprefix(f'{path}: ')}")
-
-    folder = write_task_folder(
+    report = write_recordings(
         out,
-        metadata,
-        {name: _clips(reading.recordings, name) for name in spec.splits},
+        _metadata(spec, found, len(reading.missing), len(crossing)),
+        sorted(reading.recordings, key=lambda recording: recording.file),
         sample_rate,
+        skip_bad=skip_bad,
         overwrite=overwrite,
-        on_bad=note_bad if skip_bad else None,
-        on_kept=lambda: kept.append(KEPT),
         progress=progress,
-        total=len(reading.recordings),
     )
     _missing_list(Path(out), spec).unlink(missing_ok=True)  # of an earlier attempt
-    labels = Counter(name for recording in reading.recordings for name in set(recording.label_names))
-    return CorpusReport(
-        task=folder,
-        clips_by_split={name: len(folder.labels(name)) for name in folder.splits},
-        clips_by_label={label: labels[label] for label in folder.vocabulary},
-        skipped=skipped,
-        warnings=kept + _warnings(found, reading, crossing),
+    return replace(
+        report,
+        skipped=reading.bad + report.skipped,
+        warnings=report.warnings + _warnings(found, reading, crossing),
         missing=reading.missing,
         subset=found,
     )
@@ -113,21 +85,27 @@ def read_corpus(spec: TaskSpec, source: str | Path) -> Reading:
         DeloresError: the task has no corpus module, or the folder is laid out in another way.
     """
     if spec.corpus is None:
-        raise DeloresError(f"{spec.name}: no corpus is read for this task; {how_to_obtain(spec)}")
+        raise DeloresError(f"{spec.name}: no corpus is read for this task; {_how_to_obtain(spec)}")
+    if Path(source).is_file():
+        raise DeloresError(
+            f"{spec.name} is a task of the registry, so --source must be the folder of its unpacked corpus, but "
+            f"{source} is a file; for a task from a CSV, choose another name"
+        )
+    if not Path(source).is_dir():
+        raise DeloresError(f"{source}: no such folder; give the folder that the corpus was unpacked into")
     module = importlib.import_module(f"benchmarks.tasks.corpora.{spec.corpus.module}")
     reading: Reading = module.read(Path(source), spec)
     doubled = [file for file, n in Counter(recording.file for recording in reading.recordings).items() if n > 1]
     if doubled:
         raise DeloresError(f"{source}: two recordings would both become {doubled[0]}; is the corpus there twice?")
     if empty := [name for name in spec.splits if all(recording.split != name for recording in reading.recordings)]:
-        missing = (
-            f"; {len(reading.missing):,} listed file(s) missing: {reading.missing[0]} ..." if reading.missing else ""
-        )
+        n_missing = len(reading.missing)
+        missing = f"; {n_missing:,} listed file(s) missing: {reading.missing[0]} ..." if n_missing else ""
         raise DeloresError(f"{source}: no recording of {spec.name} is in the split {empty[0]!r}{missing}")
     return reading
 
 
-def how_to_obtain(spec: TaskSpec) -> str:
+def _how_to_obtain(spec: TaskSpec) -> str:
     """One sentence on how a user gets the task folder."""
     ways = {
         "generated": f"`delores prepare {spec.name}` makes it",
@@ -135,15 +113,6 @@ def how_to_obtain(spec: TaskSpec) -> str:
         "download": f"`delores download {spec.folder_name}` fetches the official archive",
     }
     return " or ".join(ways[way] for way in spec.obtain) or "see its source"
-
-
-def crossing_groups(recordings: list[Recording]) -> list[str]:
-    """The groups that are in more than one split, sorted."""
-    splits: dict[str, set[str]] = {}
-    for recording in recordings:
-        if recording.group:
-            splits.setdefault(recording.group, set()).add(recording.split)
-    return sorted(group for group, names in splits.items() if len(names) > 1)
 
 
 def check_whole(spec: TaskSpec, reading: Reading, source: Path, subset: bool) -> str | None:
@@ -203,12 +172,6 @@ def _metadata(spec: TaskSpec, subset: str | None, missing: int, crossing: int) -
     if subset is not None:
         metadata |= {"mode": f"{spec.mode}_subset", "subset": subset, "missing_files": missing}
     return metadata
-
-
-def _clips(recordings: list[Recording], split: str) -> Iterator[Clip]:
-    for recording in sorted((item for item in recordings if item.split == split), key=lambda item: item.file):
-        labels = recording.labels or (recording.label,)
-        yield Clip(recording.file, labels, recording.path, slice_s=recording.slice_s)
 
 
 def _warnings(subset: str | None, reading: Reading, crossing: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,22 @@ import torch
 __all__ = ["kept", "random_states", "seed_all", "settings"]
 
 
+#: How to read and set torch's process-wide settings that change the numbers or the speed of everybody else's code.
+SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "default device": (torch.get_default_device, torch.set_default_device),
+    "number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "deterministic algorithms": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    "float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+}
+
+
 def settings() -> dict[str, Any]:
-    """torch's process-wide settings that change the numbers or the speed of everybody else's code."""
+    """The values of :data:`SETTINGS`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return {
-            "default dtype": str(torch.get_default_dtype()),
-            "default device": str(torch.get_default_device()),
-            "number of threads": torch.get_num_threads(),
-            "gradient mode": torch.is_grad_enabled(),
-            "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-            "float32 matmul precision": torch.get_float32_matmul_precision(),
-        }
+        return {name: read() for name, (read, _) in SETTINGS.items()}
 
 
 def random_states() -> dict[str, Any]:
@@ -49,28 +53,13 @@ def seed_all(seed: int) -> None:
 def kept() -> Iterator[None]:
     """Puts settings and random states back when the block ends, whatever a model did in it."""
     before = settings()
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
     torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         yield
     finally:
-        after = settings()
-        torch.set_grad_enabled(before["gradient mode"])
-        for name, restore in (
-            ("default dtype", lambda: torch.set_default_dtype(dtype)),
-            ("default device", lambda: torch.set_default_device(device)),
-            ("number of threads", lambda: torch.set_num_threads(before["number of threads"])),
-            (
-                "deterministic algorithms",
-                lambda: torch.use_deterministic_algorithms(before["deterministic algorithms"]),
-            ),
-            (
-                "float32 matmul precision",
-                lambda: torch.set_float32_matmul_precision(before["float32 matmul precision"]),
-            ),
-        ):
-            if after[name] != before[name]:
-                restore()
+        for name, value in settings().items():
+            if value != before[name]:
+                SETTINGS[name][1](before[name])
         torch.set_rng_state(torch_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
         random.setstate(python_state)
