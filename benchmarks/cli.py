@@ -54,6 +54,7 @@ class Precision(str, Enum):
 
     float32 = "float32"
     bfloat16 = "bfloat16"
+    auto = "auto"
 
 
 class Solver(str, Enum):
@@ -90,7 +91,7 @@ Task = Annotated[
 GridOption = Annotated[Grid, typer.Option(help="Protocol hear: heareval's grid of hyper-parameters.")]
 GridPoints = Annotated[int, typer.Option(**whole(1, 10_000), help="Protocol hear: how many points of the grid to try.")]
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="Protocol hear: bfloat16 is faster on processors that support it.")
+    Precision, typer.Option(help="Protocol hear: bfloat16 is faster on processors made for it; auto times both.")
 ]
 SolverOption = Annotated[Solver, typer.Option(help="Protocol linear: Adam, or scikit-learn's logistic regression.")]
 Shots = Annotated[
@@ -207,7 +208,7 @@ def score(
                 with progress_bar(quiet or as_json, f"{folder.name} {name}") as report:
                     record = score_embeddings(
                         folder, protocol=name, seed=number, results_dir=results, device=device,
-                        progress=report, on_wait=waiting, **options[name],
+                        progress=report, on_wait=waiting, say=errors.print, **options[name],
                     )  # fmt: skip
                 records.append(record)
                 if not as_json:
