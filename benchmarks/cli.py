@@ -11,8 +11,9 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from benchmarks.scoring.protocols import PROTOCOLS, find_protocol
-from benchmarks.terminal import console, model_spec, print_json, progress_bar, set_up_process, write_tables
+from benchmarks.options import AsJson, ModelPath, Quiet, Seeds, Shots, Tasks, TasksDir
+from benchmarks.scoring.protocols import MAX_POINTS, PROTOCOLS, find_protocol
+from benchmarks.terminal import console, print_json, progress_bar, refuse_failures, set_up_process
 from hear_delores.command_line import whole_command
 from pretrain.inputs.help_text import PlainCommand
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
@@ -46,61 +47,29 @@ app = typer.Typer(
 
 
 #: The names that the option --protocol takes.
-Protocol = Enum("Protocol", {name: name for name in PROTOCOLS}, type=str)  # type: ignore[misc]
-
-
-class Precision(str, Enum):
-    """The precision of the matrix products that train heads."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    auto = "auto"
-
-
-class Solver(str, Enum):
-    """How the linear layer is found."""
-
-    adam = "adam"
-    logistic = "logistic"
-
-
-class Grid(str, Enum):
-    """heareval's three grids of hyper-parameters."""
-
-    default = "default"
-    fast = "fast"
-    faster = "faster"
-
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+ProtocolName = Enum("ProtocolName", {name: name for name in PROTOCOLS}, type=str)  # type: ignore[misc]
+# The precision of the matrix products that train heads, how the linear layer is found, and heareval's three grids.
+PrecisionName = Enum("PrecisionName", {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}, type=str)
+SolverName = Enum("SolverName", {"adam": "adam", "logistic": "logistic"}, type=str)
+GridName = Enum("GridName", {"default": "default", "fast": "fast", "faster": "faster"}, type=str)
 Device = Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda, cuda:1 or mps.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, and list it.")]
 Force = Annotated[bool, typer.Option("--force", help="Embed again, even if the embeddings exist.")]
-ModelPath = Annotated[
-    str | None, typer.Option("--model", "-m", help="Weights for load_model. Default: load_model gets no path.")
-]
 BatchSeconds = Annotated[
     float | None,
     typer.Option(**finite(0.01, SECONDS_OF_A_DAY), help="Seconds of audio per batch. Fewer need less memory."),
 ]
-TasksDir = Annotated[Path, typer.Option(help="The folder that holds the task folders.")]
-Task = Annotated[
-    list[str] | None, typer.Option("--task", "-t", help="A task or task folder; repeat for more. Default: all.")
+Grid = Annotated[GridName, typer.Option(help="Protocol hear: heareval's grid of hyper-parameters.")]
+GridPoints = Annotated[
+    int, typer.Option(**whole(1, MAX_POINTS), help="Protocol hear: how many points of the grid to try.")
 ]
-GridOption = Annotated[Grid, typer.Option(help="Protocol hear: heareval's grid of hyper-parameters.")]
-GridPoints = Annotated[int, typer.Option(**whole(1, 10_000), help="Protocol hear: how many points of the grid to try.")]
-PrecisionOption = Annotated[
-    Precision, typer.Option(help="Protocol hear: bfloat16 is faster on processors made for it; auto times both.")
+Precision = Annotated[
+    PrecisionName, typer.Option(help="Protocol hear: bfloat16 is faster on processors made for it; auto times both.")
 ]
-SolverOption = Annotated[Solver, typer.Option(help="Protocol linear: Adam, or scikit-learn's logistic regression.")]
-Shots = Annotated[
-    int | None, typer.Option(**whole(1), help="Train on N clips per class, drawn by the seed. Default: all clips.")
-]
+Solver = Annotated[SolverName, typer.Option(help="Protocol linear: Adam, or scikit-learn's logistic regression.")]
 Protocols = Annotated[
-    list[Protocol] | None, typer.Option("--protocol", "-p", help="How to score; repeat for more. Default: hear.")
+    list[ProtocolName] | None, typer.Option("--protocol", "-p", help="How to score; repeat for more. Default: hear.")
 ]
-Seeds = Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds to run, from --seed upwards.")]
 Seed = Annotated[int, typer.Option(**whole(), help="The first seed. heareval uses 42.")]
 MODEL_HELP = (
     "A model: [LABEL=]MODULE[@WEIGHTS][?option=value&...]. Examples: hear_delores, "
@@ -145,7 +114,7 @@ def embed(
     model: ModelPath = None,
     tasks_dir: TasksDir = Path("tasks"),
     embeddings_dir: Annotated[Path, typer.Option(help="The folder to write embeddings into.")] = Path("embeddings"),
-    task: Task = None,
+    task: Tasks = None,
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
     skip_bad: SkipBad = False,
@@ -154,12 +123,13 @@ def embed(
 ) -> None:
     """Embed tasks with a model, and write the embeddings in heareval's layout."""
     from benchmarks.embedding.embed import embed_task
-    from benchmarks.embedding.model import load_model
+    from benchmarks.embedding.model import ModelSpec, load_model
     from benchmarks.tasks.find import find_task_folders
 
+    set_up_process()
     shown = console(quiet)
     folders = find_task_folders(tasks_dir, task or ())
-    loaded = load_model(model_spec(module, model), device=device)
+    loaded = load_model(ModelSpec.parse(module, model), device=device)
     bounded: dict[str, Any] = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
     for folder in folders:
         with progress_bar(quiet, f"{folder.name}") as report:
@@ -180,10 +150,10 @@ def score(
     ],
     protocol: Protocols = None,
     results: Annotated[Path, typer.Option(help="The folder to write result records into.")] = Path("results"),
-    grid: GridOption = Grid.default,
+    grid: Grid = GridName.default,
     grid_points: GridPoints = 8,
-    precision: PrecisionOption = Precision.float32,
-    solver: SolverOption = Solver.adam,
+    precision: Precision = PrecisionName.float32,
+    solver: Solver = SolverName.adam,
     shots: Shots = None,
     seeds: Seeds = 1,
     seed: Seed = 42,
@@ -218,12 +188,12 @@ def score(
         print_json([record.model_dump(exclude={"grid"}) for record in records])
 
 
-def _names(protocols: list[Protocol] | None) -> list[str]:
+def _names(protocols: list[ProtocolName] | None) -> list[str]:
     return [item.value for item in protocols or ()] or ["hear"]
 
 
 def _options(
-    grid: Grid, grid_points: int, precision: Precision, solver: Solver, shots: int | None
+    grid: GridName, grid_points: int, precision: PrecisionName, solver: SolverName, shots: int | None
 ) -> dict[str, dict[str, Any]]:
     """The options of each protocol: those that it has."""
     given = {
@@ -247,10 +217,10 @@ def run(
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder to write embeddings, results and tables into.")] = Path("runs"),
     protocol: Protocols = None,
-    grid: GridOption = Grid.default,
+    grid: Grid = GridName.default,
     grid_points: GridPoints = 8,
-    precision: PrecisionOption = Precision.float32,
-    solver: SolverOption = Solver.adam,
+    precision: Precision = PrecisionName.float32,
+    solver: Solver = SolverName.adam,
     shots: Shots = None,
     seeds: Seeds = 1,
     seed: Seed = 42,
@@ -270,14 +240,17 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Embed, score and tabulate many models on many tasks. What is finished is skipped."""
+    from benchmarks.embedding.model import ModelSpec
+    from benchmarks.reading.tables.plain import write_tables
     from benchmarks.running.run import expand_lists
     from benchmarks.running.run import run as run_all
     from benchmarks.tasks.find import find_task_folders
 
+    set_up_process()
     shown = console(quiet)
     folders = find_task_folders(tasks_dir, expand_lists(task or ()), suite, on_skip=shown.print)
     summary = run_all(
-        [model_spec(module) for module in expand_lists(modules)],
+        [ModelSpec.parse(module) for module in expand_lists(modules)],
         folders,
         out,
         protocols=_names(protocol),
@@ -295,15 +268,7 @@ def run(
         write_tables(summary.records, out, console())
     for name, clips in summary.skipped_clips.items():
         shown.print(f"{name}: {len(clips)} clips left out: {', '.join(clips)}")
-    if summary.failures:
-        from hear_delores.errors import DeloresError
-
-        errors = console(stderr=True)
-        for failure in summary.failures:
-            errors.print(f"failed: {failure.model} {failure.task}".rstrip() + f": {failure.message}")
-        raise DeloresError(
-            f"{len(summary.failures)} of the jobs failed (listed above); run the same command again to retry"
-        )
+    refuse_failures(summary.failures)
 
 
 @app.command(cls=PlainCommand)
@@ -327,9 +292,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 def register_rooms() -> None:
     """Adds the commands that the packages define."""
-    from benchmarks.command import ablate, convert, export
-    from benchmarks.reading.command import compare, standings, submit, tables
-    from benchmarks.reading.report.command import report
+    from benchmarks.command import ablate, convert
+    from benchmarks.reading.command import compare, report, standings, submit, tables
     from benchmarks.scoring.command import finetune
     from benchmarks.tasks.command import download, prepare, tasks
     from benchmarks.validate.command import validate
@@ -339,20 +303,8 @@ def register_rooms() -> None:
     app.command("pretrain", cls=PlainCommand)(pretrain)
     app.command("pack", cls=PlainCommand)(pack)
     for command in (
-        tasks,
-        prepare,
-        convert,
-        export,
-        ablate,
-        download,
-        validate,
-        finetune,
-        tables,
-        compare,
-        report,
-        submit,
-        standings,
-    ):
+        tasks, prepare, convert, ablate, download, validate, finetune, tables, compare, report, submit, standings,
+    ):  # fmt: skip
         app.command(command.__name__, cls=PlainCommand)(command)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.options import Quiet, Tasks, TasksDir
 from pretrain.inputs.options import finite, whole
 
 __all__ = ["ablate", "convert", "export"]
@@ -19,14 +20,8 @@ class Format(str, Enum):
     onnx = "onnx"
 
 
-class Split(str, Enum):
-    """The split whose scores a table shows."""
-
-    valid = "valid"
-    test = "test"
-
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")]
+#: The split whose scores a table shows.
+Split = Enum("Split", {"valid": "valid", "test": "test"}, type=str)
 
 
 def convert(
@@ -121,10 +116,8 @@ def ablate(
             "--set", metavar="KEY=VALUE", help="Change this in the base and in all settings; repeat for more."
         ),
     ] = None,
-    tasks_dir: Annotated[Path, typer.Option(help="The folder that holds the task folders.")] = Path("tasks"),
-    task: Annotated[
-        list[str] | None, typer.Option("--task", "-t", help="A task or task folder; repeat for more. Default: all.")
-    ] = None,
+    tasks_dir: TasksDir = Path("tasks"),
+    task: Tasks = None,
     protocol: Annotated[
         list[str] | None,
         typer.Option("--protocol", "-p", help="linear, hear or knn; repeat for more. Default: linear."),
@@ -144,8 +137,7 @@ def ablate(
     from benchmarks.reading.tables.ablation_table import to_rich
     from benchmarks.running.ablation import Ablation, read_settings
     from benchmarks.tasks.find import find_task_folders
-    from benchmarks.terminal import console, set_up_process
-    from hear_delores.errors import DeloresError
+    from benchmarks.terminal import console, refuse_failures, set_up_process
 
     set_up_process()
     shown, wanted = console(quiet), read_settings(preset, shared or (), settings or (), file)
@@ -157,9 +149,4 @@ def ablate(
     for table in summary.tables:
         console().print(to_rich(table), soft_wrap=False)
     console().print(f"{out / 'ablation.md'}")
-    for failure in summary.failures:
-        console(stderr=True).print(f"failed: {failure.model} {failure.task}: {failure.message}".replace(" : ", ": "))
-    if summary.failures:
-        raise DeloresError(
-            f"{len(summary.failures)} of the jobs failed (listed above); run the same command again to retry"
-        )
+    refuse_failures(summary.failures)

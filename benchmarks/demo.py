@@ -11,11 +11,11 @@ from benchmarks import validate
 from benchmarks.embedding.model import ModelSpec
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.report.page import Sources, render_report
+from benchmarks.reading.tables.plain import write_tables
 from benchmarks.running.run import run
 from benchmarks.tasks.demo import write_demo_pool, write_demo_tasks
 from benchmarks.tasks.find import find_task_folders
 from benchmarks.tasks.registry import list_tasks
-from benchmarks.terminal import write_tables
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 from pretrain.config import load_config

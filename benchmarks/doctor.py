@@ -37,13 +37,10 @@ def diagnose() -> list[Diagnosis]:
 
 def _python() -> Iterator[Diagnosis]:
     version = platform.python_version()
-    fine = (3, 10) <= sys.version_info[:2] <= (3, 13)
-    yield Diagnosis(
-        "python",
-        "ok" if fine else "note",
-        version,
-        "" if fine else "hear-delores is tested on 3.10 to 3.13; use one of these",
-    )
+    if (3, 10) <= sys.version_info[:2] <= (3, 13):
+        yield Diagnosis("python", "ok", version)
+    else:
+        yield Diagnosis("python", "note", version, "hear-delores is tested on 3.10 to 3.13; use one of these")
 
 
 def _packages() -> Iterator[Diagnosis]:
@@ -76,13 +73,8 @@ def _audio() -> Iterator[Diagnosis]:
     from hear_delores.errors import DeloresError
     from pretrain.data.audio import read_channels
 
-    for form, subtype in (
-        ("WAV", "PCM_16"),
-        ("FLAC", "PCM_16"),
-        ("OGG", "VORBIS"),
-        ("OGG", "OPUS"),
-        ("MP3", None),
-    ):
+    kinds = (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None))
+    for form, subtype in kinds:
         name = f"audio: {subtype.title() if form == 'OGG' and subtype else form}"
         try:
             with tempfile.TemporaryDirectory() as folder:
@@ -108,9 +100,7 @@ def _weights() -> Iterator[Diagnosis]:
 
 def _space() -> Iterator[Diagnosis]:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    yield Diagnosis(
-        "free disk here",
-        "ok" if free > 5 else "note",
-        f"{free:.0f} GB",
-        "" if free > 5 else "embeddings need room",
-    )
+    if free > 5:
+        yield Diagnosis("free disk here", "ok", f"{free:.0f} GB")
+    else:
+        yield Diagnosis("free disk here", "note", f"{free:.0f} GB", "embeddings need room")

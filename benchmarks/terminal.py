@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import Console
 
 from hear_delores.documents import to_json
+from hear_delores.errors import DeloresError
 
-__all__ = ["console", "model_spec", "print_json", "progress_bar", "set_up_process", "write_tables"]
+__all__ = ["console", "print_json", "progress_bar", "refuse_failures", "set_up_process"]
 
 
 def console(quiet: bool = False, stderr: bool = False) -> Console:
@@ -23,14 +23,6 @@ def console(quiet: bool = False, stderr: bool = False) -> Console:
 def print_json(value: Any) -> None:
     """``value`` as JSON on standard output, without a console's line breaks."""
     sys.stdout.write(to_json(value, indent=1, default=str) + "\n")
-
-
-def model_spec(module: str, model: str | None = None) -> Any:
-    """The model that a command was given, with --model's weights if there are any."""
-    from benchmarks.embedding.model import ModelSpec
-
-    set_up_process()
-    return ModelSpec.parse(module if model is None else f"{module}@{model}")
 
 
 def set_up_process() -> None:
@@ -54,15 +46,11 @@ def progress_bar(quiet: bool, title: str, *counts: Any) -> Iterator[Any]:
         yield lambda done, total, text="": bar.update(job, completed=done, total=total, description=text or title)
 
 
-def write_tables(records: list[Any], out: Path, shown: Console) -> None:
-    """Writes ``tables.md`` and ``results.csv`` into ``out`` and prints the tables."""
-    from benchmarks.reading.tables.plain import to_csv, to_markdown, to_rich
-    from benchmarks.reading.tables.table import comparison_tables
-    from hear_delores.files import atomic_path
-
-    tables = comparison_tables(records)
-    for table in tables:
-        shown.print(to_rich(table), soft_wrap=False)
-    for name, text in (("tables.md", to_markdown(tables)), ("results.csv", to_csv(records))):
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+def refuse_failures(failures: Iterable[Any]) -> None:
+    """Names the jobs that failed on standard error. Raises DeloresError if there is one."""
+    failures = list(failures)
+    for failure in failures:
+        name = f"{failure.model} {failure.task}".rstrip()
+        console(stderr=True).print(f"failed: {name}: {failure.message}")
+    if failures:
+        raise DeloresError(f"{len(failures)} of the jobs failed (listed above); run the same command again to retry")

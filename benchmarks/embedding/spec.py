@@ -65,8 +65,8 @@ class ModelSpec:
             )
 
     @classmethod
-    def parse(cls, text: str) -> ModelSpec:
-        """The spec that a command line argument states.
+    def parse(cls, text: str, path: str | None = None) -> ModelSpec:
+        """The spec that a command line argument states; ``path`` is that of its weights where it is given apart.
 
         Option values are read as whole numbers, numbers, true, false or none where they look so; in double quotes
         they are strings. "%3F" and the like stand for characters that would separate.
@@ -79,6 +79,7 @@ class ModelSpec:
         >>> ModelSpec.parse("my_model@runs/a/checkpoint.safetensors?pool=max").label
         'my_model-a-checkpoint-pool=max'
         """
+        text = text if path is None else f"{text}@{path}"
         match = _SPEC.fullmatch(text)
         if match is None or match["label"] == "":
             raise DeloresError(f"cannot read the model {text!r}; expected [LABEL=]MODULE[@PATH][?key=value&...]")

@@ -1,20 +1,27 @@
-"""The commands ``tables``, ``compare``, ``submit`` and ``standings``. Libraries load when one runs."""
+"""The commands ``tables``, ``compare``, ``report``, ``submit`` and ``standings``. Libraries load when one runs."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from benchmarks.options import AsJson
 from pretrain.inputs.options import whole
 
-__all__ = ["compare", "standings", "submit", "tables"]
+__all__ = ["compare", "report", "standings", "submit", "tables"]
 
 FORMATS = {"md": "tables.md", "csv": "results.csv", "tex": "tables.tex", "html": "tables.html"}
 Results = Annotated[list[Path], typer.Argument(help="Folders that hold result records.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+OnlyTasks = Annotated[
+    list[str] | None, typer.Option("--task", "-t", help="Show this task only; repeat for more. Default: all.")
+]
+Overlay = Annotated[
+    Path | None, typer.Option(help="A CSV of more published figures: model,task,metric,score,protocol,split,source.")
+]
 Label = Annotated[
     str | None, typer.Option("--model", "-m", help="The model's label. Needed if the folders hold several models.")
 ]
@@ -36,16 +43,11 @@ def tables(
             "--format", help="md, csv, tex or html, with commas. Default: md; on a terminal, tables that fit."
         ),
     ] = None,
-    task: Annotated[
-        list[str] | None, typer.Option("--task", "-t", help="Show this task only; repeat for more. Default: all.")
-    ] = None,
+    task: OnlyTasks = None,
     paper: Annotated[
         str | None, typer.Option(help="delores or hear: show that paper's tasks, with its published figures.")
     ] = None,
-    overlay: Annotated[
-        Path | None,
-        typer.Option(help="A CSV of more published figures: model,task,metric,score,protocol,split,source."),
-    ] = None,
+    overlay: Overlay = None,
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Show 95 % intervals instead of standard deviations.")
     ] = False,
@@ -67,7 +69,8 @@ def tables(
         raise DeloresError(f"--format: expected some of {', '.join(FORMATS)}, separated by commas; got {unknown[0]!r}")
     if overlay is not None and paper is None:
         raise DeloresError("--overlay needs published figures to add to; give --paper delores or --paper hear, too")
-    records = _load(results, skip_damaged)
+    records, damaged = _load(results, skip_damaged)
+    _say_left_out(damaged)
     found = comparison_tables(records, task, intervals=intervals, paper=paper, overlay=overlay, whole_paper=True)
     figures = published_figures(paper, overlay) if paper else []
     chosen = [record for record in records if not task or record.task.name in task]
@@ -107,6 +110,46 @@ def compare(
         print_json(found.to_json())
         return
     _print_comparison(found)
+
+
+def report(
+    results: Results,
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    pretrain: Annotated[
+        list[Path] | None, typer.Option(help="The folder of a pre-training run, to draw its curves; repeat for more.")
+    ] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Embeddings to draw maps of: a folder of all models, one model or one task.")
+    ] = None,
+    tasks_dir: Annotated[
+        Path | None, typer.Option(help="The folder of the task folders, if --embeddings has no class names.")
+    ] = None,
+    task: OnlyTasks = None,
+    paper: Annotated[
+        str | None,
+        typer.Option(help="delores or hear: show that paper's columns. Default: the measured tasks."),
+    ] = None,
+    overlay: Overlay = None,
+    title: Annotated[str, typer.Option(help="The page's title.")] = "DeLoRes report",
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out records that cannot be read, and name them on the page.")
+    ] = False,
+) -> None:
+    """Write one self-contained HTML page of results: tables, charts, confusions, maps, learning curves and costs."""
+    from benchmarks.reading.report.gather import gather
+    from benchmarks.reading.report.page import Sources, render_report
+    from hear_delores.errors import DeloresError
+    from hear_delores.files import atomic_path
+
+    if out.is_dir():
+        raise DeloresError(f"--out: expected the HTML file to write, got the folder {out}; try {out / 'report.html'}")
+    records, damaged = _load(results, skip_damaged)
+    found = gather(records, tasks=task, paper=paper, overlay=overlay, skip_damaged=skip_damaged, left_out=damaged)
+    _say_left_out(found.left_out)
+    text = render_report(found, Sources(pretrain or (), embeddings, tasks_dir), title=title)
+    with atomic_path(out) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    typer.echo(str(out))
 
 
 def submit(
@@ -185,15 +228,16 @@ def standings(
     _print_standings(found)
 
 
-def _load(results: list[Path], skip_damaged: bool) -> list[Any]:
+def _load(results: list[Path], skip_damaged: bool) -> tuple[list[Any], list[str]]:
+    """The records, and one line for each damaged one that is skipped."""
     from benchmarks.results.record import load_records
 
-    if not skip_damaged:
-        return load_records(results)
-    records, damaged = load_records(results, skip_damaged=True)
-    for message in damaged:
+    return load_records(results, skip_damaged=True) if skip_damaged else (load_records(results), [])
+
+
+def _say_left_out(messages: Iterable[str]) -> None:
+    for message in messages:
         typer.echo(f"left out: {message}", err=True)
-    return records
 
 
 def _read(path: Path | None) -> str | None:

@@ -7,7 +7,6 @@ file of the same columns replaces or adds rows, e.g. the DeLoRes-M figures, whic
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -64,7 +63,6 @@ def published_figures(paper: str, overlay: str | Path | None = None) -> list[Pub
     if paper not in PAPERS:
         raise DeloresError(f"unknown paper {paper!r}. {did_you_mean(paper, PAPERS)}")
     found: dict[tuple[str, str, str], PublishedFigure] = {}
-    figures: Iterable[PublishedFigure]
     if paper == "hear":
         figures = _leaderboard_figures()
     else:
@@ -97,18 +95,13 @@ def read_figures(text: str, name: str) -> list[PublishedFigure]:
         for needed in ("model", "task", "protocol", "source"):
             if not cells[needed]:
                 raise DeloresError(f"{where}: the column {needed!r} is empty; every figure needs it")
-        score = _score(cells["score"], where)
+        score = read_number(cells["score"]) if cells["score"] else None
+        if score is not None and not 0 <= score <= 100:
+            raise DeloresError(
+                f"{where}: expected a score in per cent, from 0 to 100, or nothing; got {cells['score']!r}"
+            )
         figures.append(PublishedFigure(**{**cells, "score": score}))  # type: ignore[arg-type]
     return figures
-
-
-def _score(text: str, where: str) -> float | None:
-    if not text:
-        return None
-    score = read_number(text)
-    if not 0 <= score <= 100:
-        raise DeloresError(f"{where}: expected a score in per cent, from 0 to 100, or nothing; got {text!r}")
-    return score
 
 
 def _leaderboard_figures() -> list[PublishedFigure]:

@@ -9,21 +9,22 @@ from __future__ import annotations
 import math
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from benchmarks.metrics.registry import METRICS, metric_bounds
-from benchmarks.results.format import FoldPredictions, FoldResult, GridPoint, ResultRecord
+from benchmarks.results.format import FoldResult, GridPoint, ResultRecord
 from benchmarks.results.means import aggregate
 from hear_delores.errors import DeloresError
 from hear_delores.memory import available_bytes
 from hear_delores.settings import LARGEST, shown
 
-__all__ = ["check_archive", "check_arrays", "check_fold_predictions", "check_record", "check_regular"]
+__all__ = ["check_archive", "check_arrays", "check_record"]
 
 ROUNDING = 1e-6  # relative, of a mean that another program computed from rounded folds
 WITHOUT_EMBEDDINGS = ("finetune",)  # protocols that go from audio to scores
@@ -63,28 +64,31 @@ def _check_names(record: ResultRecord) -> None:
 
 def _check_numbers(record: ResultRecord) -> None:
     """Counts, seeds and seconds, which are never negative."""
-    model = record.model
-    counts = {"seed": record.seed, "task.n_clips": record.task.n_clips, "peak_memory_bytes": record.peak_memory_bytes}
-    counts |= {"model.sample_rate": model.sample_rate, "model.n_parameters": model.n_parameters}
-    counts |= {f"model.sizes.{name}": size for name, size in model.sizes.items()}
-    seconds = {f"seconds.{name}": value for name, value in record.seconds.items()}
-    parts: tuple[tuple[str, Sequence[FoldResult | GridPoint]], ...] = (("folds", record.folds), ("grid", record.grid))
-    for part, items in parts:
+    for name, value in _numbers(record):
+        if name.rpartition(".")[2] == "seconds" or name.startswith("seconds."):
+            if not 0 <= value < math.inf:
+                raise DeloresError(f"expected {name} to be seconds from 0, got {value}")
+        elif not 0 <= value <= (LARGEST if name == "model.sample_rate" else 2**63 - 1):
+            raise DeloresError(f"expected {name} to be a whole number from 0, got {shown(value)}")
+    parts: dict[str, Sequence[FoldResult | GridPoint]] = {"folds": record.folds, "grid": record.grid}
+    for part, items in parts.items():
         for number, item in enumerate(items):
-            where = f"{part}.{number}"
-            counts |= {f"{where}.epoch": item.epoch, f"{where}.epochs_run": item.epochs_run}
-            seconds[f"{where}.seconds"] = item.seconds
             if item.epoch > item.epochs_run:
-                raise DeloresError(f"{where}: epoch {item.epoch} of {item.epochs_run} epochs")
-    for number, fold in enumerate(record.folds):
-        counts |= {f"folds.{number}.n_train_rows": fold.n_train_rows, f"folds.{number}.n_test_rows": fold.n_test_rows}
-    for name, count in counts.items():
-        most = LARGEST if name == "model.sample_rate" else 2**63 - 1
-        if count is not None and not 0 <= count <= most:
-            raise DeloresError(f"expected {name} to be a whole number from 0, got {shown(count)}")
-    for name, value in seconds.items():
-        if not 0 <= value < math.inf:
-            raise DeloresError(f"expected {name} to be seconds from 0, got {value}")
+                raise DeloresError(f"{part}.{number}: epoch {item.epoch} of {item.epochs_run} epochs")
+
+
+def _numbers(part: BaseModel, where: str = "") -> Iterator[tuple[str, Any]]:
+    """The whole numbers and the seconds of a record by their names, as ``folds.0.epoch``."""
+    for name, value in part:
+        if isinstance(value, BaseModel):
+            yield from _numbers(value, f"{where}{name}.")
+        elif name in ("folds", "grid"):
+            for number, item in enumerate(value):
+                yield from _numbers(item, f"{where}{name}.{number}.")
+        elif isinstance(value, int) or (name == "seconds" and isinstance(value, float)):
+            yield f"{where}{name}", value
+        elif name in ("seconds", "sizes"):
+            yield from ((f"{where}{name}.{key}", each) for key, each in value.items())
 
 
 def _check_folds(record: ResultRecord) -> None:
@@ -156,8 +160,11 @@ _OF_EVENTS = ("event_files", "predicted_events", "target_events")
 def check_archive(file: Path) -> None:
     """What an archive of predictions claims to hold, before any of it is unpacked.
 
-    Raises DeloresError for a member that is no such array, or twice there, and for more than fits into memory.
+    Raises DeloresError for a member that is no such array, or twice there, for more than fits into memory, and for what
+    would be read without end, such as a device or FIFO.
     """
+    if not file.is_file():
+        raise DeloresError("expected a file, got a folder, a device or a FIFO")
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         names = [member.filename for member in members]
@@ -216,21 +223,3 @@ def _check_events(what: str, events: np.ndarray, n_files: int, n_labels: int) ->
             raise DeloresError(f"{what}: expected {'labels' if column else 'files'} by a number below {size}")
     if ((events[:, 2] < 0) | (events[:, 3] < events[:, 2]) | (events[:, 3] > LAST_MS)).any():
         raise DeloresError(f"{what}: expected 0 <= start <= end <= a week, in ms")
-
-
-def check_regular(file: Path) -> None:
-    """Raises DeloresError for what would be read without end, such as a device or FIFO."""
-    if not file.is_file():
-        raise DeloresError("expected a file, got a folder, a device or a FIFO")
-
-
-def check_fold_predictions(fold: FoldResult, predictions: Mapping[str, FoldPredictions]) -> FoldPredictions:
-    """The predictions of a fold; raises DeloresError when they are missing, or of another number of rows."""
-    found = predictions.get(fold.test_split)
-    if found is None:
-        raise DeloresError(f"no predictions of {fold.test_split} were saved")
-    if len(found.prediction) != fold.n_test_rows:
-        raise DeloresError(
-            f"{fold.test_split!r} was tested on {fold.n_test_rows} rows, but has {len(found.prediction)} predictions"
-        )
-    return found

@@ -221,8 +221,4 @@ def _but_behaviour(model: Described) -> str:
 
 
 def _exactly(model: Described) -> Hashable:
-    behaviour = model.behaviour
-    if behaviour is None:
-        return _but_behaviour(model)
-    sketches = (None if each is None else tuple(each) for each in (*behaviour.scene, *behaviour.timestamps))
-    return _but_behaviour(model), behaviour.version, behaviour.deterministic, len(behaviour.scene), *sketches
+    return _but_behaviour(model), model.behaviour and model.behaviour.model_dump_json()

@@ -17,13 +17,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from pydantic import ValidationError
 
-from benchmarks.results.consistency import (
-    check_archive,
-    check_arrays,
-    check_fold_predictions,
-    check_record,
-    check_regular,
-)
+from benchmarks.results.consistency import check_archive, check_arrays, check_record
 from benchmarks.results.format import (
     RECORD_FORMAT,
     FoldPredictions,
@@ -71,20 +65,13 @@ WORK_MARK = "fingerprint"
 """Says which run the heads in a work folder are of; removed last."""
 
 
-def record_folder(results_dir: str | Path, record: ResultRecord) -> Path:
-    """The folder of a record under ``results_dir``."""
-    return _record_folder(results_dir, record, with_options(record.model.label, record.model.options))
-
-
-def _record_folder(results_dir: str | Path, record: ResultRecord, name: str) -> Path:
-    protocol = "-".join(part for part in (record.protocol.name, record.protocol.variant) if part)
-    digest = check_name((record.model.weights_hash or record.embeddings_hash or "none")[:8], "the model's weights_hash")
-    return (
-        Path(results_dir)
-        / f"{_slug(name)}-{digest}"
-        / _slug(record.task.folder_name)
-        / f"{_slug(protocol)}-seed{record.seed}"
-    )
+def record_folder(results_dir: str | Path, record: ResultRecord, label: str | None = None) -> Path:
+    """The folder of a record under ``results_dir``; ``label`` stands for that of its model and its options."""
+    model, protocol = record.model, "-".join(filter(None, (record.protocol.name, record.protocol.variant)))
+    label = with_options(model.label, model.options) if label is None else label
+    digest = check_name((model.weights_hash or record.embeddings_hash or "none")[:8], "the model's weights_hash")
+    task, run = _slug(record.task.folder_name), f"{_slug(protocol)}-seed{record.seed}"
+    return Path(results_dir) / f"{_slug(label)}-{digest}" / task / run
 
 
 def save_record(
@@ -126,7 +113,7 @@ def existing_record(results_dir: str | Path, draft: ResultRecord) -> ResultRecor
     found = identical_record(folder, draft.fingerprint)
     suffix = option_suffix(draft.model.options)
     if found is None and suffix and not folder.exists():
-        earlier = _record_folder(results_dir, draft, draft.model.label.removesuffix(suffix))
+        earlier = record_folder(results_dir, draft, draft.model.label.removesuffix(suffix))
         old = identical_record(earlier, draft.fingerprint)
         if old is not None and old.model.options == draft.model.options:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -193,12 +180,11 @@ def load_record(path: str | Path) -> ResultRecord:
         raise DeloresError(f"{file}: expected a result record of format {RECORD_FORMAT}, got {found!r}; score again")
     try:
         record = ResultRecord.model_validate(values)
+        check_record(record)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DeloresError(f"{file}: damaged result record ({where}: {first['msg']}); score again") from None
-    try:
-        check_record(record)
     except DeloresError as error:
         raise DeloresError(f"{file}: the result record contradicts itself ({error}); score again") from None
     record._folder = file.parent
@@ -278,7 +264,6 @@ def load_predictions(folder: str | Path) -> dict[str, FoldPredictions]:
         raise DeloresError(f"{file}: missing; score again")
     found: dict[str, dict[str, np.ndarray]] = {}
     try:
-        check_regular(file)
         check_archive(file)
         with np.load(file, allow_pickle=False) as arrays:
             for key in arrays.files:
@@ -302,13 +287,18 @@ def fold_predictions(record: ResultRecord) -> list[FoldPredictions]:
             f"the result of {record.model.label} on {record.task.name} is not on disk; load it from a folder"
         )
     predictions = load_predictions(record.folder)
-    try:
-        found = [check_fold_predictions(fold, predictions) for fold in record.folds]
-        if extra := predictions.keys() - {fold.test_split for fold in record.folds}:
-            raise DeloresError(f"there are predictions of {min(extra)!r}, which is none of its folds")
-    except DeloresError as error:
-        raise DeloresError(f"{record.folder}: {error}; score again") from None
-    return found
+    rows = {fold.test_split: fold.n_test_rows for fold in record.folds}
+    problem = ""
+    if missing := [split for split in rows if split not in predictions]:
+        problem = f"no predictions of {missing[0]} were saved"
+    elif extra := predictions.keys() - rows.keys():
+        problem = f"there are predictions of {min(extra)!r}, which is none of its folds"
+    elif other := [split for split in rows if len(predictions[split].prediction) != rows[split]]:
+        tested, found = rows[other[0]], len(predictions[other[0]].prediction)
+        problem = f"{other[0]!r} was tested on {tested} rows, but has {found} predictions"
+    if problem:
+        raise DeloresError(f"{record.folder}: {problem}; score again")
+    return [predictions[split] for split in rows]
 
 
 def _slug(text: str) -> str:

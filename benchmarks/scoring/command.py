@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.options import AsJson, ModelPath, Quiet, Seeds, Shots, TasksDir
 from hear_delores.errors import DeloresError
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
@@ -16,10 +17,8 @@ __all__ = ["finetune"]
 
 def finetune(
     module: Annotated[str, typer.Argument(help="A torch model: [LABEL=]MODULE[@WEIGHTS][?option=value&...].")],
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Weights for load_model. Default: load_model gets no path.")
-    ] = None,
-    tasks_dir: Annotated[Path, typer.Option(help="The folder that holds the task folders.")] = Path("tasks"),
+    model: ModelPath = None,
+    tasks_dir: TasksDir = Path("tasks"),
     task: Annotated[
         list[str] | None,
         typer.Option("--task", "-t", help="A task or task folder; repeat for more. Default: all tasks of clips."),
@@ -41,17 +40,15 @@ def finetune(
             help="Length of the random crops. Default: mean length of the training clips.",
         ),
     ] = None,
-    shots: Annotated[
-        int | None, typer.Option(**whole(1), help="Train on N clips per class, drawn by the seed. Default: all clips.")
-    ] = None,
+    shots: Shots = None,
     amp: Annotated[
         bool, typer.Option("--amp", help="Train in bfloat16 (float16 where CUDA lacks it). This is faster.")
     ] = False,
-    seeds: Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds to run, from --seed upwards.")] = 1,
+    seeds: Seeds = 1,
     seed: Annotated[int, typer.Option(**whole(), help="The first seed.")] = 42,
     device: Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda or cuda:1.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fine-tune a torch model end to end on tasks: the papers' transfer evaluation. The same command again resumes.
 
@@ -59,16 +56,17 @@ def finetune(
     """
     import torch
 
-    from benchmarks.embedding.model import load_model
+    from benchmarks.embedding.model import ModelSpec, load_model
     from benchmarks.scoring.finetune.protocol import finetune_task
     from benchmarks.tasks.find import find_task_folders
-    from benchmarks.terminal import console, model_spec, print_json, progress_bar
+    from benchmarks.terminal import console, print_json, progress_bar, set_up_process
     from pretrain.distributed.world import ReportedElsewhere, join
 
     options: dict[str, Any] = {
         "lr": lr, "batch_size": batch_size, "max_epochs": epochs, "patience": patience,
         "crop_seconds": crop_seconds, "shots": shots, "amp": amp,
     }  # fmt: skip
+    set_up_process()
     records = []
     kind = "cuda" if torch.cuda.is_available() and device != "cpu" else "cpu"
     try:
@@ -77,7 +75,9 @@ def finetune(
             folders = world.share(lambda: find_task_folders(tasks_dir, task or ()))
             if not task:  # all there are: those that can be fine-tuned on
                 folders = [folder for folder in folders if folder.embedding_type == "scene"]
-            loaded = world.share(lambda: load_model(model_spec(module, model), device=_own_device(device, world.size)))
+            loaded = world.share(
+                lambda: load_model(ModelSpec.parse(module, model), device=_own_device(device, world.size))
+            )
             for folder, number in itertools.product(folders, range(seed, seed + seeds)):
                 with progress_bar(quiet or as_json, f"{folder.name} finetune") as report:
                     record = finetune_task(

@@ -20,6 +20,8 @@ PROTOCOLS = {
     "linear": "benchmarks.scoring.linear.protocol:Linear",
     "knn": "benchmarks.scoring.knn:Knn",
 }
+#: Points of the grid of protocol hear that may be searched; here, where the command line reads it without numpy.
+MAX_POINTS = 10_000
 
 
 def find_protocol(name: str) -> type[Protocol[Any]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from benchmarks.options import AsJson, Quiet, TasksDir
 from benchmarks.terminal import console, print_json, progress_bar
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from benchmarks.tasks.download import Plan
 
 __all__ = ["download", "prepare", "tasks"]
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")]
 
 
 def tasks(
@@ -27,8 +26,8 @@ def tasks(
     long: Annotated[
         bool, typer.Option("--long", help="Describe each task in full: splits, counts and sources.")
     ] = False,
-    tasks_dir: Annotated[Path, typer.Option(help="The folder that holds the task folders.")] = Path("tasks"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    tasks_dir: TasksDir = Path("tasks"),
+    as_json: AsJson = False,
 ) -> None:
     """List the tasks: what each measures, how to get it, and whether it is ready on this machine."""
     from benchmarks.tasks.listing import card, list_lines, look_up

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from pretrain.distributed.world import World
-from pretrain.methods import Method
+
+if TYPE_CHECKING:
+    from pretrain.methods import Method
 
 __all__ = ["GlobalBatchNorm", "GlobalDropout", "spread_out", "synchronise"]
 

@@ -29,12 +29,12 @@ from pretrain.distributed.synchronised import spread_out
 from pretrain.distributed.world import ALONE, World
 from pretrain.methods import build_method
 from pretrain.training.optim import build_optimizer, schedule_factor, set_learning_rate
-from pretrain.training.state import GO_ON, concerns_parts, save_state
+from pretrain.training.state import concerns_parts, save_state
 from pretrain.training.stopping import stop_requests
 from pretrain.watching.collapse import Watcher
 from pretrain.watching.online_probe import Probe
 from pretrain.watching.picture import draw, read_log
-from pretrain.watching.progress import Display, Means, RunLog
+from pretrain.watching.progress import GO_ON, Display, Means, RunLog
 from pretrain.watching.tensorboard import Board
 
 __all__ = ["Run", "Watching"]

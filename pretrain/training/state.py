@@ -13,11 +13,11 @@ from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 from pretrain.config import PretrainConfig, differences
 from pretrain.data.corpus import Corpus
+from pretrain.watching.progress import GO_ON
 
 __all__ = ["FREE_KEYS", "STATE_FORMAT", "check_resumable", "concerns_parts", "load_state", "save_state"]
 
 STATE_FORMAT = 1
-GO_ON = "go on with --resume"
 FREE_KEYS = frozenset({"data.threads", "data.prefetch", "data.cache_mb", "save_every", "device"})
 """What may change between the parts of a run: none of it has a part in the result."""
 PARTS = frozenset({"scene", "timestamp", "decorrelation"})

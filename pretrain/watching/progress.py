@@ -14,10 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from hear_delores.documents import to_json
 from hear_delores.files import atomic_path, writing
-from pretrain.training.state import GO_ON
 from pretrain.watching.picture import read_log
 
 __all__ = ["Display", "Means", "RunLog"]
+
+#: What to do when the disk is full, behind the error.
+GO_ON = "go on with --resume"
 
 
 class Display(contextlib.AbstractContextManager["Display"]):

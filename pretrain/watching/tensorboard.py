@@ -7,7 +7,7 @@ from typing import Any
 
 from hear_delores.errors import DeloresError
 from hear_delores.files import writing
-from pretrain.training.state import GO_ON
+from pretrain.watching.progress import GO_ON
 
 __all__ = ["Board", "require_tensorboard"]
 

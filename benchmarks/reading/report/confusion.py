@@ -134,19 +134,18 @@ def _confusion(
     task: str, protocol: str, ranked: Sequence[str], records: list[ResultRecord], counts: np.ndarray,
     names: tuple[str, ...],
 ) -> Confusion:  # fmt: skip
-    n = len(counts)
+    n, totals = len(counts), counts.sum(axis=1)
     named = len(names) == n
     labels = names if named else tuple(f"class {index}" for index in range(n))
     pairs = worst_pairs(counts, labels)
-    if n <= WHOLE:
-        kept = list(range(n))
-    else:
-        kept = sorted({labels.index(name) for pair in pairs for name in (pair.a, pair.b)})
+    listed = {name for pair in pairs for name in (pair.a, pair.b)}
+    kept = [index for index in range(n) if n <= WHOLE or labels[index] in listed]
     rows = []
     for true in kept:
-        total = int(counts[true].sum())
-        inside = [(int(counts[true, guess]), _level(counts[true, guess], total)) for guess in kept]
-        rows.append(MatrixRow(labels[true], tuple(inside), total - sum(count for count, _ in inside), total))
+        inside = [(int(counts[true, guess]), _level(counts[true, guess], totals[true])) for guess in kept]
+        rows.append(
+            MatrixRow(labels[true], tuple(inside), int(totals[true] - counts[true, kept].sum()), int(totals[true]))
+        )
     return Confusion(
         task, protocol, ranked[0], len(ranked), int(counts.sum()), int(counts.sum() - np.trace(counts)), len(records),
         n, tuple(pairs), tuple(labels[index] for index in kept), tuple(rows), named,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from benchmarks.reading.report.gather import Gathered
-from benchmarks.reading.report.svg import element, fixed
+from benchmarks.reading.report.svg import draw
 from benchmarks.results.record import ResultRecord
 
 __all__ = ["Cost", "costs", "duration_text", "memory_text"]
@@ -32,32 +33,32 @@ class Cost:
 
 def costs(found: Gathered) -> tuple[list[Cost], list[Cost]]:
     """For each model and protocol the sum over its tasks, drawn on one scale; and each record's own."""
-    each = [
-        _cost(found.name(record), record.protocol.title, column, 1, [record])
-        for column in found.tasks
-        for record in found.of_column(column)
-    ]
+    each = [_cost(found, column, [record]) for column in found.tasks for record in found.of_column(column)]
     groups: dict[tuple[str, str], list[ResultRecord]] = {}
-    for record in found.records:
-        groups.setdefault((found.name(record), record.protocol.title), []).append(record)
-    order = {protocol: index for index, protocol in enumerate(table.protocol for table in found.tables)}
-    sums = []
-    for (model, protocol), own in sorted(groups.items(), key=lambda item: order[item[0][1]]):
-        n_tasks = len({record.task.folder_name for record in own})
-        sums.append(_cost(model, protocol, "", n_tasks, own))
+    for table in found.tables:
+        for record in found.of_protocol(table.protocol):
+            groups.setdefault((table.protocol, found.name(record)), []).append(record)
+    sums = [_cost(found, "", own) for own in groups.values()]
     longest = max((cost.whole for cost in sums), default=0.0)
-    drawn = [replace(cost, drawing=_stack(cost, longest)) for cost in sums]
-    return drawn, each
+    return [replace(cost, drawing=_stack(cost, longest)) for cost in sums], each
 
 
-def _cost(model: str, protocol: str, task: str, n_tasks: int, records: Sequence[ResultRecord]) -> Cost:
+def _cost(found: Gathered, task: str, records: Sequence[ResultRecord]) -> Cost:
     # Seeds of one task share its embeddings: these were made once.
     embedding = {r.embeddings_hash: r.seconds["embedding"] for r in records if "embedding" in r.seconds}
-    peaks = [record.peak_memory_bytes for record in records if record.peak_memory_bytes is not None]
     made = sum(embedding.values()) if embedding else None
     training, scoring = (_sum(records, step) for step in ("training", "total"))
-    whole = (made or 0.0) + (scoring if scoring is not None else training or 0.0)
-    return Cost(model, protocol, task, n_tasks, made, training, scoring, whole, max(peaks) if peaks else None)
+    return Cost(
+        model=found.name(records[0]),
+        protocol=records[0].protocol.title,
+        task=task,
+        n_tasks=len({record.task.folder_name for record in records}),
+        embedding=made,
+        training=training,
+        scoring=scoring,
+        whole=(made or 0.0) + (scoring if scoring is not None else training or 0.0),
+        peak_bytes=max((r.peak_memory_bytes for r in records if r.peak_memory_bytes is not None), default=None),
+    )
 
 
 def _sum(records: Sequence[ResultRecord], step: str) -> float | None:
@@ -70,15 +71,9 @@ def _stack(cost: Cost, longest: float) -> Markup:
     scale = 100 / longest if longest > 0 else 0.0
     training = min(cost.training or 0.0, cost.scoring) if cost.scoring is not None else cost.training or 0.0
     rest = (cost.scoring or 0.0) - training if cost.scoring is not None else 0.0
-    parts, x = [], 0.0
-    for kind, seconds in (("embedding", cost.embedding or 0.0), ("training", training), ("rest", rest)):
-        width = seconds * scale
-        if width > 0:
-            parts.append(
-                element("rect", class_=f"cost {kind}", x=fixed(x) + "%", y=3, width=fixed(width) + "%", height=14)
-            )
-        x += width
-    return element("svg", *parts, class_="strip", height=20, aria_hidden="true")
+    widths = {"embedding": (cost.embedding or 0.0) * scale, "training": training * scale, "rest": rest * scale}
+    starts = itertools.accumulate(widths.values(), initial=0.0)
+    return draw("stack", parts=[(kind, x, width) for (kind, width), x in zip(widths.items(), starts, strict=False)])
 
 
 def duration_text(seconds: float | None) -> str:

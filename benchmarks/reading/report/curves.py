@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmarks.reading.report.svg import Axis, axis_of, element, fixed, tick_texts
+from benchmarks.reading.report.svg import Axis, axis_of, draw, fixed, tick_texts
 from hear_delores.documents import parse_json, read_text
 from hear_delores.errors import DeloresError
 
@@ -135,20 +135,26 @@ def draw_curve(name: str, runs: Sequence[PretrainRun], method: str, shown_method
     axis = axis_of([value for _, points in own for _, value in points])
     across = Axis(0.0, max([step for _, points in own for step, _ in points] + [1.0]))
     title = f"{name}{f' of {shown_method}' if shown_method else ''} over pre-training steps"
-    parts = [element("title", title), *_frame(axis, across)]
-    letters: list[tuple[float, float, int]] = []
-    thinned = False
+    paths, ends, thinned = [], [], False
     for index, points in own:
         shown = _thin(points)
         thinned |= len(shown) < len(points)
         pieces = [[(_x(across, step), _y(axis, value)) for step, value in piece] for piece in _finite(shown, axis)]
-        path = " ".join("M" + "L".join(f"{fixed(x, 1)} {fixed(y, 1)}" for x, y in piece) for piece in pieces)
-        parts.append(element("path", d=path, class_=f"curve c{index % 8} d{index % 8}"))
-        if pieces:
-            letters.append((*pieces[-1][-1], index))
-    parts += _letters(letters)
-    drawing = element("svg", *parts, class_="plot", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=title)
+        paths.append(
+            (index, " ".join("M" + "L".join(f"{fixed(x, 1)} {fixed(y, 1)}" for x, y in piece) for piece in pieces))
+        )
+        ends += [(*pieces[-1][-1], index)] if pieces else []
+    drawing = draw(
+        "curve", title=title, paths=paths, letters=_letters(ends),
+        up=[(text, _y(axis, tick)) for tick, text in _labelled(axis)],
+        across=[(text, _x(across, tick)) for tick, text in _labelled(across)],
+        width=WIDTH, height=HEIGHT, left=LEFT, right=RIGHT, bottom=BOTTOM,
+    )  # fmt: skip
     return Curve(name, shown_method, axis.log, thinned, drawing)
+
+
+def _labelled(axis: Axis) -> list[tuple[float, str]]:
+    return list(zip(axis.ticks(4), tick_texts(axis.ticks(4)), strict=True))
 
 
 def letter(index: int) -> str:
@@ -156,28 +162,13 @@ def letter(index: int) -> str:
     return chr(65 + index) if index < 26 else str(index + 1)
 
 
-def _letters(ends: list[tuple[float, float, int]]) -> list[Markup]:
+def _letters(ends: list[tuple[float, float, int]]) -> list[tuple[int, str, float, float]]:
     """The runs' letters right of their lines, moved apart where they would cover each other."""
     found, last = [], -math.inf
     for x, y, index in sorted(ends, key=lambda end: (end[1], end[2])):
         last = max(y + 4, last + 12)
-        found.append(element("text", letter(index), class_=f"end t{index % 8}", x=fixed(x + 4, 1), y=fixed(last, 1)))
+        found.append((index, letter(index), x + 4, last))
     return found
-
-
-def _frame(axis: Axis, across: Axis) -> list[Markup]:
-    parts = []
-    for tick, text in zip(axis.ticks(4), tick_texts(axis.ticks(4)), strict=True):
-        y = fixed(_y(axis, tick), 1)
-        parts.append(element("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y))
-        below = fixed(_y(axis, tick) + 4, 1)
-        parts.append(element("text", text, class_="tick", x=LEFT - 5, y=below, text_anchor="end"))
-    for tick, text in zip(across.ticks(4), tick_texts(across.ticks(4)), strict=True):
-        x = fixed(_x(across, tick), 1)
-        parts.append(element("text", text, class_="tick", x=x, y=HEIGHT - 7, text_anchor="middle"))
-    bottom = HEIGHT - BOTTOM
-    parts.append(element("line", class_="axis", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom))
-    return parts
 
 
 def _x(axis: Axis, step: float) -> float:

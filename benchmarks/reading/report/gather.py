@@ -73,6 +73,14 @@ class Gathered:
         """The records of a column, whatever the model and the protocol."""
         return [record for record in self.records if record.task.folder_name in self.columns[column]]
 
+    def of_protocol(self, title: str) -> list[ResultRecord]:
+        """The records under a protocol."""
+        return [record for record in self.records if record.protocol.title == title]
+
+    def of_model(self, name: str) -> list[ResultRecord]:
+        """The records of a row."""
+        return [record for record in self.records if self.name(record) == name]
+
     def of_cell(self, protocol: str, model: str, column: str) -> list[ResultRecord]:
         """The records behind one cell: one for each seed (and for each task of a column of several)."""
         return [r for r in self.of_column(column) if r.protocol.title == protocol and self.name(r) == model]
@@ -82,11 +90,8 @@ class Gathered:
 
         Where one protocol must stand for a task (confusions, maps) it is this one, and the page names it.
         """
-        having = [(table, [m for m in table.models if (m, column) in table.cells]) for table in self.tables]
-        having = [(table, models) for table, models in having if models]
-        if not having:
-            return None
-        return max(having, key=lambda pair: (len(pair[1]), "(" not in pair[0].protocol))[0]
+        having = [table for table in self.tables if table.measured(column)]
+        return max(having, key=lambda each: (len(each.measured(column)), "(" not in each.protocol), default=None)
 
     def ranked(self, table: ComparisonTable, column: str) -> list[str]:
         """The models measured on a task, best first; a NaN comes last."""

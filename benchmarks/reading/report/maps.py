@@ -19,7 +19,7 @@ from benchmarks.reading.report.projection import (
     project,
     sample,
 )
-from benchmarks.reading.report.svg import element, fixed
+from benchmarks.reading.report.svg import draw
 from benchmarks.tasks.vocabulary import VOCABULARY_FILE, read_vocabulary
 
 __all__ = ["EmbeddingMap", "Maps", "draw_map", "embedding_maps"]
@@ -75,21 +75,21 @@ def embedding_maps(found: Gathered, root: str | Path) -> Maps:
     """
     folders = find_embeddings(root)
     revisions = {record.task.folder_name: record.task.revision for record in found.records}
-    notes = []
-    for folder in folders:
-        if folder.task in revisions and folder.revision not in (None, revisions[folder.task]):
-            notes.append(
-                f"{folder.model.label} on {folder.task}: embeddings of another revision of the task, not drawn"
-            )
-    folders = [f for f in folders if f.task in revisions and f.revision in (None, revisions[f.task])]
+    folders = [folder for folder in folders if folder.task in revisions]
+    current = [folder for folder in folders if folder.revision in (None, revisions[folder.task])]
+    notes = [
+        f"{folder.model.label} on {folder.task}: embeddings of another revision of the task, not drawn"
+        for folder in folders
+        if folder not in current
+    ]
     vocabularies = {}
-    for folder in folders:
+    for folder in current:
         if folder.task not in vocabularies and (folder.path / "labelvocabulary.csv").is_file():
             vocabularies[folder.task] = tuple(read_vocabulary(folder.path / VOCABULARY_FILE, AGAIN))
     maps: list[EmbeddingMap] = []
     skipped = []
     for column in found.tasks:
-        own = [folder for folder in folders if folder.task in found.columns[column]]
+        own = [folder for folder in current if folder.task in found.columns[column]]
         if not own:
             continue
         if len(maps) == MAX_MAPS:
@@ -153,18 +153,11 @@ def _drawing(title: str, flat: np.ndarray, labels: Sequence[str], legend: Sequen
     height = round(float(np.clip((high - low)[1] / span, 0.5, 1.0)) * (SIZE - 28)) + 28
     place = (flat - (low + high) / 2) / span * (SIZE - 28) * [1, -1] + [SIZE / 2, height / 2]
     names = np.array(labels, dtype=object)
-    parts = [element("title", title)]
     known = {entry.label for entry in legend}
-    rest = [element("circle", cx=float(x), cy=float(y), r=1.5) for (x, y), name in zip(place, names, strict=True)
-            if name not in known]  # fmt: skip
-    if rest:
-        parts.append(element("g", element("title", "other labels"), *rest, class_="others"))
-    numbers = []
-    for entry in legend:
-        own = place[names == entry.label]
-        marks = [element("use", href=f"#shape{entry.shape}", x=fixed(x, 1), y=fixed(y, 1)) for x, y in own]
-        parts.append(element("g", element("title", entry.label), *marks, class_=f"mark c{entry.colour}"))
-        x, y = np.median(own, axis=0)
-        numbers.append(element("text", entry.sign, x=fixed(x, 1), y=fixed(y + 4, 1)))
-    parts.append(element("g", *numbers, class_="numbers", aria_hidden="true"))
-    return element("svg", *parts, class_="map", viewBox=f"0 0 {SIZE} {height}", role="img", aria_label=title)
+    own = {entry.label: place[names == entry.label] for entry in legend}
+    return draw(
+        "map", title=title, size=SIZE, height=height,
+        others=[point for point, name in zip(place, names, strict=True) if name not in known],
+        marks=[(entry, own[entry.label]) for entry in legend],
+        numbers=[(entry.sign, *np.median(own[entry.label], axis=0)) for entry in legend],
+    )  # fmt: skip

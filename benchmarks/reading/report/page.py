@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from benchmarks.reading.report.bars import task_bars
@@ -19,10 +20,11 @@ from benchmarks.reading.report.confusion import confusions
 from benchmarks.reading.report.costs import costs, duration_text, memory_text
 from benchmarks.reading.report.curves import PretrainRun, curves_of, letter, read_run
 from benchmarks.reading.report.gather import Gathered
-from benchmarks.reading.report.maps import Maps, embedding_maps
-from benchmarks.reading.report.provenance import facts_of
-from benchmarks.reading.report.score_table import grid_of
-from benchmarks.reading.report.svg import number_text
+from benchmarks.reading.report.maps import embedding_maps
+from benchmarks.reading.report.provenance import model_facts, option_texts, subset_texts, version_counts
+from benchmarks.reading.report.score_table import cell_note, clips_of, shade
+from benchmarks.reading.report.svg import number_text, templates
+from benchmarks.reading.tables.shown import lines, notes
 from benchmarks.tasks.vocabulary import read_vocabulary
 from hear_delores.errors import DeloresError
 
@@ -58,14 +60,12 @@ def render_report(found: Gathered, sources: Sources, *, title: str = "DeLoRes re
         script=Markup(script),
         style_hash=_sha256(style),
         script_hash=_sha256(script),
-        facts=facts_of(found),
-        left_out=found.left_out,
-        grids=[grid_of(found, number) for number in range(len(found.tables))],
+        found=found,
+        versions=version_counts(found.records),
         cards=[task_bars(found, column) for column in found.tasks],
         open_cards=OPEN_CARDS,
         confusions=confusions(found, vocabularies),
         maps=maps,
-        symbols=_symbols(maps),
         runs=[(letter(index), run, _run_facts(run)) for index, run in enumerate(runs)],
         curves=curves,
         quantities=list(dict.fromkeys(curve.name for curve in curves)),
@@ -113,29 +113,6 @@ def _vocabularies(found: Gathered, tasks_dir: Path | None) -> dict[str, tuple[st
     return {folder: tuple(read_vocabulary(file)) for folder, file in named.items() if file.is_file()}
 
 
-def _symbols(maps: Maps | None) -> Markup:
-    """The marks that drawings refer to, once for the whole page, 0 at the middle of each."""
-    shapes = [
-        '<circle r="3.4"/>',
-        '<rect x="-3" y="-3" width="6" height="6"/>',
-        '<path d="M0-4 3.8 3H-3.8Z"/>',
-        '<path d="M0-4.4 3.6 0 0 4.4-3.6 0Z"/>',
-        '<path d="M0 4 3.8-3H-3.8Z"/>',
-        '<path class="thin" d="M-3.4 0H3.4M0-3.4V3.4"/>',
-        '<path class="thin" d="M-3-3 3 3M3-3-3 3"/>',
-        '<path d="M0-4.6 1.2-1.4 4.4-1.4 1.9.6 2.8 3.8 0 1.9-2.8 3.8-1.9.6-4.4-1.4-1.2-1.4Z"/>',
-    ]
-    # The constant shapes above hold nothing of anyone's data.
-    marked = [f'<g id="shape{index}">{shape}</g>' for index, shape in enumerate(shapes)] if maps is not None else []
-    hatch = '<path class="hatch-line" d="M-1 1 1-1M0 6 6 0M5 7 7 5"/>'
-    return Markup(
-        '<svg class="symbols" width="0" height="0" aria-hidden="true"><defs>'
-        '<path id="diamond" d="M0-5 5 0 0 5-5 0Z"/>'
-        '<pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse">'
-        f'<rect class="hatch-ground" width="6" height="6"/>{hatch}</pattern>{"".join(marked)}</defs></svg>'
-    )
-
-
 def _asset(name: str) -> str:
     return files("benchmarks.reading.report").joinpath(name).read_text(encoding="utf-8")
 
@@ -144,11 +121,17 @@ def _sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
+def _distinct(records: Iterable[Any], name: str) -> list[Any]:
+    """What an attribute such as ``task.revision`` is in some records, each value once; of lists their items."""
+    values = map(attrgetter(name), records)
+    return list(dict.fromkeys(item for value in values for item in (value if isinstance(value, list) else [value])))
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    helpers: dict[str, Any] = {"duration": duration_text, "memory": memory_text, "number": number_text}
-    environment.filters.update(helpers)
+    environment = templates(
+        duration=duration_text, memory=memory_text, number=number_text, lines=lines, notes=notes, note=cell_note,
+        model_facts=model_facts, options=option_texts, subsets=subset_texts,
+    )  # fmt: skip
+    environment.globals |= {"clips_of": clips_of, "shade": shade, "distinct": _distinct}
     return environment

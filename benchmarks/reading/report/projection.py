@@ -6,6 +6,7 @@ lists), and of it only the rows that are drawn.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -57,11 +58,11 @@ def find_embeddings(root: str | Path) -> list[EmbeddingsFolder]:
     folder = Path(root)
     if not folder.is_dir():
         raise DeloresError(f"{folder}: no such folder of embeddings; make it with 'delores embed'")
-    found = [_folder(file.parent) for file in sorted(folder.rglob("task_metadata.json"))]
-    found = [each for each in found if each is not None]
+    read = (_folder(file.parent) for file in sorted(folder.rglob("task_metadata.json")))
+    found = [each for each in read if each is not None]
     if not found:
         raise DeloresError(f"{folder}: expected embeddings as 'delores embed' writes them, found none in it")
-    return [each for each in found if each is not None]
+    return found
 
 
 def _folder(path: Path) -> EmbeddingsFolder | None:
@@ -90,30 +91,20 @@ def sample(folder: EmbeddingsFolder, limit: int = MAX_POINTS) -> Points | None:
 
     Raises DeloresError naming the file that is damaged, or does not fit another.
     """
-    places: list[tuple[str, int]] = []
-    labels: list[str] = []
-    without = 0
-    for split in folder.splits:
-        for row, names in enumerate(read_row_labels(folder.path, split)):
-            if len(names) == 1:
-                places.append((split, row))
-                labels.append(str(names[0]))
-            else:
-                without += 1
-    if len(places) < 3:
+    found = [(s, row, names) for s in folder.splits for row, names in enumerate(read_row_labels(folder.path, s))]
+    single = [(split, row, str(names[0])) for split, row, names in found if len(names) == 1]
+    if len(single) < 3:
         return None
-    chosen = np.arange(len(places))
-    if len(places) > limit:
-        chosen = np.sort(np.random.default_rng(0).permutation(len(places))[:limit])
-    rows = []
-    for split in folder.splits:
-        wanted = [places[index][1] for index in chosen if places[index][0] == split]
-        if wanted:
-            rows.append(_rows(folder.path, split, wanted))
+    if (total := len(single)) > limit:
+        single = [single[index] for index in np.sort(np.random.default_rng(0).permutation(total)[:limit])]
+    rows = [
+        _rows(folder.path, split, [row for _, row, _ in group])
+        for split, group in itertools.groupby(single, key=lambda place: place[0])
+    ]
     embeddings = np.concatenate(rows)
     if not np.isfinite(embeddings).all():
         raise DeloresError(f"{folder.path}: embeddings are NaN or infinite; correct the model and embed the task again")
-    return Points(embeddings, tuple(labels[index] for index in chosen), len(places), without)
+    return Points(embeddings, tuple(label for *_, label in single), total, len(found) - total)
 
 
 def _rows(path: Path, split: str, wanted: list[int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Inline SVG and numbers for the page: elements that escape what they hold, axes with round ticks.
+"""Inline SVG and numbers for the page: its templates, axes with round ticks.
 
 Drawings carry classes instead of colours, so that they follow the page from light to dark and to paper.
 """
@@ -7,29 +7,35 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from markupsafe import Markup, escape
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-__all__ = ["Axis", "axis_of", "element", "fixed", "number_text", "tick_texts", "ticks"]
-
-Attribute = str | int | float | None
+__all__ = ["Axis", "axis_of", "draw", "fixed", "number_text", "templates", "tick_texts", "ticks"]
 
 
-def element(name: str, *content: str, **attributes: Attribute) -> Markup:
-    """One element; ``class_`` stands for ``class`` and ``_`` for ``-``; text that is not Markup is escaped.
+def templates(**filters: Callable[..., Any]) -> Environment:
+    """The templates beside this file, which escape what they are given, with the numbers of drawings as filters."""
+    environment = Environment(
+        loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"fixed": fixed, "tick_texts": tick_texts, **filters}
+    return environment
 
-    >>> print(element("text", "a < b", class_="tick", x=1.50))
-    <text class="tick" x="1.5">a &lt; b</text>
-    """
-    written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(fixed(value) if isinstance(value, float) else value)}"'
-        for key, value in attributes.items()
-        if value is not None
-    )
-    inside = Markup("").join(escape(part) for part in content)
-    return Markup(f"<{name}{written}>{inside}</{name}>" if content else f"<{name}{written}/>")
+
+@lru_cache(maxsize=1)
+def _drawings() -> Any:
+    return templates().get_template("drawings.svg.j2").module
+
+
+def draw(name: str, **values: Any) -> Markup:
+    """The drawing that the macro ``name`` of ``drawings.svg.j2`` makes of some values."""
+    return Markup(getattr(_drawings(), name)(**values).strip())
 
 
 def fixed(value: float, digits: int = 2) -> str:

@@ -82,18 +82,39 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class _Paired:
-    """What one task gives. ``drawn`` (draws,) are bootstrap differences, ``influence`` (n_clips,) theirs by clip."""
+class _Difference:
+    """A - B: ``drawn`` (draws,) are bootstrap differences, ``influence`` and ``deviations`` (n_clips,) are by clip."""
 
-    record: ResultRecord
-    scores: tuple[float, float]
+    value: float
     drawn: np.ndarray
     influence: np.ndarray
     deviations: np.ndarray
     freedom: float
+
+    def ends(self) -> tuple[float, float]:
+        """The BCa interval, widened by what a bootstrap of few clips of a class falls short."""
+        spread = float((self.influence**2).sum())
+        widening = math.sqrt(float((self.deviations**2).sum()) / spread) if spread > 0 else 1.0
+        ends = bca_ends(self.value, self.drawn, self.influence, freedom=self.freedom, widening=widening)
+        return ends or (self.value, self.value)
+
+
+@dataclass(frozen=True)
+class _Paired:
+    """What one task gives."""
+
+    record: ResultRecord
+    scores: tuple[float, float]
+    difference: _Difference
     swapped: SwapTest
     folds_a: int
     seeds: tuple[int, int]
+
+    @property
+    def averaged(self) -> bool:
+        """Whether its metric is a share of 1, more of which is better: others do not average with these."""
+        task = self.record.task
+        return task.maximise and metric_bounds(task.primary_metric) == (0.0, 1.0)
 
 
 def compare_records(
@@ -128,22 +149,15 @@ def compare_records(
     pairs = {
         task: _pair(groups[0][task], groups[1][task], draws, swaps, seed + number) for number, task in enumerate(common)
     }
-    ps = [pair.swapped.p for pair in pairs.values()]
-    rows = tuple(
-        _task_row(task, pair, labels, p, corrected)
-        for (task, pair), p, corrected in zip(pairs.items(), ps, holm(ps), strict=True)
-    )
+    corrected = holm([pair.swapped.p for pair in pairs.values()])
+    rows = tuple(_task_row(*each, labels, p) for each, p in zip(pairs.items(), corrected, strict=True))
     return Comparison(
-        labels[0],
-        labels[1],
-        title,
-        rows,
-        *_over_tasks(pairs),
+        labels[0], labels[1], title, rows, *_over_tasks([pair for pair in pairs.values() if pair.averaged]),
         wins_a=sum(row.favours == labels[0] for row in rows),
         wins_b=sum(row.favours == labels[1] for row in rows),
-        left_out=tuple(task for task, pair in pairs.items() if not _averaged(pair)),
+        left_out=tuple(task for task, pair in pairs.items() if not pair.averaged),
         only_in_one=tuple(sorted(set(groups[0]) ^ set(groups[1]))),
-    )
+    )  # fmt: skip
 
 
 def _only_model(records: Sequence[ResultRecord], side: str) -> str:
@@ -160,20 +174,16 @@ def _only_model(records: Sequence[ResultRecord], side: str) -> str:
 def _common_protocol(sides: list[list[ResultRecord]], labels: list[str], wanted: str | None) -> str:
     titles = [list(dict.fromkeys(r.protocol.title for r in records)) for records in sides]
     common = [title for title in titles[0] if title in titles[1]]
-    if wanted is not None:
-        if wanted not in common:
-            raise DeloresError(
-                f"the two do not share the protocol {wanted!r}; they share: {', '.join(common) or 'none'}"
-            )
-        return wanted
+    if wanted is not None and wanted not in common:
+        raise DeloresError(f"the two do not share the protocol {wanted!r}; they share: {', '.join(common) or 'none'}")
     if not common:
         raise DeloresError(
             f"results of different protocols cannot be compared: {labels[0]} has {', '.join(titles[0])},"
             f" {labels[1]} has {', '.join(titles[1])}; score both under one"
         )
-    if len(common) > 1:
+    if wanted is None and len(common) > 1:
         raise DeloresError(f"the two share the protocols {', '.join(common)}; choose one with --protocol")
-    return common[0]
+    return wanted or common[0]
 
 
 def _by_task(records: list[ResultRecord], title: str) -> dict[str, list[ResultRecord]]:
@@ -210,17 +220,13 @@ def _pair(side_a: list[ResultRecord], side_b: list[ResultRecord], draws: int, sw
         freedoms.append(min(part.degrees_of_freedom() for side in both for part in side))
         pairs.append(_seed_pairs(*both))
     sign = 1 if record.task.maximise else -1
-    return _Paired(
-        record,
-        (float(scores[:, 0].mean()), float(scores[:, 1].mean())),
-        drawn,
-        np.concatenate(influences),
-        np.concatenate(deviations),
-        float(np.sum(freedoms)),
-        swap_test(pairs, swaps, seed),
-        int(np.count_nonzero(sign * (scores[:, 0] - scores[:, 1]) > 0)),
-        (len(side_a), len(side_b)),
+    first, second = (float(score) for score in scores.mean(axis=0))
+    difference = _Difference(
+        first - second, drawn, np.concatenate(influences), np.concatenate(deviations), float(np.sum(freedoms))
     )
+    folds_a = int(np.count_nonzero(sign * (scores[:, 0] - scores[:, 1]) > 0))
+    swapped = swap_test(pairs, swaps, seed)
+    return _Paired(record, (first, second), difference, swapped, folds_a, (len(side_a), len(side_b)))
 
 
 def _check_alike(records: list[ResultRecord]) -> None:
@@ -249,57 +255,30 @@ def _seed_pairs(first: list[Statistic], second: list[Statistic]) -> list[tuple[S
     return [(first[number % len(first)], second[number % len(second)]) for number in range(count)]
 
 
-def _task_row(task: str, pair: _Paired, labels: list[str], p: float, corrected: float) -> TaskComparison:
-    difference = pair.scores[0] - pair.scores[1]
-    low, high = _ends(difference, pair.drawn, pair.influence, pair.deviations, pair.freedom)
-    better = difference if pair.record.task.maximise else -difference
+def _task_row(task: str, pair: _Paired, labels: list[str], corrected: float) -> TaskComparison:
+    difference, about = pair.difference.value, pair.record.task
+    low, high = pair.difference.ends()
+    better = difference if about.maximise else -difference
     return TaskComparison(
-        task=task,
-        metric=pair.record.task.primary_metric,
-        maximise=pair.record.task.maximise,
-        score_a=pair.scores[0],
-        score_b=pair.scores[1],
-        difference=difference,
-        low=low,
-        high=high,
-        p=p,
-        p_holm=corrected,
+        task, about.primary_metric, about.maximise, *pair.scores, difference, low, high, pair.swapped.p, corrected,
         favours="" if better == 0 else labels[0] if better > 0 else labels[1],
-        n_clips=len(pair.influence),
-        n_folds=len(pair.record.folds),
-        folds_a=pair.folds_a,
-        seeds=pair.seeds,
-    )
+        n_clips=len(pair.difference.influence), n_folds=len(pair.record.folds), folds_a=pair.folds_a, seeds=pair.seeds,
+    )  # fmt: skip
 
 
-def _averaged(pair: _Paired) -> bool:
-    """Whether its metric is a share of 1, more of which is better: others do not average with these."""
-    task = pair.record.task
-    return task.maximise and metric_bounds(task.primary_metric) == (0.0, 1.0)
-
-
-def _ends(
-    difference: float, drawn: np.ndarray, influence: np.ndarray, deviations: np.ndarray, freedom: float
-) -> tuple[float, float]:
-    """The BCa interval of a difference, widened by what a bootstrap of few clips of a class falls short."""
-    spread = float((influence**2).sum())
-    widening = math.sqrt(float((deviations**2).sum()) / spread) if spread > 0 else 1.0
-    ends = bca_ends(difference, drawn, influence, freedom=freedom, widening=widening)
-    return ends or (difference, difference)
-
-
-def _over_tasks(pairs: dict[str, _Paired]) -> tuple[float, float, float, float, float]:
+def _over_tasks(pairs: Sequence[_Paired]) -> tuple[float, float, float, float, float]:
     """Mean difference over tasks, its interval, and the p-values over clips and over tasks."""
-    chosen = [pair for pair in pairs.values() if _averaged(pair)]
-    if not chosen:
+    if not pairs:
         return (math.nan,) * 5
-    differences = np.array([pair.scores[0] - pair.scores[1] for pair in chosen])
-    mean = float(differences.mean())
-    drawn = np.mean([pair.drawn for pair in chosen], axis=0)
-    influence, deviations = (
-        np.concatenate([getattr(pair, name) for pair in chosen]) / len(chosen) for name in ("influence", "deviations")
+    parts = [pair.difference for pair in pairs]
+    values = np.array([part.value for part in parts])
+    mean = _Difference(
+        float(values.mean()),
+        np.mean([part.drawn for part in parts], axis=0),
+        np.concatenate([part.influence for part in parts]) / len(parts),
+        np.concatenate([part.deviations for part in parts]) / len(parts),
+        sum(part.freedom for part in parts),
     )
-    low, high = _ends(mean, drawn, influence, deviations, sum(pair.freedom for pair in chosen))
     # The swaps of the tasks are independent, so their mean is a swap of the mean.
-    swapped = np.mean([pair.swapped.drawn for pair in chosen], axis=0)
-    return mean, low, high, share_as_large(swapped, mean), sign_flip_p(differences)
+    swapped = np.mean([pair.swapped.drawn for pair in pairs], axis=0)
+    return mean.value, *mean.ends(), share_as_large(swapped, mean.value), sign_flip_p(values)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from rich.table import Table as RichTable
 
-from benchmarks.reading.tables.plain import markdown_row
+from benchmarks.reading.tables.plain import markdown_table
 from benchmarks.reading.tables.shown import heading, lines
 from benchmarks.reading.tables.table import ComparisonTable, comparison_tables
 from benchmarks.results.record import ResultRecord
@@ -102,12 +102,7 @@ def ablation_tables(rows: Sequence[AblationRow], records: Sequence[ResultRecord]
 
 def to_markdown(tables: Sequence[AblationTable], failed: Sequence[str] = ()) -> str:
     """The tables as Markdown, best scores bold, and what failed below them."""
-    parts = []
-    for table in tables:
-        heads = table.heads()
-        rule = ["---", "---", *["---:"] * (len(heads) - 2)]
-        rows = [markdown_row(cells) for cells in (heads, rule, *table.body("**"))]
-        parts.append("\n".join([f"### {table.title}", "", *rows]) + "\n")
+    parts = [markdown_table(table.title, table.heads(), table.body("**"), texts=2) for table in tables]
     if failed:
         parts.append("\n".join(["Failed:", "", *(f"- {text}" for text in failed)]) + "\n")
     return "\n".join(parts)
@@ -132,13 +127,13 @@ def to_csv(tables: Sequence[AblationTable]) -> str:
 
 def to_rich(table: AblationTable) -> RichTable:
     """One table for the terminal: narrower, without what differs and without metrics and splits of the tasks."""
-    left_out = {FACTS.index(name) for name in ("differs", "steps")}
     tasks = table.scores.tasks if table.scores else ()
+    heads = (*FACTS, *tasks, "mean")
+    kept = [number for number, head in enumerate(heads) if head not in ("differs", "steps") or number >= len(FACTS)]
     shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for number, head in enumerate((*FACTS, *tasks, "mean")):
-        if number not in left_out:
-            side: Literal["left", "right"] = "left" if number == 0 else "right"
-            shown.add_column(head, justify=side, no_wrap=number < len(FACTS), overflow="fold")
+    for number in kept:
+        side: Literal["left", "right"] = "left" if number == 0 else "right"
+        shown.add_column(heads[number], justify=side, no_wrap=number < len(FACTS), overflow="fold")
     for cells in table.body():
-        shown.add_row(*(cell for number, cell in enumerate(cells) if number not in left_out))
+        shown.add_row(*(cells[number] for number in kept))
     return shown

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,11 +16,12 @@ from rich.text import Text
 
 from benchmarks.metrics.registry import metric_scale
 from benchmarks.reading.published import PublishedFigure
-from benchmarks.reading.tables.shown import heading, lines, notes, subset_notes
-from benchmarks.reading.tables.table import ComparisonTable, split_text
+from benchmarks.reading.tables.shown import heading, label_heads, lines, notes, subset_notes
+from benchmarks.reading.tables.table import ComparisonTable, comparison_tables, split_text
 from benchmarks.results.record import ResultRecord
+from hear_delores.files import atomic_path
 
-__all__ = ["markdown_row", "to_csv", "to_markdown", "to_rich", "to_rich_blocks"]
+__all__ = ["markdown_row", "markdown_table", "to_csv", "to_markdown", "to_rich", "to_rich_blocks", "write_tables"]
 
 CSV_COLUMNS = (
     "model", "module", "weights_hash", "task", "task_revision", "protocol", "seed", "metric", "primary", "score",
@@ -30,17 +33,22 @@ def to_markdown(tables: Sequence[ComparisonTable]) -> str:
     """All tables as Markdown. Bold: best of a column; ±: deviation over folds or seeds; [ ]: 95 % interval."""
     parts = []
     for table in tables:
-        with_protocol = bool(table.published)
-        heads = ["model", *(["protocol"] if with_protocol else []), *(heading(table, t) for t in table.tasks), "mean"]
-        text = [f"### Protocol: {table.protocol}", "", markdown_row(heads)]
-        text.append(markdown_row(["---"] * (2 if with_protocol else 1) + ["---:"] * (len(table.tasks) + 1)))
+        labels = label_heads(table)
+        heads = [*labels, *(heading(table, task) for task in table.tasks), "mean"]
+        rows = []
         for line in lines(table):
             cells = [f"**{cell.text}**" if cell.best else cell.text for cell in line.cells]
-            text.append(markdown_row([line.model, *([line.protocol] if with_protocol else []), *cells, line.mean.text]))
-        if found := notes(table):
-            text += ["", *(f"- {note}" for note in found)]
-        parts.append("\n".join(text) + "\n")
+            rows.append([*line.labels, *cells, line.mean.text])
+        found = "".join(f"\n- {note}" for note in notes(table))
+        text = markdown_table(f"Protocol: {table.protocol}", heads, rows, texts=len(labels))
+        parts.append(f"{text}{found}\n" if found else text)
     return "\n".join(parts)
+
+
+def markdown_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int) -> str:
+    """A titled table; its first ``texts`` columns are text, the others numbers, which stand at the right."""
+    rule = ["---"] * texts + ["---:"] * (len(heads) - texts)
+    return "\n".join([f"### {title}", "", *map(markdown_row, (heads, rule, *rows))]) + "\n"
 
 
 def markdown_row(cells: Iterable[str]) -> str:
@@ -64,24 +72,21 @@ def to_rich(table: ComparisonTable, columns: Sequence[int] | None = None) -> Ric
     columns = range(len(table.tasks)) if columns is None else columns
     with_mean = columns[-1] == len(table.tasks) - 1
     shown = RichTable(title=title, title_justify="left", title_style="bold", pad_edge=False)
-    shown.add_column("model", no_wrap=True)
-    with_protocol = bool(published) and not in_title and columns[0] == 0
-    if with_protocol:
-        shown.add_column("protocol")
+    labels = label_heads(table) if not in_title and columns[0] == 0 else ["model"]
+    for label in labels:
+        shown.add_column(label, no_wrap=label == "model")
     for task in (table.tasks[number] for number in columns):
         name = "\n".join(_broken(task)) if is_part else task
         shown.add_column(f"{name}\n{table.metrics[task]}", justify="right", overflow="fold")
     if with_mean:
         shown.add_column("mean", justify="right")
-    before = False
-    for line in lines(table):
-        if line.published and not before:
+    for published, rows in itertools.groupby(lines(table), key=lambda line: line.published):
+        if published:
             shown.add_section()
-        before = line.published
-        chosen = [line.cells[number] for number in columns]
-        cells = [Text(cell.text, style="bold green" if cell.best else "") for cell in chosen]
-        protocol = [Text(line.protocol)] if with_protocol else []
-        shown.add_row(Text(line.model), *protocol, *cells, *([Text(line.mean.text)] if with_mean else []))
+        for line in rows:
+            cells = [Text(cell.text, style="bold green" if cell.best else "") for cell in line.cells]
+            mean = [Text(line.mean.text)] if with_mean else []
+            shown.add_row(*map(Text, line.labels[: len(labels)]), *(cells[number] for number in columns), *mean)
     if subsets := subset_notes(table):
         shown.caption, shown.caption_justify = Text("\n".join(subsets)), "left"
     return shown
@@ -153,3 +158,13 @@ def _published(figure: PublishedFigure) -> dict[str, Any]:
     score = None if figure.score is None else f"{figure.score / metric_scale(figure.metric):.9g}"
     about = {name: getattr(figure, name) for name in ("task", "protocol", "metric", "split", "source")}
     return {"label": figure.model, "primary": 1, "score": score, **about}
+
+
+def write_tables(records: Sequence[ResultRecord], out: Path, shown: Console) -> None:
+    """Writes ``tables.md`` and ``results.csv`` into ``out`` and prints the tables."""
+    tables = comparison_tables(records)
+    for table in tables:
+        shown.print(to_rich(table), soft_wrap=False)
+    for name, text in (("tables.md", to_markdown(tables)), ("results.csv", to_csv(records))):
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from benchmarks.metrics.registry import metric_scale
 from benchmarks.reading.tables.table import Cell, ComparisonTable, PublishedRow
 
-__all__ = ["Line", "ShownCell", "ShownMean", "about", "heading", "lines", "notes", "source_notes", "subset_notes"]
+__all__ = [
+    "Line",
+    "ShownCell",
+    "ShownMean",
+    "about",
+    "heading",
+    "label_heads",
+    "lines",
+    "notes",
+    "subset_notes",
+]
 
 #: Behind a score that is of a part of the task alone.
 SUBSET = "†"
@@ -19,12 +29,15 @@ class ShownCell:
     """A score as printed; all of it is empty where there is none.
 
     ``detail`` is the interval or the deviation, ``mark`` the sign of a score that is of a part of the task alone.
+    ``value`` is the score as a number, None where there is none or NaN, and ``cell`` what was measured.
     """
 
     score: str = ""
     detail: str = ""
     mark: str = ""
     best: bool = False
+    value: float | None = None
+    cell: Cell | None = None
 
     @property
     def text(self) -> str:
@@ -52,13 +65,22 @@ class ShownMean:
 
 @dataclass(frozen=True)
 class Line:
-    """One row: a cell for each task, and their mean."""
+    """One row: a cell for each task, and their mean. ``labels`` are what stands before them, the model first."""
 
-    model: str
-    protocol: str
+    labels: tuple[str, ...]
     cells: tuple[ShownCell, ...]
     mean: ShownMean
     published: bool = False
+
+    @property
+    def model(self) -> str:
+        """The name of the row."""
+        return self.labels[0]
+
+
+def label_heads(table: ComparisonTable) -> list[str]:
+    """What stands above the labels of the rows: published rows have protocols of their own."""
+    return ["model", "protocol"] if table.published else ["model"]
 
 
 def lines(table: ComparisonTable) -> list[Line]:
@@ -66,10 +88,11 @@ def lines(table: ComparisonTable) -> list[Line]:
     found = []
     for model in table.models:
         cells = tuple(_measured(table, table.cells.get((model, task)), task) for task in table.tasks)
-        found.append(Line(model, table.protocol, cells, _mean(table, *table.average(model))))
+        labels = (model, table.protocol) if table.published else (model,)
+        found.append(Line(labels, cells, _mean(table, *table.average(model))))
     for row in table.published:
         cells = tuple(_published(table, row, task) for task in table.tasks)
-        found.append(Line(row.model, row.protocol, cells, _mean(table, *table.mean_of(row.scores)), True))
+        found.append(Line((row.model, row.protocol), cells, _mean(table, *table.mean_of(row.scores)), True))
     return found
 
 
@@ -86,7 +109,7 @@ def heading(table: ComparisonTable, task: str) -> str:
 
 def notes(table: ComparisonTable) -> list[str]:
     """What a reader has to know: scores of subsets; sources of published rows, and splits that differ from ours."""
-    return subset_notes(table) + source_notes(table)
+    return subset_notes(table) + _source_notes(table)
 
 
 def subset_notes(table: ComparisonTable) -> list[str]:
@@ -95,7 +118,7 @@ def subset_notes(table: ComparisonTable) -> list[str]:
             if cell.subset]  # fmt: skip
 
 
-def source_notes(table: ComparisonTable) -> list[str]:
+def _source_notes(table: ComparisonTable) -> list[str]:
     """Where the published rows come from, and their splits where these are not the official ones."""
     if not table.published:
         return []
@@ -120,7 +143,7 @@ def _measured(table: ComparisonTable, cell: Cell | None, task: str) -> ShownCell
     if cell is None:
         return ShownCell()
     if math.isnan(cell.score):
-        return ShownCell("n/a")
+        return ShownCell("n/a", cell=cell)
     digits = 1 if metric_scale(table.metrics[task]) == 100.0 else 3
     detail = ""
     if cell.low is not None and cell.high is not None:
@@ -130,14 +153,14 @@ def _measured(table: ComparisonTable, cell: Cell | None, task: str) -> ShownCell
     text, best = f"{cell.score:.{digits}f}", table.best(task)
     # Ties as printed share the mark: a reader cannot tell them apart.
     is_best = best is not None and text == f"{best:.{digits}f}"
-    return ShownCell(text, detail, SUBSET if cell.subset else "", is_best)
+    return ShownCell(text, detail, SUBSET if cell.subset else "", is_best, cell.score, cell)
 
 
 def _published(table: ComparisonTable, row: PublishedRow, task: str) -> ShownCell:
     if task not in row.scores:
         return ShownCell()
     text, best = f"{row.scores[task]:.1f}", table.best_published(task)
-    return ShownCell(text, best=best is not None and text == f"{best:.1f}")
+    return ShownCell(text, best=best is not None and text == f"{best:.1f}", value=row.scores[task])
 
 
 def _mean(table: ComparisonTable, mean: float | None, count: int) -> ShownMean:

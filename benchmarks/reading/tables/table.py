@@ -7,6 +7,7 @@ print it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -76,9 +77,13 @@ class ComparisonTable:
     published: tuple[PublishedRow, ...] = ()
     published_splits: dict[tuple[str, str], str] = field(default_factory=dict)  # by protocol and task
 
+    def measured(self, task: str) -> list[float]:
+        """The measured scores of a task, in the order of the models."""
+        return [self.cells[model, task].score for model in self.models if (model, task) in self.cells]
+
     def best(self, task: str) -> float | None:
         """The best measured score of a task, or None when nothing was measured."""
-        return self._best(task, [self.cells[model, task].score for model in self.models if (model, task) in self.cells])
+        return self._best(task, self.measured(task))
 
     def best_published(self, task: str) -> float | None:
         """The best published score of a task, or None."""
@@ -130,14 +135,12 @@ def comparison_tables(
             different task revisions or primary metrics, which cannot be compared.
     """
     records = list(records)
-    columns = paper_columns(paper) if paper else task_columns(records)
-    if tasks is not None:
-        columns = _chosen(columns, tasks)
+    columns = _chosen(paper_columns(paper) if paper else task_columns(records), tasks)
     wanted = {folder for folders in columns.values() for folder in folders}
     records = [r for r in records if r.task.folder_name in wanted]
     if not records:
-        of = f" of a task of --paper {paper}" if paper else ""
-        raise DeloresError(f"there are no results{of} to put in a table; run `delores run` or `delores score` first")
+        whose = f" of a task of --paper {paper}" if paper else ""
+        raise DeloresError(f"there are no results{whose} to put in a table; run `delores run` or `delores score` first")
     _refuse_mixed_tasks(records)
     figures = published_figures(paper, overlay) if paper else []
     models = refuse_repeats(records)
@@ -146,14 +149,12 @@ def comparison_tables(
     whole_paper = whole_paper and paper == "delores"
     if whole_paper:
         titles |= dict.fromkeys(FROZEN_OR_TUNED)
-    found = []
-    for protocol in titles:
-        own = [r for r in records if r.protocol.title == protocol]
-        found.append(_table(protocol, own, columns, names, _fitting(figures, protocol), intervals))
+    of = {title: [r for r in records if r.protocol.title == title] for title in titles}
+    found = [_table(title, of[title], columns, names, _fitting(figures, title), intervals) for title in titles]
     if whole_paper:
         order = list(dict.fromkeys(names.values()))
-        own = [r for r in records if r.protocol.title in FROZEN_OR_TUNED]
-        own.sort(key=lambda r: (order.index(names[id(r)]), list(FROZEN_OR_TUNED).index(r.protocol.title)))
+        own = [r for title in FROZEN_OR_TUNED for r in of[title]]
+        own.sort(key=lambda r: order.index(names[id(r)]))
         name_of = {id(r): f"{names[id(r)]}, {FROZEN_OR_TUNED[r.protocol.title]}" for r in own}
         found.append(_table(TABLE_SIX, own, columns, name_of, published_table_six(), intervals))
     return found
@@ -161,14 +162,11 @@ def comparison_tables(
 
 def task_columns(records: Sequence[ResultRecord]) -> dict[str, tuple[str, ...]]:
     """{column: its task folders}: a task's name, with the mode where it has several."""
-    modes: dict[str, dict[str, None]] = {}
-    for record in records:
-        modes.setdefault(record.task.name, {})[record.task.mode] = None
+    modes = Counter(name for name, _ in {(record.task.name, record.task.mode) for record in records})
     found: dict[str, dict[str, None]] = {}
-    for record in records:
-        several = len(modes[record.task.name]) > 1
-        name = f"{record.task.name}-{record.task.mode}" if several else record.task.name
-        found.setdefault(name, {})[record.task.folder_name] = None
+    for task in (record.task for record in records):
+        name = f"{task.name}-{task.mode}" if modes[task.name] > 1 else task.name
+        found.setdefault(name, {})[task.folder_name] = None
     return {name: tuple(folders) for name, folders in found.items()}
 
 
@@ -191,13 +189,14 @@ def paper_columns(paper: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _chosen(columns: dict[str, tuple[str, ...]], tasks: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    found = {}
-    for task in tasks:
-        for name, folders in columns.items():
-            if task == name or any(task == folder or folder.startswith(f"{task}-") for folder in folders):
-                found[name] = folders
-    return found
+def _chosen(columns: dict[str, tuple[str, ...]], tasks: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
+    """Those of some names of columns, folders or tasks, in their order; all for None."""
+    return columns if tasks is None else {
+        name: folders
+        for task in tasks
+        for name, folders in columns.items()
+        if task == name or any(f"{folder}-".startswith(f"{task}-") for folder in folders)
+    }  # fmt: skip
 
 
 def _table(
@@ -263,10 +262,8 @@ def published_rows(figures: Iterable[PublishedFigure], columns: Container[str]) 
 def split_text(records: Sequence[ResultRecord], folders: tuple[str, ...]) -> str:
     """Of a column: how many folds were tested, and the mode where it is not the whole task."""
     record = next(r for r in records if r.task.folder_name in folders)
-    parts = [f"{len(record.folds)} folds" if len(record.folds) > 1 else "one split"]
-    if record.task.mode != "full":
-        parts.append(record.task.mode)
-    return ", ".join(parts)
+    folds = f"{len(record.folds)} folds" if len(record.folds) > 1 else "one split"
+    return folds if record.task.mode == "full" else f"{folds}, {record.task.mode}"
 
 
 def _refuse_mixed_tasks(records: list[ResultRecord]) -> None:

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from benchmarks.metrics.decode import check_postprocessing
+from benchmarks.scoring.protocols import MAX_POINTS
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.settings import require_integer, shown
 
 __all__ = ["GRIDS", "HeadConfig", "grid_configs", "postprocessing_configs"]
 
-MAX_POINTS = 10_000  # that are searched
 MAX_COMBINATIONS = 100_000  # that a grid is made of
 GRID_SEED = 42  # heareval: seed_everything(42), then random.shuffle of the whole grid
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.reading.command import report
 from benchmarks.reading.published import published_figures
-from benchmarks.reading.report.command import report
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.report.page import Sources, render_report
 from benchmarks.reading.statistics.intervals import record_interval

@@ -1,0 +1,26 @@
+"""Options that commands of several rooms have: one wording and one set of bounds for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pretrain.inputs.options import whole
+
+__all__ = ["AsJson", "ModelPath", "Quiet", "Seeds", "Shots", "Tasks", "TasksDir"]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+ModelPath = Annotated[
+    str | None, typer.Option("--model", "-m", help="Weights for load_model. Default: load_model gets no path.")
+]
+TasksDir = Annotated[Path, typer.Option(help="The folder that holds the task folders.")]
+Tasks = Annotated[
+    list[str] | None, typer.Option("--task", "-t", help="A task or task folder; repeat for more. Default: all.")
+]
+Shots = Annotated[
+    int | None, typer.Option(**whole(1), help="Train on N clips per class, drawn by the seed. Default: all clips.")
+]
+Seeds = Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds to run, from --seed upwards.")]
