@@ -104,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default=sys.executable, help="interpreter of the environment with heareval")
     parser.add_argument("--before", help="interpreter of an environment with the version to compare with")
+    parser.add_argument("--batch", type=int, action="append", help="with --before: clips in a call; repeat for more")
     parser.add_argument("--module", default="hear_delores")
     parser.add_argument("--clips", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=4.0)
@@ -136,7 +137,7 @@ def compare_forwards(arguments: argparse.Namespace) -> None:
         print(f"| kind | clips | clips/s before | now | now / before, median of {turns} | peak MiB before, now |")
         print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
         for kind in ("scene", "event"):
-            for clips in (1, 4, 16, 64):
+            for clips in arguments.batch or (1, 4, 16, 64):
                 pairs = []
                 for turn in range(turns + 1):
                     answers = [_ask(process, (kind, clips, samples)) for process in (before, now)]
