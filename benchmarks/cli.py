@@ -292,7 +292,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 def register_rooms() -> None:
     """Adds the commands that the packages define."""
-    from benchmarks.command import ablate, convert
+    from benchmarks.command import ablate, convert, export
     from benchmarks.reading.command import compare, report, standings, submit, tables
     from benchmarks.scoring.command import finetune
     from benchmarks.tasks.command import download, prepare, tasks
@@ -303,7 +303,8 @@ def register_rooms() -> None:
     app.command("pretrain", cls=PlainCommand)(pretrain)
     app.command("pack", cls=PlainCommand)(pack)
     for command in (
-        tasks, prepare, convert, ablate, download, validate, finetune, tables, compare, report, submit, standings,
+        tasks, prepare, convert, export, ablate, download, validate, finetune, tables, compare, report, submit,
+        standings,
     ):  # fmt: skip
         app.command(command.__name__, cls=PlainCommand)(command)
 
