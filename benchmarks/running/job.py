@@ -110,6 +110,9 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
     def waiting() -> None:
         tell(f"  {task.name}: another run is at work on this; waiting for it")
 
+    def measured(text: str) -> None:
+        tell(f"  {task.name}: {text}")
+
     embedded = embed_task(
         model, task, job.out / "embeddings",
         skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, **bounded,
@@ -123,7 +126,7 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
             for seed in job.seeds:
                 record = score_embeddings(
                     embedded.path, protocol=protocol, seed=seed, results_dir=job.out / "results",
-                    device=model.device, on_wait=waiting, **job.options.get(protocol, {}),
+                    device=model.device, on_wait=waiting, say=measured, **job.options.get(protocol, {}),
                 )  # fmt: skip
                 result.records.append(record)
                 tell(
