@@ -50,7 +50,7 @@ def test_the_graph_gives_the_models_embeddings_at_any_length(model: HearModel, t
         for got, wanted in zip(found, expected, strict=True):
             assert got.shape == wanted.shape
             assert got.dtype == np.float32
-            # The issue's tolerance, of the embeddings' scale; float32 rounding is some 1e-6 of it.
+            # What the documentation promises, of the embeddings' scale; float32 rounding is some 1e-6 of it.
             np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4 * max(1e-3, wanted.abs().max().item()))
 
 
