@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.metrics.registry import metric_bounds, metric_scale
-from benchmarks.reading.published import PublishedFigure
+from benchmarks.reading.figure import PublishedFigure
 from benchmarks.results.record import OFFICIAL_FILE, RECORD_FILE
 from benchmarks.tasks.registry import TaskSpec, join_columns, list_tasks
 from hear_delores.documents import read_json

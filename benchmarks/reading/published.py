@@ -8,10 +8,11 @@ others are added as they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+from benchmarks.reading.figure import PublishedFigure
 from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError, did_you_mean
 from pretrain.inputs.csv_table import parse_table, read_number
@@ -34,19 +35,6 @@ PAPERS = {
     "papers": ("leaderboard.csv", "audio_barlow_twins.csv"),
     "papers+": ("leaderboard.csv", "audio_barlow_twins.csv"),
 }
-
-
-@dataclass(frozen=True)
-class PublishedFigure:
-    """One published score in per cent, None if there is none; ``task`` is a task or a leaderboard column."""
-
-    model: str
-    task: str
-    metric: str
-    score: float | None
-    protocol: str
-    split: str
-    source: str
 
 
 def published_text(name: str) -> str:
