@@ -49,7 +49,7 @@ app = typer.Typer(
 #: The names that the option --protocol takes.
 ProtocolName = Enum("ProtocolName", {name: name for name in PROTOCOLS}, type=str)  # type: ignore[misc]
 # The precision of the matrix products that train heads, how the linear layer is found, and heareval's three grids.
-PrecisionName = Enum("PrecisionName", {"float32": "float32", "bfloat16": "bfloat16"}, type=str)
+PrecisionName = Enum("PrecisionName", {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}, type=str)
 SolverName = Enum("SolverName", {"adam": "adam", "logistic": "logistic"}, type=str)
 GridName = Enum("GridName", {"default": "default", "fast": "fast", "faster": "faster"}, type=str)
 Device = Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda, cuda:1 or mps.")]
@@ -64,7 +64,7 @@ GridPoints = Annotated[
     int, typer.Option(**whole(1, MAX_POINTS), help="Protocol hear: how many points of the grid to try.")
 ]
 Precision = Annotated[
-    PrecisionName, typer.Option(help="Protocol hear: bfloat16 is faster on processors that support it.")
+    PrecisionName, typer.Option(help="Protocol hear: bfloat16 is faster on processors made for it; auto times both.")
 ]
 Solver = Annotated[SolverName, typer.Option(help="Protocol linear: Adam, or scikit-learn's logistic regression.")]
 Protocols = Annotated[
@@ -72,8 +72,9 @@ Protocols = Annotated[
 ]
 Seed = Annotated[int, typer.Option(**whole(), help="The first seed. heareval uses 42.")]
 MODEL_HELP = (
-    "A model: [LABEL=]MODULE[@WEIGHTS][?option=value&...]. Examples: hear_delores, "
-    "small=hear_delores@run/checkpoint.safetensors, benchmarks.baselines.random_encoder?seed=1"
+    "A model: [LABEL=]MODEL[@WEIGHTS][?option=value&...]. MODEL is a short name of `delores models`, hf:ORG/NAME, "
+    "torchaudio:BUNDLE, xares:MODULE:CLASS, an importable module or a .py file. Examples: log-mel, "
+    "small=hear_delores@run/checkpoint.safetensors, hf:facebook/wav2vec2-base?layer=6, ./my_model.py"
 )
 
 
@@ -130,6 +131,8 @@ def embed(
     shown = console(quiet)
     folders = find_task_folders(tasks_dir, task or ())
     loaded = load_model(ModelSpec.parse(module, model), device=device)
+    for note in loaded.notes:
+        shown.print(note)
     bounded: dict[str, Any] = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
     for folder in folders:
         with progress_bar(quiet, f"{folder.name}") as report:
@@ -178,7 +181,7 @@ def score(
                 with progress_bar(quiet or as_json, f"{folder.name} {name}") as report:
                     record = score_embeddings(
                         folder, protocol=name, seed=number, results_dir=results, device=device,
-                        progress=report, on_wait=waiting, **options[name],
+                        progress=report, on_wait=waiting, say=errors.print, **options[name],
                     )  # fmt: skip
                 records.append(record)
                 if not as_json:
@@ -292,7 +295,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 def register_rooms() -> None:
     """Adds the commands that the packages define."""
-    from benchmarks.command import ablate, convert
+    from benchmarks.command import ablate, convert, export
+    from benchmarks.encoders.command import models
     from benchmarks.reading.command import compare, report, standings, submit, tables
     from benchmarks.scoring.command import finetune
     from benchmarks.sharing.command import push
@@ -304,8 +308,8 @@ def register_rooms() -> None:
     app.command("pretrain", cls=PlainCommand)(pretrain)
     app.command("pack", cls=PlainCommand)(pack)
     for command in (
-        tasks, prepare, convert, ablate, download, validate, finetune, tables, compare, report, submit, standings,
-        push,
+        models, tasks, prepare, convert, export, ablate, download, validate, finetune, tables, compare, report,
+        submit, standings, push,
     ):  # fmt: skip
         app.command(command.__name__, cls=PlainCommand)(command)
 

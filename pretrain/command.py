@@ -31,7 +31,12 @@ class Content(str, Enum):
 
 
 def command(
-    data: Annotated[Path, typer.Option(help=f"{DATA_HELP}, or a folder that `delores pack` made.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help=f"{DATA_HELP}, a folder that `delores pack` made, synthetic (sounds without end), or synthetic+DATA."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The folder of the run.")],
     overrides: Overrides = None,
     preset: Preset = "delores-s-small",
@@ -82,7 +87,8 @@ def command(
 def pack(
     out: Annotated[Path, typer.Option(help="The folder of the pack: a new one, or a pack to add to.")],
     overrides: Overrides = None,
-    data: Annotated[Path | None, typer.Option(help=f"{DATA_HELP}.")] = None,
+    data: Annotated[str | None, typer.Option(help=f"{DATA_HELP}, or synthetic: sounds, as many as --clips.")] = None,
+    clips: Annotated[int | None, typer.Option(**whole(1, 2**40), help="How many sounds of --data synthetic.")] = None,
     content: Annotated[
         Content, typer.Option(help="What to store: 16-bit audio, or log-mel features in half precision.")
     ] = Content.audio,
@@ -106,7 +112,14 @@ def pack(
         if data is not None:
             config = load_config(preset, overrides or [])
             packed = pack_data(
-                data, out, config, content=content.value, shard_mb=shard_mb, skip_bad=skip_bad, progress=display.phase
+                data,
+                out,
+                config,
+                content=content.value,
+                clips=clips,
+                shard_mb=shard_mb,
+                skip_bad=skip_bad,
+                progress=display.phase,
             )
         if verify:
             shards = len(verify_pack(out, display.phase).shards)

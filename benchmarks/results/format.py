@@ -35,7 +35,8 @@ class ModelInfo(_Part):
     """The model that made the embeddings. ``weights_hash`` is "" if a folder of other software does not state it.
 
     ``n_trainable`` counts the parameters that were not frozen when the model was loaded; None where it is not known.
-    ``behaviour`` is None in records and embeddings from before it was recorded: it is unknown then.
+    ``behaviour`` is None in records and embeddings from before it was recorded: it is unknown then. ``revision`` is
+    the commit of a model of the Hub.
     """
 
     label: str = Field(min_length=1)
@@ -49,6 +50,7 @@ class ModelInfo(_Part):
     n_trainable: int | None = None
     behaviour: Behaviour | None = None
     source_hash: str = ""
+    revision: str = ""
 
 
 class TaskInfo(_Part):

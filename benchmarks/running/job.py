@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.embedding.embed import embed_task
 from benchmarks.embedding.foreign_code import contained, one_line
+from benchmarks.embedding.isolation import NameClash
 from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
 from benchmarks.results.record import ResultRecord
 from benchmarks.scoring.score import score_embeddings
@@ -57,6 +58,7 @@ class JobResult:
     Attributes:
         failures: what went wrong, one line each; a protocol that fails does not keep the others from running.
         loaded: whether the model could be loaded.
+        clash: whether it could not because of another model in this process, and can be in a process of its own.
         skipped: "split/file: reason" of each clip that was left out.
         lines: what was said on the way.
         peak_bytes: the most memory that the process has held so far; None where the system does not say.
@@ -65,6 +67,7 @@ class JobResult:
     records: list[ResultRecord] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     loaded: bool = True
+    clash: bool = False
     skipped: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     peak_bytes: int | None = None
@@ -86,8 +89,11 @@ def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
         with contained():
             model = _model(job.run, job.model, job.device)
             if isinstance(model, Exception):
-                result.loaded = False
+                result.loaded, result.clash = False, isinstance(model, NameClash)
                 raise model
+            for note in model.notes if model is not _NOTED.get("model") else ():
+                tell(f"  {note}")
+            _NOTED["model"] = model
             task = _task(job.run, job.task)
             _embed_and_score(job, model, task, result, tell)
     except Exception as error:  # a foreign module may raise anything; the other jobs still run
@@ -104,6 +110,9 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
     def waiting() -> None:
         tell(f"  {task.name}: another run is at work on this; waiting for it")
 
+    def measured(text: str) -> None:
+        tell(f"  {task.name}: {text}")
+
     embedded = embed_task(
         model, task, job.out / "embeddings",
         skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, **bounded,
@@ -117,7 +126,7 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
             for seed in job.seeds:
                 record = score_embeddings(
                     embedded.path, protocol=protocol, seed=seed, results_dir=job.out / "results",
-                    device=model.device, on_wait=waiting, **job.options.get(protocol, {}),
+                    device=model.device, on_wait=waiting, say=measured, **job.options.get(protocol, {}),
                 )  # fmt: skip
                 result.records.append(record)
                 tell(
@@ -127,6 +136,10 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
         except Exception as error:  # as above; other seeds would fail alike
             result.failures.append(f"{protocol}: {one_line(error)}")
             tell(f"  {task.name}: failed: {result.failures[-1]}")
+
+
+#: The model whose notes were told last: once for all its tasks.
+_NOTED: dict[str, LoadedModel] = {}
 
 
 # Kept between the jobs of a run. A worker of a cluster outlives runs, in which files may have changed.
@@ -145,5 +158,6 @@ def _task(run: str, path: Path) -> TaskFolder:
 
 def forget() -> None:
     """Frees the model and the tasks of the last run."""
+    _NOTED.clear()
     _model.cache_clear()
     _task.cache_clear()
