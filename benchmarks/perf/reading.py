@@ -136,9 +136,7 @@ def main() -> None:
     if wrong := [number for number in chosen.records if number < MODELS or number % MODELS]:
         parser.error(f"--records: expected multiples of {MODELS}, got {wrong[0]}")
     with tempfile.TemporaryDirectory(dir=chosen.dir, prefix="delores-reading-") as folder:
-        costs = [
-            measure(number, chosen.clips, chosen.runs, Path(folder) / str(number)) for number in chosen.records
-        ]
+        costs = [measure(number, chosen.clips, chosen.runs, Path(folder) / str(number)) for number in chosen.records]
     print(table(chosen.records, costs))
 
 
