@@ -112,7 +112,8 @@ class Run:
         self.log = RunLog(out / "log.jsonl" if world.leads else None, self.seconds)
         if state is not None:
             self._restore(state)
-        self.began = self.step
+        self.began = self.showed = self.step
+        self.shown = math.nan  # the last loss that was read
         if world.size > 1:  # around what was restored
             self.trained = spread_out(self.method, world, device)
 
@@ -146,11 +147,11 @@ class Run:
             while self.step < self.total:
                 self._advance(self._next(made))
                 if number := max(self.world.everybody(stopping.number)):
-                    self.world.lead(self.save)
+                    self._save_together()
                     self.display.say(f"stopped after step {self.step}, state saved: go on with --resume")
                     stopping.obey(number)
                 if self.step % self.config.save_every == 0 and self.step < self.total:
-                    self.world.lead(self.save)
+                    self._save_together()
         self.world.lead(self._finish)
         return self.checkpoint
 
@@ -159,7 +160,7 @@ class Run:
         try:
             batch = self.world.share(lambda: next(made))
         except DeloresError:
-            self.world.lead(self.save)  # a bad file can be fixed and the run resumed
+            self._save_together()  # a bad file can be fixed and the run resumed
             raise
         return batch._replace(bad=self._everybodys_bad(batch.bad))
 
@@ -185,6 +186,7 @@ class Run:
             self._read_metrics()
         self._report_bad(batch.bad)
         self._watch()
+        self._show()
         if logged:
             self._write_line()
         if self.step % self.watching.probe_every == 0 or self.step == self.total:
@@ -211,7 +213,6 @@ class Run:
     def _read_metrics(self) -> None:
         """Takes the numbers of the steps since the last call; raises if a loss is not finite."""
         unread, self.unread = self.unread, []
-        loss, clips = math.nan, len(unread) * self.config.batch_size
         for step, metrics in enumerate(unread, self.step - len(unread) + 1):
             values = dict(zip(metrics, torch.stack([v.float() for v in metrics.values()]).tolist(), strict=True))
             loss = values["loss"]
@@ -223,8 +224,20 @@ class Run:
                     )
                 )
             self.means.add(values)
-        if unread:
-            self.display.step(self.step, self.total, loss, clips, self._note())
+            self.shown = loss
+
+    def _show(self) -> None:
+        """Shows the steps whose numbers were read."""
+        done = self.step - len(self.unread)
+        if done > self.showed:
+            clips = (done - self.showed) * self.config.batch_size
+            self.display.step(done, self.total, self.shown, clips, self._note())
+            self.showed = done
+
+    def _save_together(self) -> None:
+        """Saves the state, by one process; none is saved after a loss that is not finite."""
+        self._read_metrics()
+        self.world.lead(self.save)
 
     def _watch(self) -> None:
         """Looks at what the method left to look at, if it did, and warns of collapse."""
@@ -293,7 +306,6 @@ class Run:
 
     def save(self) -> None:
         """Saves the training state after the last finished step. It is the same on every process."""
-        self._read_metrics()  # no state is saved after a loss that is not finite
         state = {
             "config": config_to_dict(self.config),
             "fingerprint": self.corpus.fingerprint(),
