@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 import torch
 
 from benchmarks.embedding.folder import EmbeddingsTask
+from pretrain.data.ahead import ahead
 
 __all__ = ["Rows"]
 
@@ -41,8 +43,22 @@ class Rows:
             numbers = [split.file_index + start for split, start in zip(splits, first, strict=False)]
             self.file_of_row = np.concatenate(numbers).astype(np.int64)
         self._whole: torch.Tensor | None = None
-        if sum(part.nbytes for part in self._parts) <= in_memory_bytes:
-            self._whole = torch.from_numpy(np.concatenate(self._parts)).to(self.device)
+        size = sum(part.nbytes for part in self._parts)
+        if self.device.type == "cuda":
+            in_memory_bytes = max(in_memory_bytes, torch.cuda.mem_get_info(self.device)[0] // 4)
+        if size <= in_memory_bytes:
+            self._whole = self._resident()
+
+    def _resident(self) -> torch.Tensor:
+        """All rows on the device, (n, d) float32; on an accelerator block by block, without a second copy here."""
+        if self.device.type == "cpu":
+            return torch.from_numpy(np.concatenate(self._parts))
+        whole = torch.empty(len(self), self._parts[0].shape[1], device=self.device)
+        bounds = list(self.blocks())
+        with contextlib.closing(self.batches(bounds)) as read:
+            for (start, stop), block in zip(bounds, read, strict=True):
+                whole[start:stop] = block
+        return whole
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -55,7 +71,15 @@ class Rows:
             part[max(start - first, 0) : max(stop - first, 0)]
             for first, part in zip(self._starts[:-1], self._parts, strict=True)
         ]
-        return torch.from_numpy(np.concatenate(pieces)).to(self.device)
+        rows = torch.from_numpy(np.concatenate(pieces))
+        if self.device.type != "cuda":
+            return rows.to(self.device)
+        return rows.pin_memory().to(self.device, non_blocking=True)
+
+    def batches(self, bounds: Sequence[tuple[int, int]]) -> Generator[torch.Tensor, None, None]:
+        """The rows of each (start, stop); those that are not held on the device are read one batch ahead."""
+        threads = int(self._whole is None and self.device.type != "cpu")
+        return ahead(lambda bound: self.embeddings(*bound), bounds, threads, depth=2)
 
     def take(self, indices: torch.Tensor) -> torch.Tensor:
         """Chosen rows: ``indices`` (m,) int64 on the CPU -> (m, d) float32."""
