@@ -36,11 +36,13 @@ class LayeredModel:
     """A model and its layers, each as if it had been asked for by itself.
 
     Attributes:
+        label: what the model is called, without a layer.
         whole: gives the embeddings of all layers at once.
         layers: by name, from the first to the last.
         n_statistics: of the pooling over time; each has all layers, one after the other.
     """
 
+    label: str
     whole: LoadedModel
     layers: dict[str, LoadedModel]
     n_statistics: int = 1
@@ -70,12 +72,15 @@ def load_layers(text: str, weights: str | None = None, device: str = "auto") -> 
         whole = load("layer=all")
         names = {str(number): f"layer={number}" for number in range(whole.model.layers.n_layers + 1)}
         found = LayeredModel(
-            whole, {name: load(option) for name, option in names.items()}, POOLS[spec.options.get("pool", "mean")]
+            spec.label,
+            whole,
+            {name: load(option) for name, option in names.items()},
+            POOLS[spec.options.get("pool", "mean")],
         )
     elif spec.module in OURS:
         _refuse(spec, "scene")
         whole = load(f"scene={','.join(PARTS.values())}")
-        found = LayeredModel(whole, {name: load(f"scene={part}") for name, part in PARTS.items()})
+        found = LayeredModel(spec.label, whole, {name: load(f"scene={part}") for name, part in PARTS.items()})
     else:
         raise DeloresError(
             f"model {spec.label}: its layers are not known; expected hf:ORG/NAME, torchaudio:BUNDLE, or a DeLoRes "

@@ -61,7 +61,7 @@ def score_layers(
     rows = [_training_rows(folder) for folder in folders.values()]
     first = records[0]
     return LayerScores(
-        model=model.whole.spec.module,
+        model=model.label,
         task=task.folder_name,
         protocol=protocol,
         metric=first.task.primary_metric,
