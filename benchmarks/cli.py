@@ -329,6 +329,7 @@ def register_rooms() -> None:
     from benchmarks.command import ablate, convert, export
     from benchmarks.encoders.command import models
     from benchmarks.reading.command import compare, report, standings, submit, tables
+    from benchmarks.running.command import layers
     from benchmarks.scoring.command import finetune
     from benchmarks.sharing.command import push
     from benchmarks.tasks.command import download, prepare, tasks
@@ -339,7 +340,7 @@ def register_rooms() -> None:
     app.command("pretrain", cls=PlainCommand)(pretrain)
     app.command("pack", cls=PlainCommand)(pack)
     for command in (
-        models, tasks, prepare, convert, export, ablate, download, validate, finetune, tables, compare, report,
+        models, tasks, prepare, convert, export, ablate, download, validate, finetune, layers, tables, compare, report,
         submit, standings, push,
     ):  # fmt: skip
         app.command(command.__name__, cls=PlainCommand)(command)

@@ -41,7 +41,7 @@ from hear_delores.settings import require_number
 from hear_delores.temporary import beside
 from pretrain.locks import folder_lock
 
-__all__ = ["BATCH_SECONDS", "EMBEDDINGS_FORMAT", "EmbedSummary", "embed_task"]
+__all__ = ["BATCH_SECONDS", "EMBEDDINGS_FORMAT", "MARKS", "EmbedSummary", "describe", "embed_task"]
 
 #: Of the folder that :func:`embed_task` writes. Embeddings of another version are made again.
 EMBEDDINGS_FORMAT = 1
@@ -106,7 +106,7 @@ def embed_task(
     """
     require_number("embed", "batch_seconds", batch_seconds, 0.01, maximum=86_400.0)
     target = Path(embeddings_dir) / model.folder_name / task.folder_name
-    described = _describe(model, task)
+    described = describe(model, task)
     key = key_of(described)
     before = stored_embeddings(target, key, model, skip_bad, force)
     if before.usable:
@@ -137,7 +137,7 @@ def _remove_progress(target: Path) -> None:
         remove_tree(target / PROGRESS_DIR)
 
 
-def _describe(model: LoadedModel, task: TaskFolder) -> dict[str, Any]:
+def describe(model: LoadedModel, task: TaskFolder) -> dict[str, Any]:
     """What ``embedding-info.json`` says of model, task and device."""
     return {
         "format_version": EMBEDDINGS_FORMAT,
