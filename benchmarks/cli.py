@@ -52,7 +52,12 @@ ProtocolName = Enum("ProtocolName", {name: name for name in PROTOCOLS}, type=str
 PrecisionName = Enum("PrecisionName", {"float32": "float32", "bfloat16": "bfloat16"}, type=str)
 SolverName = Enum("SolverName", {"adam": "adam", "logistic": "logistic"}, type=str)
 GridName = Enum("GridName", {"default": "default", "fast": "fast", "faster": "faster"}, type=str)
+NeedsName = Enum("NeedsName", {"scene": "scene", "timestamps": "timestamps"}, type=str)
 Device = Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda, cuda:1 or mps.")]
+Needs = Annotated[
+    NeedsName,
+    typer.Option(help="What to embed of clips: scene embeddings, or all timestamp embeddings (attentive, prototype)."),
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, and list it.")]
 Force = Annotated[bool, typer.Option("--force", help="Embed again, even if the embeddings exist.")]
 BatchSeconds = Annotated[
@@ -115,6 +120,7 @@ def embed(
     tasks_dir: TasksDir = Path("tasks"),
     embeddings_dir: Annotated[Path, typer.Option(help="The folder to write embeddings into.")] = Path("embeddings"),
     task: Tasks = None,
+    needs: Needs = NeedsName.scene,
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
     skip_bad: SkipBad = False,
@@ -134,8 +140,9 @@ def embed(
     for folder in folders:
         with progress_bar(quiet, f"{folder.name}") as report:
             done = embed_task(
-                loaded, folder, embeddings_dir, skip_bad=skip_bad, force=force, progress=report, **bounded
-            )
+                loaded, folder, embeddings_dir, needs=needs.value, skip_bad=skip_bad, force=force, progress=report,
+                **bounded,
+            )  # fmt: skip
         shown.print(f"{done.path} ({'from before' if done.cached else f'{done.seconds:.1f} s'})")
         for note in done.notes:
             shown.print(f"  {note}")

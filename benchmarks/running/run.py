@@ -14,6 +14,7 @@ from benchmarks.embedding.spec import ModelSpec, tell_apart
 from benchmarks.results.record import ResultRecord
 from benchmarks.running.job import Job, JobResult, Say, forget, run_job
 from benchmarks.running.processes import expected_bytes, run_side_by_side
+from benchmarks.scoring.protocols import needed_by
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError
@@ -83,10 +84,11 @@ def run(
     name = uuid.uuid4().hex
     named_once = {task.path: task for task in tasks}.values()  # lists may name one twice
     pairs = list(itertools.product(tell_apart(models), named_once))
+    needs = {needed_by(protocol) for protocol in protocols}
     plan = [
         Job(
             name, spec, task.path, Path(out), tuple(dict.fromkeys(protocols)), tuple(dict.fromkeys(seeds)),
-            options or {}, device, batch_seconds, skip_bad, expected_bytes(task, batch_seconds), force,
+            options or {}, device, batch_seconds, skip_bad, expected_bytes(task, batch_seconds, needs), force,
         )
         for spec, task in pairs
     ]  # fmt: skip
