@@ -300,7 +300,7 @@ def doctor(as_json: AsJson = False) -> None:
 def register_rooms() -> None:
     """Adds the commands that the packages define."""
     from benchmarks.command import ablate, convert
-    from benchmarks.reading.command import compare, report, standings, submit, tables
+    from benchmarks.reading.command import compare, geometry, report, standings, submit, tables
     from benchmarks.scoring.command import finetune
     from benchmarks.tasks.command import download, prepare, tasks
     from benchmarks.validate.command import validate
@@ -311,6 +311,7 @@ def register_rooms() -> None:
     app.command("pack", cls=PlainCommand)(pack)
     for command in (
         tasks, prepare, convert, ablate, download, validate, finetune, tables, compare, report, submit, standings,
+        geometry,
     ):  # fmt: skip
         app.command(command.__name__, cls=PlainCommand)(command)
 
