@@ -54,7 +54,12 @@ SolverName = Enum("SolverName", {"adam": "adam", "logistic": "logistic"}, type=s
 GridName = Enum("GridName", {"default": "default", "fast": "fast", "faster": "faster"}, type=str)
 # What a run is that must not score better than guesses.
 ControlName = Enum("ControlName", {"shuffled": "shuffled"}, type=str)
+NeedsName = Enum("NeedsName", {"scene": "scene", "timestamps": "timestamps"}, type=str)
 Device = Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda, cuda:1 or mps.")]
+Needs = Annotated[
+    NeedsName,
+    typer.Option(help="What to embed of clips: scene embeddings, or all timestamp embeddings (attentive, prototype)."),
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, and list it.")]
 Force = Annotated[bool, typer.Option("--force", help="Embed again, even if the embeddings exist.")]
 BatchSeconds = Annotated[
@@ -129,6 +134,7 @@ def embed(
     tasks_dir: TasksDir = Path("tasks"),
     embeddings_dir: Annotated[Path, typer.Option(help="The folder to write embeddings into.")] = Path("embeddings"),
     task: Tasks = None,
+    needs: Needs = NeedsName.scene,
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
     skip_bad: SkipBad = False,
@@ -150,8 +156,9 @@ def embed(
     for folder in folders:
         with progress_bar(quiet, f"{folder.name}") as report:
             done = embed_task(
-                loaded, folder, embeddings_dir, skip_bad=skip_bad, force=force, progress=report, **bounded
-            )
+                loaded, folder, embeddings_dir, needs=needs.value, skip_bad=skip_bad, force=force, progress=report,
+                **bounded,
+            )  # fmt: skip
         shown.print(f"{done.path} ({'from before' if done.cached else f'{done.seconds:.1f} s'})")
         for note in done.notes:
             shown.print(f"  {note}")
@@ -328,7 +335,7 @@ def register_rooms() -> None:
     """Adds the commands that the packages define."""
     from benchmarks.command import ablate, convert, export
     from benchmarks.encoders.command import models
-    from benchmarks.reading.command import compare, report, standings, submit, tables
+    from benchmarks.reading.command import compare, geometry, report, standings, submit, tables
     from benchmarks.running.command import layers
     from benchmarks.scoring.command import finetune
     from benchmarks.sharing.command import push
@@ -341,7 +348,7 @@ def register_rooms() -> None:
     app.command("pack", cls=PlainCommand)(pack)
     for command in (
         models, tasks, prepare, convert, export, ablate, download, validate, finetune, layers, tables, compare, report,
-        submit, standings, push,
+        submit, standings, geometry, push,
     ):  # fmt: skip
         app.command(command.__name__, cls=PlainCommand)(command)
 

@@ -1,4 +1,4 @@
-"""The commands ``tables``, ``compare``, ``report``, ``submit`` and ``standings``. Libraries load when one runs."""
+"""The commands that read records and embeddings: ``tables``, ``compare``, ``report`` and more. Libraries load late."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from benchmarks.options import AsJson
 from pretrain.inputs.options import whole
 
-__all__ = ["compare", "report", "standings", "submit", "tables"]
+__all__ = ["compare", "geometry", "report", "standings", "submit", "tables"]
 
 FORMATS = {"md": "tables.md", "csv": "results.csv", "tex": "tables.tex", "html": "tables.html"}
 Results = Annotated[list[Path], typer.Argument(help="Folders that hold result records.")]
@@ -347,3 +347,47 @@ def _print_standings(found: Any) -> None:
         name, style = (f"{model} (yours)", "bold") if i == found.ours else (model, None)
         table.add_row(str(i + 1), name, f"{score:+.4f}", str(blanks or ""), str(place), f"{total:.3f}", style=style)
     Console(highlight=False, markup=False).print(table)
+
+
+def geometry(
+    embeddings: Annotated[
+        list[Path], typer.Argument(help="Embeddings folders, or folders that hold some, from `delores embed` or `run`.")
+    ],
+    permutations: Annotated[
+        int, typer.Option(**whole(1, 100_000), help="Shuffles of the labels that separation is compared with.")
+    ] = 999,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how stored embeddings lie, without training: neighbours, clusters, rank, likeness. No score of a task."""
+    from dataclasses import asdict
+
+    from benchmarks.reading.tables.plain import markdown_table
+    from benchmarks.reading.training_free import MEASURES, likenesses, measure, open_embeddings
+    from benchmarks.terminal import print_json
+
+    tasks = open_embeddings(embeddings)
+    measured, alike = [measure(task, permutations) for task in tasks], likenesses(tasks)
+    if as_json:
+        print_json({"measures": [asdict(item) for item in measured], "linear_cka": [asdict(item) for item in alike]})
+        return
+    rows = [
+        [
+            item.task,
+            item.model,
+            str(item.clips),
+            str(item.dimensions),
+            *(_figure(item.values[name]) for name in MEASURES),
+        ]
+        for item in measured
+    ]
+    heads = ["task", "model", "clips", "dimensions", *(name.replace("_", " ") for name in MEASURES)]
+    text = markdown_table("Geometry of embeddings (no score of a task)", heads, rows, texts=2)
+    if alike:
+        pairs = [[item.task, *item.models, str(item.clips), _figure(item.linear_cka)] for item in alike]
+        text += "\n" + markdown_table("Linear CKA", ["task", "model", "other", "clips", "CKA"], pairs, texts=3)
+    sys.stdout.write(text)
+
+
+def _figure(value: float) -> str:
+    """To four digits; "" for what does not apply."""
+    return "" if value != value else f"{value:.4g}"

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.embedding.embed import embed_task
+from benchmarks.embedding.embed import EmbedSummary, embed_task
 from benchmarks.embedding.foreign_code import contained, one_line
 from benchmarks.embedding.isolation import NameClash
 from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
 from benchmarks.results.record import ResultRecord
+from benchmarks.scoring.protocols import needed_by
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.memory import peak_bytes
@@ -78,7 +79,10 @@ Done = Callable[[int, JobResult], None]
 
 
 def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
-    """Embeds each clip once and scores; what is already done is read, not done again. Failures are in the result."""
+    """Embeds each clip once and scores; what is already done is read, not done again. Failures are in the result.
+
+    Timestamp embeddings of clips are made, once too, where a protocol needs them.
+    """
     result = JobResult()
 
     def tell(line: str) -> None:
@@ -105,23 +109,20 @@ def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
 
 
 def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: JobResult, tell: Say) -> None:
-    bounded: dict[str, Any] = {} if job.batch_seconds is None else {"batch_seconds": job.batch_seconds}
-
     def waiting() -> None:
         tell(f"  {task.name}: another run is at work on this; waiting for it")
 
     def measured(text: str) -> None:
         tell(f"  {task.name}: {text}")
 
-    embedded = embed_task(
-        model, task, job.out / "embeddings",
-        skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, **bounded,
-    )  # fmt: skip
-    result.skipped = list(embedded.skipped)
-    for note in embedded.notes:
-        tell(f"  {task.name}: {note}")
-    when = ", from before" if embedded.cached else ""
+    made: dict[str, EmbedSummary | None] = {}  # of each kind once; None failed, which is said once
     for protocol in job.protocols:
+        needs = needed_by(protocol)
+        if needs not in made:
+            made[needs] = _embedded(job, model, task, needs, result, tell, waiting)
+        if (embedded := made[needs]) is None:
+            continue
+        when = ", from before" if embedded.cached else ""
         try:
             for seed in job.seeds:
                 record = score_embeddings(
@@ -138,6 +139,31 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
         except Exception as error:  # as above; other seeds would fail alike
             result.failures.append(f"{protocol}: {one_line(error)}")
             tell(f"  {task.name}: failed: {result.failures[-1]}")
+
+
+def _embedded(
+    job: Job,
+    model: LoadedModel,
+    task: TaskFolder,
+    needs: str,
+    result: JobResult,
+    tell: Say,
+    waiting: Callable[[], None],
+) -> EmbedSummary | None:
+    bounded: dict[str, Any] = {} if job.batch_seconds is None else {"batch_seconds": job.batch_seconds}
+    try:
+        made = embed_task(
+            model, task, job.out / "embeddings", needs=needs,
+            skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, **bounded,
+        )  # fmt: skip
+    except Exception as error:  # a foreign module may raise anything; protocols that need other rows still run
+        result.failures.append(one_line(error))
+        tell(f"  {task.name}: failed: {result.failures[-1]}")
+        return None
+    result.skipped = list(made.skipped)
+    for note in made.notes:
+        tell(f"  {task.name}: {note}")
+    return made
 
 
 #: The model whose notes were told last: once for all its tasks.

@@ -15,6 +15,7 @@ from benchmarks.results.record import ResultRecord
 from benchmarks.running.apart import forget_apart, run_anywhere
 from benchmarks.running.job import Job, JobResult, Say, forget
 from benchmarks.running.processes import expected_bytes, run_side_by_side
+from benchmarks.scoring.protocols import needed_by
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError
@@ -84,10 +85,11 @@ def run(
     name = uuid.uuid4().hex
     named_once = {task.path: task for task in tasks}.values()  # lists may name one twice
     pairs = list(itertools.product(tell_apart(models), named_once))
+    needs = {needed_by(protocol) for protocol in protocols}
     plan = [
         Job(
             name, spec, task.path, Path(out), tuple(dict.fromkeys(protocols)), tuple(dict.fromkeys(seeds)),
-            options or {}, device, batch_seconds, skip_bad, expected_bytes(task, batch_seconds), force,
+            options or {}, device, batch_seconds, skip_bad, expected_bytes(task, batch_seconds, needs), force,
         )
         for spec, task in pairs
     ]  # fmt: skip

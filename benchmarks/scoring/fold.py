@@ -18,6 +18,7 @@ from benchmarks.scoring.control import with_shuffled_labels
 from benchmarks.scoring.evaluation import Evaluator, make_evaluator
 from benchmarks.scoring.few_shot import draw_shots, shortfall, shortfall_note
 from benchmarks.scoring.fitting import activate, as_device, cuda_devices, logit_loss, share_loss
+from benchmarks.scoring.frames import Frames
 from benchmarks.scoring.rows import Rows
 from benchmarks.scoring.untrained import untrained_line
 from benchmarks.scoring.work import Fitted, WorkFolder
@@ -63,10 +64,10 @@ class Fold(Generic[D]):
     @classmethod
     def of(
         cls, task: EmbeddingsTask, number: int, device: torch.device | str = "cpu", score_missing_files: bool = True
-    ) -> Fold[Rows]:
-        """Fold ``number`` of ``task.data_splits()``, its rows on ``device``."""
-        names = task.data_splits()[number]
-        train, valid, test = (Rows(task, names[role], device) for role in ("train", "valid", "test"))
+    ) -> Fold[Any]:
+        """Fold ``number`` of ``task.data_splits()``, its rows on ``device``: Frames where the task has them."""
+        names, kind = task.data_splits()[number], Frames if task.has_frames else Rows
+        train, valid, test = (kind(task, names[role], device) for role in ("train", "valid", "test"))
         validator, tester = (make_evaluator(task, names[role], score_missing_files) for role in ("valid", "test"))
         return Fold(
             number, names, train, valid, test, validator, tester, task.prediction_type,

@@ -14,9 +14,8 @@ import torch
 from benchmarks.scoring.choice import best_of, tried_points
 from benchmarks.scoring.fitting import share_loss
 from benchmarks.scoring.fold import Fold
-from benchmarks.scoring.linear.protocol import standardisation
 from benchmarks.scoring.protocol import Protocol
-from benchmarks.scoring.rows import Rows
+from benchmarks.scoring.rows import Rows, standardisation
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError, did_you_mean
 

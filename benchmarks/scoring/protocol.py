@@ -31,6 +31,8 @@ class Protocol(Generic[D]):
     Attributes:
         version: raised with every change of code that changes scores; a part of the record's fingerprint.
         takes_events: whether tasks of events can be scored.
+        needs: of the clips of a scene task, ``scene`` embeddings or all ``timestamps``: then ``fit`` and ``predict``
+            get :class:`~benchmarks.scoring.frames.Frames`.
         on_cpu: whether rows are held on the CPU whatever the device.
         outputs: what ``predict`` returns: ``logits``, or ``probabilities`` (then the loss is the Brier score).
         keeps_outputs: keep a fold's test outputs in the work folder, in place of its weights.
@@ -44,6 +46,7 @@ class Protocol(Generic[D]):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     takes_events: ClassVar[bool] = True
+    needs: ClassVar[Literal["scene", "timestamps"]] = "scene"
     on_cpu: ClassVar[bool] = False
     outputs: ClassVar[Literal["logits", "probabilities"]] = "logits"
     keeps_outputs: ClassVar[bool] = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Generator, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ import torch
 from benchmarks.embedding.folder import EmbeddingsTask
 from pretrain.data.ahead import ahead
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "standardisation"]
 
 IN_MEMORY_BYTES = 1 << 30  # larger sets are read from the memory map batch by batch
 
@@ -103,9 +104,18 @@ class Rows:
         chosen._parts, chosen._starts = [], np.array([0, len(indices)])
         return chosen
 
+    def portions(self, indices: torch.Tensor) -> Iterator[torch.Tensor]:
+        """``indices`` in one portion: a batch of rows is small."""
+        yield indices
+
+    def unpadded(self) -> Iterator[torch.Tensor]:
+        """All rows, (k, d) float32 at a time."""
+        for start, stop in self.blocks():
+            yield self.embeddings(start, stop)
+
     def mean(self) -> torch.Tensor:
         """Of each dimension over all rows, (d,) float64 on the device."""
-        total = sum(self.embeddings(start, stop).double().sum(dim=0) for start, stop in self.blocks())
+        total = sum(block.double().sum(dim=0) for block in self.unpadded())
         return torch.as_tensor(total) / len(self)
 
     def standardised(self, mean: torch.Tensor | float, scale: torch.Tensor | float) -> np.ndarray:
@@ -117,3 +127,28 @@ class Rows:
         """(start, stop) of consecutive blocks of at most ``size`` rows."""
         for start in range(0, len(self), size):
             yield start, min(start + size, len(self))
+
+
+class Spread(Protocol):
+    """Whose mean and deviation are asked for: rows, or the frames of clips."""
+
+    def unpadded(self) -> Iterator[torch.Tensor]:
+        """All of them, (k, d) float32 at a time."""
+
+
+def standardisation(rows: Spread) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (ddof 0) of each dimension over ``rows``, (d,) float32, in float64 sums.
+
+    A constant dimension gets the scale 1, so that it becomes 0 on the training rows. Of clips, over all their frames.
+    """
+    total, n = torch.zeros(()), 0
+    for block in rows.unpadded():
+        total, n = total.to(block.device) + block.double().sum(dim=0), n + len(block)
+    mean = (total / n).cpu()
+    square = torch.zeros_like(mean)
+    for block in rows.unpadded():
+        square += (block.double().cpu() - mean).square().sum(dim=0)
+    scale = (square / n).sqrt()
+    # Below the resolution of float32 around the mean, a dimension is constant.
+    constant = scale <= 1e-6 * mean.abs()
+    return mean.float(), torch.where(constant, 1.0, scale).float()
