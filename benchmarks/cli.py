@@ -335,7 +335,9 @@ def register_rooms() -> None:
     """Adds the commands that the packages define."""
     from benchmarks.command import ablate, convert, export
     from benchmarks.encoders.command import models
-    from benchmarks.reading.command import compare, geometry, report, standings, submit, tables
+    from benchmarks.reading.command import geometry, report, tables
+    from benchmarks.reading.leaderboard.command import standings, submit
+    from benchmarks.reading.statistics.command import compare
     from benchmarks.running.command import layers
     from benchmarks.scoring.command import finetune
     from benchmarks.sharing.command import push

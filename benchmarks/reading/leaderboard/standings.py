@@ -23,7 +23,7 @@ from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 from pretrain.inputs.csv_table import read_number, read_rows
 
-__all__ = ["Standings", "compute_standings", "read_leaderboard", "write_standings"]
+__all__ = ["Standings", "compute_standings", "draw_heatmap", "read_leaderboard", "write_standings"]
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def write_standings(standings: Standings, out: str | Path) -> list[Path]:
         ("model_correlation.png", "Correlation of models over tasks", standings.model_correlation(), None),
     ]
     for name, title, values, dots in pictures:
-        _draw(folder / name, title, values, dots)
+        draw_heatmap(folder / name, title, values, dots)
     return [folder / "standings.csv", *(folder / picture[0] for picture in pictures)]
 
 
@@ -162,7 +162,8 @@ def _table(standings: Standings) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(about, index=standings.normalised.index), standings.normalised], axis="columns")
 
 
-def _draw(path: Path, title: str, values: pd.DataFrame, dots: np.ndarray | None) -> None:
+def draw_heatmap(path: Path, title: str, values: pd.DataFrame, dots: np.ndarray | None = None) -> None:
+    """Writes values from -1 to 1 as a PNG, with a dot on each cell of ``dots``."""
     # Figure without pyplot: no display, no global state; it draws with Agg.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -23,7 +23,7 @@ from benchmarks.reading.statistics.weighted import Statistic
 from benchmarks.results.record import ResultRecord, refuse_repeats
 from hear_delores.errors import DeloresError
 
-__all__ = ["Comparison", "TaskComparison", "compare_records"]
+__all__ = ["Comparison", "TaskComparison", "common_protocol", "compare_records"]
 
 DRAWS = 2000
 
@@ -137,7 +137,7 @@ def compare_records(
     """
     sides = [list(records_a), list(records_b)]
     labels = [_only_model(records, side) for records, side in zip(sides, "AB", strict=True)]
-    title = _common_protocol(sides, labels, protocol)
+    title = common_protocol(sides, labels, protocol)
     groups = [_by_task(records, title) for records in sides]
     common = [task for task in groups[0] if task in groups[1]]
     if not common:
@@ -171,18 +171,21 @@ def _only_model(records: Sequence[ResultRecord], side: str) -> str:
     return f"{label} ({digest[:8]})" if digest else label
 
 
-def _common_protocol(sides: list[list[ResultRecord]], labels: list[str], wanted: str | None) -> str:
+def common_protocol(sides: Sequence[Sequence[ResultRecord]], labels: Sequence[str], wanted: str | None) -> str:
+    """The title of the protocol that all sides have results of; of several, the wanted one.
+
+    Raises DeloresError where there is none, or several and none wanted.
+    """
     titles = [list(dict.fromkeys(r.protocol.title for r in records)) for records in sides]
-    common = [title for title in titles[0] if title in titles[1]]
+    common = [title for title in titles[0] if all(title in others for others in titles[1:])]
+    who = "the two" if len(sides) == 2 else f"the {len(sides)} models"
     if wanted is not None and wanted not in common:
-        raise DeloresError(f"the two do not share the protocol {wanted!r}; they share: {', '.join(common) or 'none'}")
+        raise DeloresError(f"{who} do not share the protocol {wanted!r}; they share: {', '.join(common) or 'none'}")
     if not common:
-        raise DeloresError(
-            f"results of different protocols cannot be compared: {labels[0]} has {', '.join(titles[0])},"
-            f" {labels[1]} has {', '.join(titles[1])}; score both under one"
-        )
+        has = ", ".join(f"{label} has {', '.join(own)}" for label, own in zip(labels, titles, strict=True))
+        raise DeloresError(f"results of different protocols cannot be compared: {has}; score all under one")
     if wanted is None and len(common) > 1:
-        raise DeloresError(f"the two share the protocols {', '.join(common)}; choose one with --protocol")
+        raise DeloresError(f"{who} share the protocols {', '.join(common)}; choose one with --protocol")
     return wanted or common[0]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.reading.command import submit
+from benchmarks.reading.leaderboard.command import submit
 from benchmarks.reading.leaderboard.pull_request import TEMPLATE, pull_request, write_submission
 from benchmarks.reading.leaderboard.submission import (
     SubmissionFacts,

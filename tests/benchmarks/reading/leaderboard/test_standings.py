@@ -14,7 +14,7 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.reading.command import standings
+from benchmarks.reading.leaderboard.command import standings
 from benchmarks.reading.leaderboard.standings import compute_standings, read_leaderboard, write_standings
 from benchmarks.reading.published import published_text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.reading.command import compare
+from benchmarks.reading.statistics.command import compare
 from benchmarks.reading.statistics.compare import compare_records
 
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
 
 def test_the_command_prints_a_table_or_json(two: tuple[list, list], capsys: pytest.CaptureFixture[str]) -> None:
     folders = [Path(side[0].folder).parents[1] for side in two]
-    compare(folders[0], folders[1])
+    compare(folders)
     shown = capsys.readouterr().out
     assert "over 2 tasks" in shown
     rows = [line for line in shown.splitlines() if line.startswith("t1-v1-full")]
@@ -100,5 +100,5 @@ def test_the_command_prints_a_table_or_json(two: tuple[list, list], capsys: pyte
     assert "…" not in shown  # every number whole on 80 columns
     assert rows[0].count(".") == 7
     assert "scored for one model only: t3-v1-full" in shown
-    compare(folders[0], folders[1], as_json=True)
+    compare(folders, as_json=True)
     assert len(json.loads(capsys.readouterr().out)["tasks"]) == 2
