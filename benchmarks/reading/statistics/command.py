@@ -96,6 +96,8 @@ def _print_matrix(found: Any) -> None:
         typer.echo(f"not in the mean over tasks: {', '.join(out)}")
     if found.left_out:
         typer.echo(f"left out, not scored for all models: {', '.join(found.left_out)}")
+    if found.models_left_out:
+        typer.echo(f"left out, no results of {found.protocol}: {', '.join(found.models_left_out)}")
     if found.ranks is None:
         typer.echo("no ranks: the models share one task only")
         return

@@ -39,7 +39,7 @@ class PairOfModels:
 class Matrix:
     """``models`` best average rank first; ``ranks`` is None with fewer than two tasks that all models share.
 
-    ``left_out`` are tasks on which a model has no score.
+    ``left_out`` are tasks on which a model has no score, ``models_left_out`` models without one under the protocol.
     """
 
     protocol: str
@@ -49,6 +49,7 @@ class Matrix:
     pairs: tuple[PairOfModels, ...]
     ranks: RankTest | None
     left_out: tuple[str, ...]
+    models_left_out: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -75,7 +76,8 @@ def compare_all(
     """All pairs of the models of some records, and the test of their ranks; several seeds of one model are averaged.
 
     Args:
-        protocol: the protocol's title where the models share several; None takes the only one.
+        protocol: the protocol's title; models without results of it are left out. None takes the only one that all
+            share.
         alpha: the level of the critical difference.
         progress: called with the pairs done and their number.
 
@@ -83,7 +85,11 @@ def compare_all(
         DeloresError: fewer than two models, no protocol or task that all share, or what ``compare_records`` refuses.
     """
     records = list(records)
-    by_model = _by_model(records)
+    named = _by_model(records)
+    by_model = {name: own for name, own in named.items() if protocol in (None, *(r.protocol.title for r in own))}
+    if len(by_model) < 2:
+        known = ", ".join(dict.fromkeys(record.protocol.title for record in records))
+        raise DeloresError(f"fewer than two models have results of the protocol {protocol!r}; there are: {known}")
     title = common_protocol(list(by_model.values()), list(by_model), protocol)
     chosen = {name: [r for r in own if r.protocol.title == title] for name, own in by_model.items()}
     tasks = [{record.task.folder_name for record in own} for own in chosen.values()]
@@ -107,7 +113,10 @@ def compare_all(
         table = np.array([[scores[name][task] for name in chosen] for task in names])
         ranks = rank_test(table, list(chosen), maximise=[better[task] for task in names], alpha=alpha)
     order = ranks.models if ranks is not None else tuple(_by_score(scores, names[0], better[names[0]]))
-    return Matrix(title, order, tuple(names), scores, _corrected(couples, found), ranks, tuple(sorted(every - shared)))
+    return Matrix(
+        title, order, tuple(names), scores, _corrected(couples, found), ranks, tuple(sorted(every - shared)),
+        tuple(name for name in named if name not in by_model),
+    )  # fmt: skip
 
 
 def _by_model(records: list[ResultRecord]) -> dict[str, list[ResultRecord]]:

@@ -73,6 +73,26 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
         assert "\n" not in str(caught.value)
 
 
+def test_models_without_the_wanted_protocol_are_left_out_and_named(
+    three: dict[str, list], saved: Callable, make_fold: Callable
+) -> None:
+    fold = {"test": make_fold(80, 1.0, 5)}
+    linear = saved(fold, label="d", task="t1", protocol="linear", weights="d" * 64)
+    found = compare_all([*_all(three), linear], protocol="hear", draws=50, swaps=50)
+    assert (len(found.models), found.models_left_out) == (3, ("d",))
+    with pytest.raises(ValueError, match="fewer than two models have results of the protocol 'linear'"):
+        compare_all([*_all(three), linear], protocol="linear")
+
+
+def test_one_shared_task_gives_pairs_but_no_ranks(three: dict[str, list], delores: Callable, tmp_path: Path) -> None:
+    records = [own[0] for own in three.values()]
+    found = compare_all(records, draws=50, swaps=50)
+    assert found.ranks is None
+    assert found.models[0].startswith("a")
+    ran = delores("compare", *(record.folder for record in records), "--picture", tmp_path / "cd.png")
+    assert (ran.code, "no ranks" in ran.out, "ranks need at least two" in ran.err) == (1, True, True)
+
+
 def test_the_command_prints_the_matrix_and_draws_the_picture(
     three: dict[str, list], delores: Callable, tmp_path: Path
 ) -> None:
