@@ -37,7 +37,6 @@ def _first_paragraph(command: Any) -> str:
 app = typer.Typer(
     name="delores",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     cls=WholeHelp,
     rich_markup_mode=None,  # Rich takes [@WEIGHTS] for markup and leaves it out, and cuts long words to a column
