@@ -239,30 +239,33 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Embed, score and tabulate many models on many tasks. What is finished is skipped."""
-    from benchmarks.embedding.model import ModelSpec
     from benchmarks.reading.tables.plain import write_tables
     from benchmarks.running.run import expand_lists
     from benchmarks.running.run import run as run_all
+    from benchmarks.running.run_bar import run_bar
     from benchmarks.tasks.find import find_task_folders
 
     set_up_process()
     shown = console(quiet)
+    models = expand_lists(modules)
     folders = find_task_folders(tasks_dir, expand_lists(task or ()), suite, on_skip=shown.print)
-    summary = run_all(
-        [ModelSpec.parse(module) for module in expand_lists(modules)],
-        folders,
-        out,
-        protocols=_names(protocol),
-        seeds=range(seed, seed + seeds),
-        options=_options(grid, grid_points, precision, solver, shots),
-        device=device,
-        batch_seconds=batch_seconds,
-        skip_bad=skip_bad,
-        force=force,
-        jobs=jobs,
-        scheduler=scheduler,
-        say=lambda text: shown.print(text),
-    )
+    with run_bar(quiet) as bar:
+        summary = run_all(
+            models,
+            folders,
+            out,
+            protocols=_names(protocol),
+            seeds=range(seed, seed + seeds),
+            options=_options(grid, grid_points, precision, solver, shots),
+            device=device,
+            batch_seconds=batch_seconds,
+            skip_bad=skip_bad,
+            force=force,
+            jobs=jobs,
+            scheduler=scheduler,
+            say=lambda text: shown.print(text),
+            progress=bar,
+        )
     if summary.records:
         write_tables(summary.records, out, console())
     for name, clips in summary.skipped_clips.items():

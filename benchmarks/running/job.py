@@ -6,6 +6,7 @@ A process that is killed in the middle of a job leaves whole files or none, and 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from benchmarks.embedding.embed import embed_task
 from benchmarks.embedding.foreign_code import contained, one_line
 from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
 from benchmarks.results.record import ResultRecord
+from benchmarks.running.run_bar import Inner, nothing
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.memory import peak_bytes
@@ -74,7 +76,7 @@ class JobResult:
 Done = Callable[[int, JobResult], None]
 
 
-def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
+def run_job(job: Job, say: Say = lambda text: None, inner: Inner = nothing) -> JobResult:
     """Embeds each clip once and scores; what is already done is read, not done again. Failures are in the result."""
     result = JobResult()
 
@@ -89,7 +91,7 @@ def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
                 result.loaded = False
                 raise model
             task = _task(job.run, job.task)
-            _embed_and_score(job, model, task, result, tell)
+            _embed_and_score(job, model, task, result, tell, inner)
     except Exception as error:  # a foreign module may raise anything; the other jobs still run
         result.failures.append(one_line(error))
         if result.loaded:
@@ -98,7 +100,16 @@ def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
     return result
 
 
-def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: JobResult, tell: Say) -> None:
+def _embed_and_score(
+    job: Job, model: LoadedModel, task: TaskFolder, result: JobResult, tell: Say, inner: Inner
+) -> None:
+    parts = 1 + len(job.protocols) * len(job.seeds)
+    stages = itertools.count()
+
+    def stage(name: str) -> Callable[..., None]:
+        number = next(stages)
+        return lambda done, total, text="": inner(name, (number + done / max(total, 1)) / parts, done, total)
+
     bounded: dict[str, Any] = {} if job.batch_seconds is None else {"batch_seconds": job.batch_seconds}
 
     def waiting() -> None:
@@ -106,7 +117,7 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
 
     embedded = embed_task(
         model, task, job.out / "embeddings",
-        skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, **bounded,
+        skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, progress=stage("embedding"), **bounded,
     )  # fmt: skip
     result.skipped = list(embedded.skipped)
     for note in embedded.notes:
@@ -117,7 +128,8 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
             for seed in job.seeds:
                 record = score_embeddings(
                     embedded.path, protocol=protocol, seed=seed, results_dir=job.out / "results",
-                    device=model.device, on_wait=waiting, **job.options.get(protocol, {}),
+                    device=model.device, on_wait=waiting, progress=stage(protocol),
+                    **job.options.get(protocol, {}),
                 )  # fmt: skip
                 result.records.append(record)
                 tell(

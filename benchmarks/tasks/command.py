@@ -126,7 +126,9 @@ def _generate(task: str, out: Path, sample_rate: int, progress: Any) -> list[Pat
     if task != "demo" and "generated" not in (spec := find_task(task)).obtain:
         ways = []
         if "prepare" in spec.obtain:
-            ways.append(f"unpack {spec.source.rstrip('.')}, and pass its folder: delores prepare {task} --source FOLDER")
+            ways.append(
+                f"unpack {spec.source.rstrip('.')}, and pass its folder: delores prepare {task} --source FOLDER"
+            )
         if "download" in spec.obtain:
             ways.append(f"fetch its official archive: delores download {task}")
         note = f" ({spec.obtain_note.rstrip('.')})" if spec.obtain_note else ""

@@ -74,7 +74,9 @@ def _suite_folders(suite: str, folders: list[Path], on_skip: Say | None) -> list
     found: list[str] = []
     missing = []
     for listed in look_up(list_tasks(suite), names):
-        own = [name for name in listed.folders if name.removesuffix(SUBSET) == name or name[: -len(SUBSET)] not in names]
+        own = [
+            name for name in listed.folders if name.removesuffix(SUBSET) == name or name[: -len(SUBSET)] not in names
+        ]
         found += own
         if not own:
             missing.append(listed.spec.folder_name)
