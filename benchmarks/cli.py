@@ -71,8 +71,9 @@ Protocols = Annotated[
 ]
 Seed = Annotated[int, typer.Option(**whole(), help="The first seed. heareval uses 42.")]
 MODEL_HELP = (
-    "A model: [LABEL=]MODULE[@WEIGHTS][?option=value&...]. Examples: hear_delores, "
-    "small=hear_delores@run/checkpoint.safetensors, benchmarks.baselines.random_encoder?seed=1"
+    "A model: [LABEL=]MODEL[@WEIGHTS][?option=value&...]. MODEL is a short name of `delores models`, hf:ORG/NAME, "
+    "torchaudio:BUNDLE, xares:MODULE:CLASS, an importable module or a .py file. Examples: log-mel, "
+    "small=hear_delores@run/checkpoint.safetensors, hf:facebook/wav2vec2-base?layer=6, ./my_model.py"
 )
 
 
@@ -129,6 +130,8 @@ def embed(
     shown = console(quiet)
     folders = find_task_folders(tasks_dir, task or ())
     loaded = load_model(ModelSpec.parse(module, model), device=device)
+    for note in loaded.notes:
+        shown.print(note)
     bounded: dict[str, Any] = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
     for folder in folders:
         with progress_bar(quiet, f"{folder.name}") as report:
@@ -295,8 +298,10 @@ def doctor(as_json: AsJson = False) -> None:
 def register_rooms() -> None:
     """Adds the commands that the packages define."""
     from benchmarks.command import ablate, convert
+    from benchmarks.encoders.command import models
     from benchmarks.reading.command import compare, report, standings, submit, tables
     from benchmarks.scoring.command import finetune
+    from benchmarks.sharing.command import push
     from benchmarks.tasks.command import download, prepare, tasks
     from benchmarks.validate.command import validate
     from pretrain.command import command as pretrain
@@ -305,7 +310,8 @@ def register_rooms() -> None:
     app.command("pretrain", cls=PlainCommand)(pretrain)
     app.command("pack", cls=PlainCommand)(pack)
     for command in (
-        tasks, prepare, convert, ablate, download, validate, finetune, tables, compare, report, submit, standings,
+        models, tasks, prepare, convert, ablate, download, validate, finetune, tables, compare, report, submit,
+        standings, push,
     ):  # fmt: skip
         app.command(command.__name__, cls=PlainCommand)(command)
 

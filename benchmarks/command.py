@@ -59,7 +59,10 @@ def convert(
 
 
 def ablate(
-    data: Annotated[Path, typer.Option(help="A folder of audio, a CSV with a file column or a HEAR task folder.")],
+    data: Annotated[
+        str,
+        typer.Option(help="A folder of audio, a CSV with a file column, a HEAR task folder or pack, or synthetic."),
+    ],
     out: Annotated[Path, typer.Option(help="The folder to write runs, embeddings, results and the table into.")],
     settings: Annotated[
         list[str] | None,

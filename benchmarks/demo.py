@@ -58,8 +58,8 @@ def run_demo(out: Path, shown: Console) -> None:
     models = [ModelSpec.parse(f"{label}=hear_delores@{path}") for label, path in checkpoints.items()]
     models += [
         ModelSpec.parse("shipped=hear_delores"),
-        ModelSpec.parse(f"random=benchmarks.baselines.random_encoder@{checkpoints['DeLoRes-S']}"),
-        ModelSpec.parse("log-mel=benchmarks.baselines.logmel"),
+        ModelSpec.parse(f"random=random@{checkpoints['DeLoRes-S']}"),
+        ModelSpec.parse("log-mel"),
     ]
     _say(shown, started, f"embedding and scoring {len(models)} models on {len(specs)} tasks")
     summary = run(

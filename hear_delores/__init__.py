@@ -79,14 +79,16 @@ def load_model(
     """The model in a checkpoint, on the CPU and in eval mode.
 
     Args:
-        model_file_path: a checkpoint of ours, a foreign one that ``foreign`` reads, or the name of weights
-            that this package ships; "" is the shipped default.
+        model_file_path: a checkpoint of ours, a foreign one that ``foreign`` reads, the name of weights
+            that this package ships, or ``hf:ORG/NAME[@REVISION]``, a repository that ``delores push`` made on the
+            Hugging Face Hub (see ``hub``); "" is the shipped default.
         scene: what the scene embedding is made of: names out of ``pooling.SCENE_PARTS``, as a list or one string
             with commas. "pooled" is the papers' maximum + mean over time; None is what the checkpoint says.
         timestamp: likewise of timestamp embeddings, out of ``pooling.TIMESTAMP_PARTS``; "frames" is the papers'.
 
     Raises:
-        DeloresError: there is no such file or name, it is no checkpoint that can be used, or there is no such part.
+        DeloresError: there is no such file, name or repository, it is no checkpoint that can be used, or there is no
+            such part.
     """
     from hear_delores.checkpoint import load_checkpoint
     from hear_delores.shipped import find_weights

@@ -28,7 +28,7 @@ class CheckFailed(Exception):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("hear", "checks of a model against the HEAR common API")
-    group.addoption("--hear-model", metavar="MODULE", help="check this module (adds one test for each check)")
+    group.addoption("--hear-model", metavar="MODEL", help="check this model: a module, a .py file, hf:ORG/NAME ...")
     group.addoption("--hear-weights", metavar="PATH", default="", help="weights handed to its load_model")
     group.addoption("--hear-device", metavar="DEVICE", default=None, help="where the model is put")
     group.addoption("--hear-long", action="store_true", help="also 20 minutes of audio, within 16 GB")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean
+from hear_delores.hub import PREFIX, fetch
 
 __all__ = ["WEIGHTS", "find_weights", "shipped_weights"]
 
@@ -36,14 +37,16 @@ def shipped_weights(folder: Path = WEIGHTS) -> tuple[str, dict[str, Path]]:
 
 
 def find_weights(name_or_path: str | os.PathLike[str] = "", folder: Path = WEIGHTS) -> Path:
-    """The file of a checkpoint: the shipped default for "", an existing path, or shipped weights by name.
+    """The file of a checkpoint: the shipped default for "", an existing path, shipped weights by name, or ``hf:...``.
 
     Raises:
-        DeloresError: it is neither.
+        DeloresError: it is none of these, or cannot be got from the Hub.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise DeloresError(f"Expected a checkpoint's path or name, but got {type(name_or_path).__name__}.")
     name = os.fspath(name_or_path)
+    if name.startswith(PREFIX):
+        return fetch(name)
     path = Path(name).expanduser()
     if name and path.is_file():
         return path

@@ -227,11 +227,17 @@ class Augmenter(nn.Module):
         """(x - mean) / std with the statistics of the pre-training set."""
         return (x - self.mean) / self.std
 
-    def forward(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Two views (B, n_mels, n_frames) float32, normalised, of log-mel inputs ``x`` of that shape."""
+    def forward(self, x: Tensor, generator: torch.Generator, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Two views (B, n_mels, n_frames) float32, normalised, of log-mel inputs ``x`` of that shape.
+
+        ``other``: what the second view is made of, if it is not ``x``. The memory keeps ``x``.
+        """
         before = self.config.mixup_domain == "log_mel"
-        x = x if before else self.normalise(x)
-        views = [self._view(x, generator) for _ in range(2)]
+        sources = [x, x if other is None else other]
+        if not before:
+            x = self.normalise(x)
+            sources = [x, x if sources[1] is sources[0] else self.normalise(sources[1])]
+        views = [self._view(source, generator) for source in sources]
         if self.memory is not None:
             self.memory.push(self.world.gather(x))
         return views[0], views[1]

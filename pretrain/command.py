@@ -31,7 +31,12 @@ class Content(str, Enum):
 
 
 def command(
-    data: Annotated[Path, typer.Option(help=f"{DATA_HELP}, or a folder that `delores pack` made.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help=f"{DATA_HELP}, a folder that `delores pack` made, synthetic (sounds without end), or synthetic+DATA."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The folder of the run.")],
     overrides: Overrides = None,
     preset: Preset = "delores-s-small",
@@ -39,6 +44,9 @@ def command(
         bool, typer.Option("--resume", help="Resume from the last saved state, if there is one.")
     ] = False,
     skip_bad: SkipBad = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin even if the memory that is free is estimated not to be enough.")
+    ] = False,
     quiet: Quiet = False,
     picture: Annotated[bool, typer.Option(help="Draw the curves, training.png, at the end.")] = True,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write the log to OUT/tensorboard.")] = False,
@@ -67,7 +75,9 @@ def command(
             raise
         raise typer.Exit(1) from None  # the other processes of a torchrun have the same command line: one says so
     try:
-        path = pretrain(config, data, out, resume=resume, skip_bad=skip_bad, quiet=quiet, watching=watching)
+        path = pretrain(
+            config, data, out, resume=resume, skip_bad=skip_bad, quiet=quiet, watching=watching, force=force
+        )
     except ReportedElsewhere:
         raise typer.Exit(1) from None
     if not quiet and leads:
@@ -77,7 +87,8 @@ def command(
 def pack(
     out: Annotated[Path, typer.Option(help="The folder of the pack: a new one, or a pack to add to.")],
     overrides: Overrides = None,
-    data: Annotated[Path | None, typer.Option(help=f"{DATA_HELP}.")] = None,
+    data: Annotated[str | None, typer.Option(help=f"{DATA_HELP}, or synthetic: sounds, as many as --clips.")] = None,
+    clips: Annotated[int | None, typer.Option(**whole(1, 2**40), help="How many sounds of --data synthetic.")] = None,
     content: Annotated[
         Content, typer.Option(help="What to store: 16-bit audio, or log-mel features in half precision.")
     ] = Content.audio,
@@ -101,7 +112,14 @@ def pack(
         if data is not None:
             config = load_config(preset, overrides or [])
             packed = pack_data(
-                data, out, config, content=content.value, shard_mb=shard_mb, skip_bad=skip_bad, progress=display.phase
+                data,
+                out,
+                config,
+                content=content.value,
+                clips=clips,
+                shard_mb=shard_mb,
+                skip_bad=skip_bad,
+                progress=display.phase,
             )
         if verify:
             shards = len(verify_pack(out, display.phase).shards)

@@ -25,6 +25,7 @@ from pretrain.inputs.schema import Schema
 from pretrain.inputs.yaml_file import parse_yaml, read_yaml
 
 __all__ = [
+    "SOUND_FAMILIES",
     "AugmentConfig",
     "DataConfig",
     "LossConfig",
@@ -33,6 +34,8 @@ __all__ = [
     "PretrainConfig",
     "ProjectorConfig",
     "ScheduleConfig",
+    "SynthesisConfig",
+    "ViewsConfig",
     "config_to_dict",
     "config_to_yaml",
     "differences",
@@ -42,6 +45,7 @@ __all__ = [
 
 PRESETS = Path(__file__).parent / "presets"
 POOLINGS = 3  # AudioNTT halves time three times
+SOUND_FAMILIES = ("voice", "impact", "texture", "speech", "rhythm", "call")
 
 
 # Bounds of numbers that have no closer ones of their own: what lies above is a slip, and overflows further down.
@@ -82,6 +86,30 @@ class AugmentConfig(Section):
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not 0 < value[0] <= value[1] <= 100:
             raise ValueError(f"expected [low, high] with 0 < low <= high <= 100, got {list(value)}")
+        return value
+
+
+class ViewsConfig(Section):
+    """What the two views of a synthetic clip are renderings of, before they are augmented."""
+
+    # the parameters of either view are moved by so much noise around a common centre ("Audio Doppelgängers", ICLR
+    # 2025, arXiv 2406.05923); 0: both are of one rendering, as those of a recording are
+    delta: float = Field(default=0.25, ge=0, le=1)
+
+
+class SynthesisConfig(Section):
+    """The sounds of ``--data synthetic`` and ``--data synthetic+POOL``."""
+
+    share: float = Field(default=0.5, gt=0, lt=1)  # of the clips of a batch that are synthetic, beside a pool
+    families: tuple[str, ...] = Field(default=SOUND_FAMILIES, min_length=1, max_length=64)  # twice: twice as often
+    epoch_clips: Count = 10_000  # an epoch of a stream that has no end
+
+    @pydantic.field_validator("families")
+    @classmethod
+    def _known_families(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in SOUND_FAMILIES:
+                raise ValueError(f"there is no family {name!r}. {did_you_mean(name, SOUND_FAMILIES)}")
         return value
 
 
@@ -176,6 +204,7 @@ class PretrainConfig(Section):
     segment_s: float = Field(default=0.95, gt=0, le=3600)
     # what the encoder is shown: (x - mean) / std with the statistics of the pre-training audio, or x as it is
     normalization: Literal["corpus", "none"] = "corpus"
+    views: ViewsConfig = ViewsConfig()
     augment: AugmentConfig = AugmentConfig()
     projector: ProjectorConfig = ProjectorConfig()
     loss: LossConfig = LossConfig()
@@ -183,6 +212,7 @@ class PretrainConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     data: DataConfig = DataConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
     decorrelation: DecorrelationConfig = DecorrelationConfig()
     batch_size: int = Field(default=1024, ge=2, le=LARGEST)
     epochs: float = Field(default=100, gt=0, le=1e9)

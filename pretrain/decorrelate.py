@@ -12,8 +12,9 @@ from hear_delores.model import HearModel
 from hear_delores.pooling import DECORRELATED, plain_part
 from pretrain.augment import Augmenter
 from pretrain.config import PretrainConfig
-from pretrain.data.batches import DECORRELATION, sample_crops
+from pretrain.data.batches import DECORRELATION, Batch
 from pretrain.data.corpus import Corpus, Progress
+from pretrain.data.listening import sample_batches
 
 __all__ = ["learn_decorrelation"]
 
@@ -26,7 +27,7 @@ def learn_decorrelation(
     config: PretrainConfig,
     corpus: Corpus,
     augmenter: Augmenter,
-    log_mel: Callable[[Tensor], Tensor],
+    listen: Callable[[Batch], tuple[Tensor, Tensor]],
     progress: Progress | None = None,
 ) -> dict[str, Decorrelation]:
     """The map of each part of ``config.scene`` that is to be decorrelated, by its plain name.
@@ -39,7 +40,7 @@ def learn_decorrelation(
     Args:
         model: of the trained encoder, with any scene.
         augmenter: of this process alone; its memory goes on.
-        log_mel: crops as the sampler reads them -> (B, n_mels, n_frames) float32.
+        listen: a batch -> (B, n_mels, n_frames) float32, what its two views are made of.
 
     Raises:
         DeloresError: see ``fit_decorrelation``.
@@ -51,8 +52,9 @@ def learn_decorrelation(
     size = -(-clips // -(-clips // BATCH))
     generator = torch.Generator().manual_seed(config.seed)
     found: dict[str, tuple[list[Tensor], list[Tensor]]] = {part: ([], []) for part in parts}
-    for crops in sample_crops(corpus, config, clips, size, DECORRELATION, "decorrelating", progress):
-        for number, view in enumerate(augmenter(log_mel(crops), generator)):
+    for batch in sample_batches(corpus, config, clips, size, DECORRELATION, "decorrelating", progress):
+        first, second = listen(batch)
+        for number, view in enumerate(augmenter(first, generator, second)):
             for part, values in zip(parts, model.scene_parts(parts, view[:, None]), strict=True):
                 found[part][number].append(values.flatten(0, 1).cpu())
     wanted = config.decorrelation

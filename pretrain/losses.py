@@ -6,6 +6,7 @@ squared correlations lose too much in bfloat16. Of several processes, each gives
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 import torch
@@ -48,6 +49,11 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def _without_autocast(x: Tensor) -> contextlib.AbstractContextManager[None]:
+    """Off, on the device of ``x``; the meta device, on which memory is counted before a run, has no autocast."""
+    return contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
 def cross_correlation(z1: Tensor, z2: Tensor, world: World = ALONE) -> Tensor:
     """The (D, D) float32 cross-correlation C of two (N, D) batches over their N rows.
 
@@ -76,7 +82,7 @@ def barlow_twins_loss(
         world: the processes that hold the rest of the batch, each giving its own rows.
         diagonal: weight of invariance, for ablations.
     """
-    with torch.autocast(z1.device.type, enabled=False):
+    with _without_autocast(z1):
         c = cross_correlation(z1, z2, world)
         on_diagonal = (1 - c.diagonal()).square().sum()
         off_diagonal = _off_diagonal(c).square().sum()
@@ -115,7 +121,7 @@ def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> InfoNCE
         queue: (K, D) keys of past batches, rows of unit length.
         temperature: T.
     """
-    with torch.autocast(q.device.type, enabled=False):
+    with _without_autocast(q):
         q, k = at_least_float32(q), at_least_float32(k.detach())
         positive = (q * k).sum(dim=1, keepdim=True)  # (N, 1)
         negative = q @ queue.detach().to(q.dtype).T  # (N, K)

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 
 from hear_delores.errors import DeloresError
 
-__all__ = ["ForeignExit", "Terminated", "contained", "one_line"]
+__all__ = ["ForeignExit", "Terminated", "contained", "lacks_cuda", "one_line"]
+
+#: What torch says of a machine without CUDA, when a model asks for it.
+_NO_CUDA = (
+    "Found no NVIDIA driver",
+    "Torch not compiled with CUDA enabled",
+    "No CUDA GPUs are available",
+    "deserialize object on a CUDA device",
+    "driver on your system is too old",
+)
 
 
 class ForeignExit(RuntimeError):
@@ -48,3 +57,13 @@ def one_line(error: BaseException) -> str:
     except Exception:
         text = "(its message cannot be read)"
     return text if isinstance(error, (DeloresError, ForeignExit)) else f"{type(error).__name__}: {text}"
+
+
+def lacks_cuda(error: BaseException) -> str:
+    """What to say of an error that comes from CUDA being asked for where there is none; "" of other errors."""
+    if not any(mark in str(error) for mark in _NO_CUDA):
+        return ""
+    return (
+        "it asks for CUDA, and torch finds none here; let it ask torch.cuda.is_available(), and read weights with "
+        "torch.load(..., map_location='cpu')"
+    )

@@ -51,6 +51,7 @@ class _Described(BaseModel):
     sample_rate: int | None = None
     sizes: dict[str, int] | None = None
     n_parameters: int | None = None
+    n_trainable: int | None = None
 
 
 class _Task(BaseModel):

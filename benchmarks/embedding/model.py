@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.embedding.foreign_code import contained, one_line
+from benchmarks.embedding.foreign_code import contained, lacks_cuda, one_line
+from benchmarks.embedding.isolation import names_of_its_own
+from benchmarks.embedding.resolve import find_module
 from benchmarks.embedding.sketch import observe
 from benchmarks.embedding.source import source_of
 from benchmarks.embedding.spec import ModelSpec, plain_options, slug
+from benchmarks.embedding.weights_hash import hash_objects, hash_tensorflow, hash_torch, tensors_within
 from benchmarks.results.identity import Behaviour
 from benchmarks.results.record import ModelInfo
 from hear_delores.errors import DeloresError
-from hear_delores.files import file_hash
 
 __all__ = ["LoadedModel", "ModelSpec", "load_model", "slug"]
 
@@ -48,8 +48,10 @@ class LoadedModel:
     Attributes:
         weights_hash: 64 hexadecimal digits that differ whenever the weights (or, as far as it can be
             known, anything else that ``load_model`` read) differ.
-        kind: ``torch`` or ``tensorflow``.
+        kind: ``torch``, ``tensorflow``, or ``object`` for any other, which is given torch's tensors.
         source_hash: of the module's source files as they were imported; "" where it has none.
+        revision: the commit of a model of the Hub; "" of others.
+        notes: what was found out by calling it, and what is unusual, one line each.
     """
 
     spec: ModelSpec
@@ -62,7 +64,9 @@ class LoadedModel:
     timestamp_embedding_size: int
     weights_hash: str
     n_parameters: int
-    source_hash: str = field(default="")
+    source_hash: str = ""
+    revision: str = ""
+    notes: tuple[str, ...] = field(default=())
 
     @property
     def folder_name(self) -> str:
@@ -74,20 +78,33 @@ class LoadedModel:
         """What the model returns for the probe sounds, computed once."""
         return observe(self)
 
+    @property
+    def n_trainable(self) -> int | None:
+        """How many of a torch model's parameters are not frozen; None for other models."""
+        if not isinstance(self.model, torch.nn.Module):
+            return None
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
     def info(self) -> ModelInfo:
         """The model as embeddings and records describe it."""
         return ModelInfo(
             label=self.spec.label,
-            module=self.spec.module,
+            module=self.spec.name,
             file=Path(self.spec.path).name,
             weights_hash=self.weights_hash,
             options=plain_options(self.spec.options),
             sample_rate=self.sample_rate,
             sizes={"scene": self.scene_embedding_size, "timestamp": self.timestamp_embedding_size},
             n_parameters=self.n_parameters,
+            n_trainable=self.n_trainable,
             behaviour=self.behaviour,
             source_hash=self.source_hash,
+            revision=self.revision,
         )
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """``get_scene_embeddings(audio, model)`` or its sister: the module's, or the model's own method."""
+        return _function(self.module, self.model, name)
 
     def scene(self, audio: np.ndarray) -> np.ndarray:
         """Scene embeddings of ``audio``: (n_sounds, scene_embedding_size) float32.
@@ -129,13 +146,17 @@ class LoadedModel:
         return embeddings, times
 
     def _call(self, name: str, audio: np.ndarray) -> Any:
+        if audio.ndim != 2:
+            raise self._fault(
+                f"expected mono audio (n_sounds, n_samples), got {audio.shape}; of several channels, pass their mean"
+            )
         try:
             with contained():
                 if self.kind == "tensorflow":
                     tensor = sys.modules["tensorflow"].convert_to_tensor(audio)
-                    return getattr(self.module, name)(tensor, self.model)
+                    return self.function(name)(tensor, self.model)
                 with torch.no_grad():
-                    return getattr(self.module, name)(torch.from_numpy(audio).to(self.device), self.model)
+                    return self.function(name)(torch.from_numpy(audio).to(self.device), self.model)
         except Exception as error:  # foreign code may raise anything; the cause stays attached
             if _is_out_of_memory(error):
                 seconds = audio.size / self.sample_rate
@@ -149,6 +170,8 @@ class LoadedModel:
             array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
         elif hasattr(value, "numpy"):
             array = np.asarray(value.numpy())
+        elif hasattr(value, "__array__"):  # numpy's, JAX's
+            array = np.asarray(value)
         else:
             raise self._fault(f"{name} returned {type(value).__name__}; expected a tensor")
         if array.dtype.kind != "f":
@@ -173,53 +196,102 @@ def load_model(spec: ModelSpec | str, device: str = "auto") -> LoadedModel:
     """The model that ``spec`` states, in eval mode, on ``device`` ("auto": a GPU where there is one).
 
     Raises:
-        DeloresError: no such module, a HEAR function is missing, it is no torch or TensorFlow model, or
-            its sample rate or sizes are not whole positive numbers.
+        DeloresError: no such module, a HEAR function is missing, loading fails, or its sample rate or sizes are not
+            whole positive numbers.
     """
     spec = ModelSpec.parse(spec) if isinstance(spec, str) else spec
-    module = _import(spec)
-    missing = [name for name in FUNCTIONS if not callable(getattr(module, name, None))]
-    if missing:
-        raise DeloresError(
-            f"model {spec.label}: the module {spec.module} has no function {', '.join(missing)}; a HEAR model needs it"
-        )
-    try:
-        with contained():
-            model = module.load_model(*([spec.path] if spec.path else []), **spec.options)
-    except Exception as error:  # foreign code may raise anything; the cause stays attached
-        raise DeloresError(f"model {spec.label}: load_model failed: {one_line(error)}") from error
-    try:
-        with contained():  # attributes and methods of a foreign model
-            return _adapted(spec, module, model, device)
-    except DeloresError:
-        raise
-    except Exception as error:
-        raise DeloresError(f"model {spec.label}: it cannot be used: {one_line(error)}") from error
+    with names_of_its_own(spec):
+        try:
+            found = find_module(spec)
+        except DeloresError as error:
+            raise DeloresError(f"model {spec.label}: {error}") from error
+        if not callable(getattr(found.module, "load_model", None)):
+            raise _lacks(spec, found.module, ["load_model"])
+        try:
+            with contained():
+                model = found.load()
+        except Exception as error:  # foreign code may raise anything; the cause stays attached
+            reason = lacks_cuda(error) or one_line(error)
+            raise DeloresError(f"model {spec.label}: load_model failed: {reason}") from error
+        try:
+            with contained():  # attributes and methods of a foreign model
+                return _adapted(spec, found.module, model, device)
+        except DeloresError:
+            raise
+        except Exception as error:
+            raise DeloresError(f"model {spec.label}: it cannot be used: {one_line(error)}") from error
+
+
+def _lacks(spec: ModelSpec, module: ModuleType, missing: list[str]) -> DeloresError:
+    name = spec.name if spec.file is not None else module.__name__
+    return DeloresError(
+        f"model {spec.label}: the module {name} has no function {', '.join(missing)}; a HEAR model needs it"
+    )
+
+
+def _function(module: ModuleType, model: Any, name: str) -> Callable[..., Any]:
+    own = getattr(module, name, None)
+    return own if callable(own) else lambda audio, model: getattr(model, name)(audio)
 
 
 def _adapted(spec: ModelSpec, module: ModuleType, model: Any, device: str) -> LoadedModel:
-    sizes = {
-        name: _whole(spec, model, name) for name in ("sample_rate", "scene_embedding_size", "timestamp_embedding_size")
-    }
-    source = source_of(module)
+    missing = [name for name in FUNCTIONS[1:] if not callable(getattr(module, name, getattr(model, name, None)))]
+    if missing:
+        raise _lacks(spec, module, missing)
+    rate = _whole(spec, model, "sample_rate")
+    kind = _kind(model)
+    chosen = _placed(spec, model, kind, device)
+    found = LoadedModel(spec, module, model, kind, chosen, rate, 0, 0, "", 0)
+    sizes, notes = _sizes(found)
+    hashed = {"torch": hash_torch, "tensorflow": hash_tensorflow}.get(kind, hash_objects)
+    weights, count = hashed(spec, model, {"sample_rate": rate, **sizes})
+    found.scene_embedding_size, found.timestamp_embedding_size = sizes.values()
+    found.weights_hash, found.n_parameters, found.source_hash = weights, count, source_of(module)
+    if spec.adapter:
+        found.revision, found.notes = getattr(model, "revision", ""), (*notes, *getattr(model, "notes", ()))
+    else:
+        found.notes = tuple(notes)
+    return found
+
+
+def _kind(model: Any) -> str:
     tensorflow = sys.modules.get("tensorflow")  # a TensorFlow model has imported it
     if isinstance(model, torch.nn.Module):
-        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        try:
-            model = model.to(chosen).eval()
-        except (RuntimeError, AssertionError) as error:
-            raise DeloresError(f"model {spec.label}: cannot use the device {chosen!r}: {one_line(error)}") from None
-        kind, weights, count = "torch", _torch_hash(spec, model, sizes), sum(p.numel() for p in model.parameters())
-    elif tensorflow is not None and isinstance(model, tensorflow.Module):
-        kind, chosen = "tensorflow", "auto"
-        weights, count = _tensorflow_hash(spec, model, sizes)
-    else:
-        raise DeloresError(
-            f"model {spec.label}: load_model returned {type(model).__name__}; expected a torch.nn.Module or a tf.Module"
-        )
-    return LoadedModel(
-        spec, module, model, kind, chosen, weights_hash=weights, n_parameters=count, source_hash=source, **sizes
-    )
+        return "torch"
+    return "tensorflow" if tensorflow is not None and isinstance(model, tensorflow.Module) else "object"
+
+
+def _placed(spec: ModelSpec, model: Any, kind: str, device: str) -> str:
+    """The device of the model, which is moved there and set to eval mode if it is torch's."""
+    if kind == "tensorflow":
+        return "auto"
+    if kind == "object":  # where it has put itself: it is not known how it is moved
+        for part in (model, *vars(model).values()) if hasattr(model, "__dict__") else ():
+            if isinstance(part, torch.nn.Module):
+                part.eval()
+        devices = [tensor.device for _, tensor in tensors_within(model) if isinstance(tensor, torch.Tensor)]
+        return str(devices[0]) if devices else "cpu"
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        model.to(chosen).eval()
+    except (RuntimeError, AssertionError) as error:
+        raise DeloresError(f"model {spec.label}: cannot use the device {chosen!r}: {one_line(error)}") from None
+    return chosen
+
+
+def _sizes(model: LoadedModel) -> tuple[dict[str, int], list[str]]:
+    """The sizes of the embeddings, and a line for each that the model does not state and that calling it has shown."""
+    sizes, notes = {}, []
+    for kind in ("scene", "timestamp"):
+        name, function = f"{kind}_embedding_size", f"get_{kind}_embeddings"
+        if getattr(model.model, name, None) is not None:
+            sizes[name] = _whole(model.spec, model.model, name)
+            continue
+        answer = model._call(function, 0.1 * np.ones((2, model.sample_rate), np.float32))
+        array = model._array(function, answer[0] if isinstance(answer, (tuple, list)) else answer)
+        sizes[name] = array.shape[-1]
+        notes.append(f"model {model.spec.label} states no {name}: {function} returns {array.shape[-1]} dimensions")
+    return sizes, notes
 
 
 def timestamp_fault(times: np.ndarray, duration_ms: float) -> str:
@@ -244,64 +316,11 @@ def timestamp_fault(times: np.ndarray, duration_ms: float) -> str:
     return ""
 
 
-def _import(spec: ModelSpec) -> ModuleType:
-    try:
-        with contained():
-            module = importlib.import_module(spec.module)
-    except ModuleNotFoundError as error:
-        # Either the module itself (or a package it lies in) is missing, or something that it needs.
-        if error.name and f"{spec.module}.".startswith(f"{error.name}."):
-            hint = f"no module named {error.name!r}; install it or check the name"
-            raise DeloresError(f"model {spec.label}: {hint}") from None
-        hint = f"importing {spec.module} needs {error.name!r}; install it"
-        raise DeloresError(f"model {spec.label}: {hint}") from error
-    except Exception as error:  # a foreign module may raise anything while it is imported
-        hint = f"importing {spec.module} failed: {one_line(error)}"
-        raise DeloresError(f"model {spec.label}: {hint}") from error
-    return module
-
-
 def _whole(spec: ModelSpec, model: Any, name: str) -> int:
     value = getattr(model, name, None)
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
         raise DeloresError(f"model {spec.label}: its {name} must be a whole positive number, got {value!r}")
     return int(value)
-
-
-def _torch_hash(spec: ModelSpec, model: torch.nn.Module, sizes: Mapping[str, int]) -> str:
-    from hear_delores.checkpoint import weights_hash
-    from hear_delores.model import HearModel
-
-    if isinstance(model, HearModel):  # knows its whole state: also front-end, statistics and pooling
-        return weights_hash(model)
-    digest = _start_hash(spec, model, sizes)
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    for name, tensor in sorted(tensors, key=lambda item: item[0]):
-        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _tensorflow_hash(spec: ModelSpec, model: Any, sizes: Mapping[str, int]) -> tuple[str, int]:
-    digest, count = _start_hash(spec, model, sizes), 0
-    for variable in sorted(model.variables, key=lambda item: item.name):
-        array = np.ascontiguousarray(variable.numpy())
-        count += array.size
-        digest.update(f"{variable.name}\0{array.dtype}\0{array.shape}\0".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest(), count
-
-
-def _start_hash(spec: ModelSpec, model: Any, sizes: Mapping[str, int]) -> Any:
-    """What a foreign model is known by besides its tensors: its file may also hold plain attributes."""
-    digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}\0{dict(sizes)}\0".encode())
-    path = Path(spec.path) if spec.path else None
-    if path is not None and path.is_file():
-        digest.update(file_hash(path).encode())
-    elif path is not None and path.is_dir():
-        for item in sorted(item for item in path.rglob("*") if item.is_file()):
-            digest.update(f"{item.relative_to(path).as_posix()}\0{file_hash(item)}\0".encode())
-    return digest
 
 
 def _is_out_of_memory(error: Exception) -> bool:

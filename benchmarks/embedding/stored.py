@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.embedding.layout import INFO_FILE
 from benchmarks.embedding.model import LoadedModel
+from benchmarks.encoders.catalogue import current_name
 from benchmarks.results.identity import behaviour_change, read_behaviour
 from hear_delores.documents import read_json
 
@@ -49,7 +50,8 @@ def key_of(info: dict[str, Any]) -> dict[str, Any]:
     model, task = info["model"], info["task"]
     return {
         "format_version": info["format_version"],
-        **{name: model[name] for name in ("module", "options", "weights_hash", "sample_rate")},
+        "module": current_name(model["module"]),
+        **{name: model[name] for name in ("options", "weights_hash", "sample_rate")},
         "task": task["name"],
         "revision": task["revision"],
     }
@@ -96,7 +98,7 @@ def stored_embeddings(
         return Stored(notes=[*notes, f"embedded again: {reason}"] if reason else notes)
     if source and model.source_hash and source != model.source_hash:
         notes.append(
-            f"the source of {model.spec.module} has changed, but it answers the probe sounds as before: embeddings "
+            f"the source of {model.spec.name} has changed, but it answers the probe sounds as before: embeddings "
             "are kept (--force embeds again)"
         )
     return Stored(True, seconds, skipped, notes)

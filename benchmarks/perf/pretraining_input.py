@@ -10,6 +10,9 @@ through ``torch.nn.functional.interpolate``. With ``--cores N`` it has N worker 
 
 Step: seconds per step of ``pretrain`` itself, from its log, against forward and backward alone on a fixed batch.
 
+Synthetic: a step on ``--data synthetic``, with two renderings of neighbours (``views.delta``) and with one rendering
+for both views, against a step on packed features, step by step in turns. ``--synthetic-only`` leaves the rest out.
+
 Everything is timed in turns; medians are printed, and the ratio is the median over the turns.
 """
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import math
 import random
@@ -44,9 +48,12 @@ from pretrain.data.pack import pack
 from pretrain.data.packed import open_corpus
 from pretrain.methods import build_method
 from pretrain.training.device import resolved
+from pretrain.training.loop import Run
 from pretrain.training.start import pretrain
+from pretrain.watching.progress import Display
 
 Times = dict[str, list[float]]
+PACKED = "pack of log-mel"
 
 
 class PerSample(Dataset):  # type: ignore[type-arg]
@@ -157,8 +164,6 @@ def compare_inputs(config: PretrainConfig, data: Path, place: Path, arguments: a
     uncached = config.model_copy(update={"data": config.data.model_copy(update={"cache_mb": 0})})
     files, cached = (open_corpus(data, chosen) for chosen in (uncached, config))
     cached.load()
-    for content in ("audio", "log-mel"):
-        pack(data, place / content, config, content=content)  # type: ignore[arg-type]
     sources = {
         "audio files": files,
         "audio files, decoded before (cache)": cached,
@@ -218,7 +223,7 @@ def compare_steps(config: PretrainConfig, data: Path, place: Path, arguments: ar
     """Prints seconds per step of ``pretrain`` from every source, and the ratio to forward and backward alone."""
     half = max(arguments.steps // 2, 1)
     config = config.model_copy(update={"steps": 2 * half, "log_every": half, "save_every": 10**9, "device": "cpu"})
-    sources = {"audio files": data, "pack of audio": place / "audio", "pack of log-mel": place / "log-mel"}
+    sources = {"audio files": data, "pack of audio": place / "audio", PACKED: place / "log-mel"}
     bare = bare_step(config)
     bare()
     times: Times = {name: [] for name in ("forward and backward alone", *sources)}
@@ -230,15 +235,46 @@ def compare_steps(config: PretrainConfig, data: Path, place: Path, arguments: ar
             bare()
         times["forward and backward alone"].append((time.perf_counter() - began) / half)
     print(f"\na step of {config.method}, batch {config.batch_size}, {config.precision}, update and input included")
-    print("| source | s per step | this / forward and backward alone |")
+    print_ratios(times, "forward and backward alone")
+
+
+def one_step(config: PretrainConfig, data: Path | str, place: Path) -> Callable[[], None]:
+    """The next step of a run each time, nothing of it made ahead."""
+    run = Run(config, open_corpus(data, config), place, torch.device("cpu"), Display(shown=False))
+    number = itertools.count()
+    return lambda: run._advance(run.sampler.batch(next(number)))
+
+
+def compare_synthetic(config: PretrainConfig, place: Path, arguments: argparse.Namespace) -> None:
+    """Prints seconds per step on sounds, and the ratio to a step on packed features."""
+    config = config.model_copy(update={"steps": 10**6, "log_every": 10**6, "device": "cpu"})
+    moved, unmoved = (
+        config.model_copy(update={"views": config.views.model_copy(update={"delta": delta})})
+        for delta in (config.views.delta or 0.25, 0.0)
+    )
+    work = {
+        PACKED: one_step(config, place / "log-mel", place),
+        "synthetic, two neighbours": one_step(moved, "synthetic", place),
+        "synthetic, one rendering": one_step(unmoved, "synthetic", place),
+    }
+    times = turns(
+        work, max(arguments.runs, arguments.steps), time.process_time if arguments.cpu_time else time.perf_counter
+    )
+    print(f"\na step of {config.method}, batch {config.batch_size}, {config.precision}, in turns, nothing made ahead")
+    print_ratios(times, PACKED)
+
+
+def print_ratios(times: Times, reference: str) -> None:
+    """A table of medians, and of the medians of the ratios turn by turn."""
+    print(f"| source | s per step | this / {reference} |")
     print("| --- | ---: | ---: |")
     for name, seconds in times.items():
-        pairs = zip(seconds, times["forward and backward alone"], strict=True)
+        pairs = zip(seconds, times[reference], strict=True)
         print(f"| {name} | {statistics.median(seconds):.3f} | {statistics.median(a / b for a, b in pairs):.2f} |")
 
 
 def main() -> None:
-    """Prints two tables."""
+    """Prints three tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of audio; made if not given")
     parser.add_argument("--clips", type=int, default=256, help="how many files to make")
@@ -247,10 +283,13 @@ def main() -> None:
     parser.add_argument("--kind", default="wav", choices=["wav", "flac", "ogg"])
     parser.add_argument("--preset", default="delores-s-small")
     parser.add_argument("--cores", type=int, default=1)
-    parser.add_argument("--cpu-time", action="store_true", help="of the input, on a busy machine; needs --cores 1")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="rather than time by the clock: for a busy machine; needs --cores 1"
+    )
     parser.add_argument("--batches", type=int, default=4, help="per turn of the input")
     parser.add_argument("--steps", type=int, default=8, help="per turn of pretrain; 0: input alone")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--synthetic-only", action="store_true", help="print the last table alone")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the configuration")
     arguments = parser.parse_args()
     if arguments.cpu_time and arguments.cores > 1:
@@ -262,9 +301,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         data = arguments.data or make(place / "made", arguments)
-        compare_inputs(config, data, place, arguments)
+        for content in ("audio", "log-mel"):
+            pack(data, place / content, config, content=content)  # type: ignore[arg-type]
+        if not arguments.synthetic_only:
+            compare_inputs(config, data, place, arguments)
+            if arguments.steps:
+                compare_steps(config, data, place, arguments)
         if arguments.steps:
-            compare_steps(config, data, place, arguments)
+            compare_synthetic(config, place, arguments)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def step_here(step: str, corpus: Path, folder: Path) -> None:
         from benchmarks.tasks.folder import TaskFolder
 
         [task] = (folder / "tasks").iterdir()
-        embed_task(load_model("benchmarks.baselines.logmel", "cpu"), TaskFolder.open(task), folder / "embeddings")
+        embed_task(load_model("log-mel", "cpu"), TaskFolder.open(task), folder / "embeddings")
     else:
         from benchmarks.scoring.score import score_embeddings
 

@@ -154,36 +154,53 @@ def report(
 
 def submit(
     results: Results,
-    name: Annotated[str, typer.Option(help="The model's name on the leaderboard.")],
+    name: Annotated[str, typer.Option(help="A short name of the model. The row puts the team's name before it.")],
     url: Annotated[str, typer.Option(help="Where others can get the model.")],
-    out: Annotated[Path, typer.Option(help="The folder to write leaderboard.csv and PULL_REQUEST.md into.")] = Path(
-        "submission"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="The folder to write the CSV, the pull request's text and the steps into.")
+    ] = Path("submission"),
     date: Annotated[str | None, typer.Option(help="The submission date, such as 2026-01-31. Default: today.")] = None,
     model: Label = None,
     seed: OneSeed = None,
     leaderboard: LeaderboardFile = None,
-    team: Annotated[str, typer.Option(help="Pull request: the name of the team.")] = "",
+    team: Annotated[
+        str, typer.Option(help="The name of the team: the title, the branch and the row's name come from it.")
+    ] = "",
     authors: Annotated[str, typer.Option(help="Pull request: the authors.")] = "",
     paper: Annotated[str, typer.Option(help="Pull request: the model's paper.")] = "",
     description: Annotated[str, typer.Option(help="Pull request: a sentence on the model.")] = "",
     pretraining_data: Annotated[str, typer.Option(help="Pull request: the training data, such as AudioSet.")] = "",
+    data_kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Pull request: tick this kind of training data: speech, broad-domain or music; repeatable."),
+    ] = None,
     why_missing: Annotated[str, typer.Option(help="Pull request: why some tasks have no score.")] = "",
+    template: Annotated[
+        Path | None,
+        typer.Option(help="The site's newest pull-request template. Default: its fields as of 2023."),
+    ] = None,
 ) -> None:
-    """Prepare a leaderboard submission: the row, the CSV with the row appended, and the text of the pull request."""
+    """Prepare a leaderboard submission: the CSV with a row appended, and the site's template filled in."""
     from datetime import datetime, timezone
 
-    from benchmarks.reading.leaderboard.submission import SubmissionFacts, prepare_submission, write_submission
+    from benchmarks.reading.leaderboard.pull_request import pull_request, write_submission
+    from benchmarks.reading.leaderboard.submission import SubmissionFacts, prepare_submission
     from benchmarks.results.record import load_records
 
-    text = _read(leaderboard)
+    text, form = _read(leaderboard), _read(template)
     facts = SubmissionFacts(
         name, url, date or datetime.now(timezone.utc).date().isoformat(), team, authors, paper, description,
-        pretraining_data, why_missing,
+        pretraining_data, why_missing, tuple(data_kind or ()),
     )  # fmt: skip
     found = prepare_submission(load_records(results), facts, leaderboard=text, model=model, seed=seed)
-    for path in write_submission(found, out, text):
+    for path in write_submission(found, out, text, form):
         typer.echo(str(path))
+    request = pull_request(found, form)
+    typer.echo(
+        f"title: {request.title or '(the name of the team)'}; branch: {request.branch}; one pull request a model"
+    )
+    for field in request.left:
+        typer.echo(f"left for you to fill in: {field}")
     if found.missing:
         typer.echo(
             f"without a score: {', '.join(found.missing)}; the site ranks by the sum, so each costs its whole score"
@@ -206,7 +223,10 @@ def standings(
     leaderboard: LeaderboardFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compute the normalised scores of all leaderboard models, with your model among them."""
+    """Compute the normalised scores of all leaderboard models, with your model among them.
+
+    The page's own rank, by the plain sum in which a blank counts as 0, stands beside them.
+    """
     from benchmarks.reading.leaderboard.standings import compute_standings, write_standings
     from benchmarks.reading.leaderboard.submission import column_scores, select_records
     from benchmarks.results.record import load_records
@@ -221,9 +241,9 @@ def standings(
         for path in write_standings(found, out):
             typer.echo(str(path), err=as_json)
     if as_json:
-        rows = zip(found.models, found.score.tolist(), found.blanks.tolist(), strict=True)
-        value = [{"rank": i, "model": m, "score": s, "imputed_tasks": b} for i, (m, s, b) in enumerate(rows, 1)]
-        print_json(value)
+        keys = ("rank", "model", "score", "imputed_tasks", "page_rank", "sum")
+        columns = (found.models, found.score.tolist(), found.blanks.tolist(), found.page_rank, found.plain_sum.tolist())
+        print_json([dict(zip(keys, (i, *row), strict=True)) for i, row in enumerate(zip(*columns, strict=True), 1)])
         return
     _print_standings(found)
 
@@ -301,9 +321,10 @@ def _print_standings(found: Any) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("rank", "model", "normalised score", "imputed tasks"):
+    for column in ("rank", "model", "normalised score", "imputed tasks", "page's rank", "sum"):
         table.add_column(column, justify="left" if column == "model" else "right")
-    for i, (model, score, blanks) in enumerate(zip(found.models, found.score, found.blanks, strict=True)):
+    rows = zip(found.models, found.score, found.blanks, found.page_rank, found.plain_sum, strict=True)
+    for i, (model, score, blanks, place, total) in enumerate(rows):
         name, style = (f"{model} (yours)", "bold") if i == found.ours else (model, None)
-        table.add_row(str(i + 1), name, f"{score:+.4f}", str(blanks or ""), style=style)
+        table.add_row(str(i + 1), name, f"{score:+.4f}", str(blanks or ""), str(place), f"{total:.3f}", style=style)
     Console(highlight=False, markup=False).print(table)

@@ -34,7 +34,9 @@ class _Part(Schema, BaseModel):
 class ModelInfo(_Part):
     """The model that made the embeddings. ``weights_hash`` is "" if a folder of other software does not state it.
 
-    ``behaviour`` is None in records and embeddings from before it was recorded: it is unknown then.
+    ``n_trainable`` counts the parameters that were not frozen when the model was loaded; None where it is not known.
+    ``behaviour`` is None in records and embeddings from before it was recorded: it is unknown then. ``revision`` is
+    the commit of a model of the Hub.
     """
 
     label: str = Field(min_length=1)
@@ -45,8 +47,10 @@ class ModelInfo(_Part):
     sample_rate: int | None = None
     sizes: dict[str, int] = {}
     n_parameters: int | None = None
+    n_trainable: int | None = None
     behaviour: Behaviour | None = None
     source_hash: str = ""
+    revision: str = ""
 
 
 class TaskInfo(_Part):

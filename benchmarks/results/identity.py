@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from benchmarks.encoders.catalogue import current_name
+
 __all__ = [
     "Behaviour",
     "Models",
@@ -203,7 +205,7 @@ def _notes(model: Described) -> dict[str, str]:
     options = "&".join(f"{key}={value}" for key, value in sorted(model.options.items()))
     return {
         "weights": model.weights_hash[:8] or "weights unknown",
-        "module": model.module,
+        "module": current_name(model.module),
         "options": options or "no options",
         "behaviour": f"behaviour {behaviour_digest(model.behaviour)}",
     }
@@ -217,7 +219,9 @@ def behaviour_digest(behaviour: Behaviour | None) -> str:
 
 
 def _but_behaviour(model: Described) -> str:
-    return json.dumps([model.label, model.module, model.weights_hash, model.options], sort_keys=True, default=str)
+    return json.dumps(
+        [model.label, current_name(model.module), model.weights_hash, model.options], sort_keys=True, default=str
+    )
 
 
 def _exactly(model: Described) -> Hashable:

@@ -33,7 +33,7 @@ __all__ = ["Ablation", "AblationSummary", "Setting", "read_settings"]
 
 BASE, RANDOM = "base", "random"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # names folders and models
-RANDOM_ENCODER = "benchmarks.baselines.random_encoder"
+RANDOM_ENCODER = "random"
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Ablation:
     """
 
     settings: Sequence[Setting]
-    data: Path
+    data: str | Path
     out: Path
     tasks: Sequence[TaskFolder]
     _: KW_ONLY

@@ -11,13 +11,13 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.embedding.foreign_code import one_line
-from benchmarks.running.job import Done, Job, JobResult, run_job
+from benchmarks.running.apart import run_anywhere
+from benchmarks.running.job import Done, Job, JobResult
 from benchmarks.scoring.protocols import find_protocol
 from benchmarks.scoring.record_maker import package_version
 from benchmarks.tasks.folder import METADATA_FILE
@@ -85,9 +85,7 @@ def run_on_dask(jobs: Sequence[Job], address: str, done: Done) -> None:
 
 def _with_full_paths(job: Job) -> Job:
     """The job with paths that do not depend on where this process stands."""
-    weights = Path(job.model.path).absolute()
-    # What is no file here may be a name that the module knows.
-    model = replace(job.model, path=str(weights)) if job.model.path and weights.exists() else job.model
+    model = job.model.with_full_paths()
     return replace(job, model=model, task=job.task.absolute(), out=job.out.absolute())
 
 
@@ -101,6 +99,7 @@ def _check_workers(client: Any, address: str, jobs: Sequence[Job]) -> None:
     out = jobs[0].out
     out.mkdir(parents=True, exist_ok=True)
     weights = {job.model.path for job in jobs if os.path.isabs(job.model.path)}
+    weights |= {job.model.module for job in jobs if job.model.file is not None}
     paths = [str(out), *weights, *sorted({str(job.task / METADATA_FILE) for job in jobs})]
     answers = client.run(call, __name__, "_fault_of_worker", _versions(), paths, on_error="return")
     for worker, answer in answers.items():
@@ -144,4 +143,4 @@ def _run_on_worker(pickled: bytes) -> JobResult:
         if directory not in sys.path:
             sys.path.append(directory)  # model modules are looked for where the user stands, too
         torch.set_num_threads(get_worker().state.nthreads)
-        return run_job(job)
+        return run_anywhere(job)

@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.embedding.embed import embed_task
 from benchmarks.embedding.foreign_code import contained, one_line
+from benchmarks.embedding.isolation import NameClash
 from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
 from benchmarks.results.record import ResultRecord
 from benchmarks.running.run_bar import Inner, nothing
@@ -59,6 +60,7 @@ class JobResult:
     Attributes:
         failures: what went wrong, one line each; a protocol that fails does not keep the others from running.
         loaded: whether the model could be loaded.
+        clash: whether it could not because of another model in this process, and can be in a process of its own.
         skipped: "split/file: reason" of each clip that was left out.
         lines: what was said on the way.
         peak_bytes: the most memory that the process has held so far; None where the system does not say.
@@ -67,6 +69,7 @@ class JobResult:
     records: list[ResultRecord] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     loaded: bool = True
+    clash: bool = False
     skipped: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     peak_bytes: int | None = None
@@ -88,8 +91,11 @@ def run_job(job: Job, say: Say = lambda text: None, inner: Inner = nothing) -> J
         with contained():
             model = _model(job.run, job.model, job.device)
             if isinstance(model, Exception):
-                result.loaded = False
+                result.loaded, result.clash = False, isinstance(model, NameClash)
                 raise model
+            for note in model.notes if model is not _NOTED.get("model") else ():
+                tell(f"  {note}")
+            _NOTED["model"] = model
             task = _task(job.run, job.task)
             _embed_and_score(job, model, task, result, tell, inner)
     except Exception as error:  # a foreign module may raise anything; the other jobs still run
@@ -141,6 +147,10 @@ def _embed_and_score(
             tell(f"  {task.name}: failed: {result.failures[-1]}")
 
 
+#: The model whose notes were told last: once for all its tasks.
+_NOTED: dict[str, LoadedModel] = {}
+
+
 # Kept between the jobs of a run. A worker of a cluster outlives runs, in which files may have changed.
 @functools.lru_cache(maxsize=1)
 def _model(run: str, spec: ModelSpec, device: str) -> LoadedModel | Exception:
@@ -157,5 +167,6 @@ def _task(run: str, path: Path) -> TaskFolder:
 
 def forget() -> None:
     """Frees the model and the tasks of the last run."""
+    _NOTED.clear()
     _model.cache_clear()
     _task.cache_clear()

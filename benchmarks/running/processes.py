@@ -22,7 +22,8 @@ import torch
 
 from benchmarks.embedding.embed import BATCH_SECONDS
 from benchmarks.embedding.foreign_code import Terminated
-from benchmarks.running.job import Done, Job, JobResult, run_job
+from benchmarks.running.apart import forget_apart, run_anywhere
+from benchmarks.running.job import Done, Job, JobResult
 from benchmarks.scoring.rows import IN_MEMORY_BYTES
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.memory import available_bytes, keep_freed_memory, resident_bytes
@@ -187,9 +188,11 @@ def _serve(connection: Connection, threads: int) -> None:
     try:
         with contextlib.suppress(EOFError, OSError):
             while True:
-                connection.send(run_job(connection.recv()))
+                connection.send(run_anywhere(connection.recv()))
     except Terminated:
         sys.exit(1)
+    finally:
+        forget_apart()
 
 
 def _terminate(*_: object) -> None:

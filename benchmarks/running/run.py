@@ -12,7 +12,8 @@ from typing import Any
 
 from benchmarks.embedding.spec import ModelSpec, tell_apart
 from benchmarks.results.record import ResultRecord
-from benchmarks.running.job import Job, JobResult, Say, forget, run_job
+from benchmarks.running.apart import forget_apart, run_anywhere
+from benchmarks.running.job import Job, JobResult, Say, forget
 from benchmarks.running.processes import CLIP_SECONDS, expected_bytes, run_side_by_side
 from benchmarks.running.run_bar import RunProgress, RunSteps
 from benchmarks.tasks.find import load_task
@@ -128,11 +129,12 @@ def _in_turn(plan: Sequence[Job], results: dict[int, JobResult], say: Say, steps
         first = number == 0 or job.model != plan[number - 1].model
         if first:
             say(f"[{models.index(job.model) + 1}/{len(models)}] {job.model.label}")
-        results[number] = result = run_job(job, say, steps.inner(number))
+        results[number] = result = run_anywhere(job, say, steps.inner(number))
         if first and not result.loaded:
             say(f"  failed: {result.failures[0]}")
         steps.end(number)
     forget()
+    forget_apart()
 
 
 def _summary(

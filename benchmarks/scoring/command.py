@@ -16,7 +16,7 @@ __all__ = ["finetune"]
 
 
 def finetune(
-    module: Annotated[str, typer.Argument(help="A torch model: [LABEL=]MODULE[@WEIGHTS][?option=value&...].")],
+    module: Annotated[str, typer.Argument(help="A torch model: [LABEL=]MODEL[@WEIGHTS][?option=value&...].")],
     model: ModelPath = None,
     tasks_dir: TasksDir = Path("tasks"),
     task: Annotated[

@@ -22,7 +22,10 @@ STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
 def validate(
     module: Annotated[
-        str | None, typer.Argument(help="An importable module that has the three HEAR functions.")
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="A model: [LABEL=]MODEL[@WEIGHTS][?option=value&...], as `delores models` says."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Weights for load_model. Default: load_model gets no path.")
@@ -57,7 +60,7 @@ def validate(
         for path in (json_file, junit):  # known before minutes of checks, not after them
             if path is not None and not path.absolute().parent.is_dir():
                 raise DeloresError(f"{path}: its folder does not exist; make it, or choose another path")
-        _find(module)
+        _find(module, model)
         outcomes = _run(module, model or "", device, long, quiet, to_stderr=str(json_file) == "-")
         _write(module, outcomes, json_file, junit)
     except (DeloresError, OSError) as error:
@@ -67,15 +70,25 @@ def validate(
         raise typer.Exit(1)
 
 
-def _find(module: str) -> None:
+def _find(module: str, weights: str | None) -> None:
     """A module is looked for where the user stands, too; one that is nowhere is an error."""
+    from benchmarks.embedding.spec import ModelSpec
+    from benchmarks.encoders.catalogue import READY
+
     current_folder_last()
+    spec = ModelSpec.parse(module, weights)
+    if spec.adapter is not None or spec.module in READY:
+        return
+    if spec.file is not None:
+        if not spec.file.is_file():
+            raise DeloresError(f"there is no file {spec.file}; check the path")
+        return
     try:
-        found = importlib.util.find_spec(module.split(".")[0])
+        found = importlib.util.find_spec(spec.module.split(".")[0])
     except (ImportError, ValueError):
         found = None
     if found is None:
-        raise DeloresError(f"no module is called {module!r}: install it, or run from the folder that holds it")
+        raise DeloresError(f"no module is called {spec.module!r}: install it, or run from the folder that holds it")
 
 
 def _run(module: str, model: str, device: str | None, long: bool, quiet: bool, *, to_stderr: bool) -> list[Outcome]:

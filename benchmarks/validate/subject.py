@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,8 @@ import numpy as np
 import torch
 
 from benchmarks.embedding.foreign_code import contained
+from benchmarks.embedding.resolve import HearModule, find_module
+from benchmarks.embedding.spec import ModelSpec
 from benchmarks.validate.process_state import random_states, settings
 
 __all__ = ["Embeddings", "Subject"]
@@ -40,29 +41,42 @@ class Loading:
 
 @dataclass
 class Subject:
-    """A HEAR module by name, with the weights path it is loaded with and the device it is put on."""
+    """A HEAR model, with the weights that it is loaded with and the device that it is put on.
+
+    Attributes:
+        module_name: the model, ``MODEL[@WEIGHTS][?option=value&...]``.
+        model_path: its weights, where they are given beside it.
+    """
 
     module_name: str
     model_path: str = ""
     device: str | None = None
-    module: Any = None  # these four are known once the model is loaded
+    found: HearModule | None = None
     model: Any = None
     kind: str = ""  # "torch" or "tensorflow"
     loading: Any = None  # :class:`Loading`
 
+    @property
+    def module(self) -> Any:
+        """The module; None before it is imported."""
+        return self.found.module if self.found else None
+
+    def find(self) -> HearModule:
+        """The module, imported when it is first asked for, with what its ``load_model`` is given."""
+        if self.found is None:
+            self.found = find_module(ModelSpec.parse(self.module_name, self.model_path or None))
+        return self.found
+
     def load(self) -> None:
         """Imports the module and loads the model, with the path only when one was given."""
-        if self.module is None:
-            with contained():
-                self.module = importlib.import_module(self.module_name)
-        path = [self.model_path] if self.model_path else []
+        loader = self.find().load
         before = settings(), random_states()
         with contained():
-            self.model = self.module.load_model(*path)
+            self.model = loader()
         self.kind = kind_of(self.model)
         if self.kind == "tensorflow" and self.device:
             with self._placed(), contained():  # as hear-validator does: only now is it known to be TensorFlow's
-                self.model = self.module.load_model(*path)
+                self.model = loader()
         after = settings(), random_states()
         self.loading = Loading((before[0], after[0]), (before[1], after[1]), self.training)
         if self.kind == "torch":
@@ -72,7 +86,7 @@ class Subject:
 
     def again(self) -> Subject:
         """The same module with its model loaded once more."""
-        other = Subject(self.module_name, self.model_path, self.device, self.module)
+        other = Subject(self.module_name, self.model_path, self.device, self.found)
         other.load()
         return other
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,22 +14,13 @@ from torch import Tensor
 from hear_delores.frontend import LogMel
 from pretrain.config import PretrainConfig
 from pretrain.data.ahead import ahead
-from pretrain.data.corpus import Corpus, Progress
+from pretrain.data.corpus import Corpus
+from pretrain.data.synthesis.parameters import Sounds
 
-__all__ = [
-    "Batch",
-    "Sampler",
-    "batches",
-    "crop_length",
-    "measure_statistics",
-    "sample_crops",
-    "to_float",
-    "to_log_mel",
-]
+__all__ = ["Batch", "Batches", "Sampler", "batches", "crop_length", "log_mel_of", "to_float", "to_log_mel"]
 
 TRAINING, STATISTICS, DECORRELATION = 0, 1, 2  # separate random streams
 ORDER, CROP = 0, 1
-STATISTICS_BATCH = 128
 CACHED_CLIPS = 8
 
 
@@ -37,10 +28,26 @@ class Batch(NamedTuple):
     """``audio`` (B, n_samples) int16; ``bad``: numbers of the bad clips, which others replace.
 
     From a pack of features, ``audio`` is their log-mel frames, (B, n_frames, n_mels) float16.
+
+    ``sounds``: the parameters of clips that are synthetic, two neighbours each; ``synthetic``: (B,) bool, which rows
+    they are. The others, in their order, are in ``audio``.
     """
 
     audio: Tensor
     bad: list[int]
+    sounds: tuple[Sounds, Sounds] | None = None
+    synthetic: Tensor | None = None
+
+    def first(self, count: int) -> Batch:
+        """The first ``count`` rows."""
+        if self.sounds is None or self.synthetic is None:
+            return self._replace(audio=self.audio[:count])
+        synthetic = self.synthetic[:count]
+        made = int(synthetic.sum())
+        one, other = self.sounds
+        shorter = one.rows(slice(made))
+        sounds = shorter, shorter if other is one else other.rows(slice(made))
+        return self._replace(audio=self.audio[: len(synthetic) - made], sounds=sounds, synthetic=synthetic)
 
 
 @functools.lru_cache(maxsize=8)
@@ -101,24 +108,19 @@ class Sampler:
         return Batch(torch.from_numpy(audio), bad)
 
 
-def batches(sampler: Sampler, start: int, stop: int, threads: int, prefetch: int) -> Iterator[Batch]:
+class Batches(Protocol):
+    """What gives the batches of a run by number: a :class:`Sampler`, or one that makes sounds."""
+
+    batch_size: int
+    rows: range
+
+    def batch(self, step: int) -> Batch:
+        """Batch ``step``, this process's rows of it."""
+
+
+def batches(sampler: Batches, start: int, stop: int, threads: int, prefetch: int) -> Iterator[Batch]:
     """Batches ``start`` .. ``stop`` - 1 in order, ``prefetch`` of them made ahead by ``threads`` threads."""
     return ahead(sampler.batch, range(start, stop), threads, prefetch)
-
-
-def sample_crops(
-    corpus: Corpus, config: PretrainConfig, wanted: int, size: int, stream: int, what: str, progress: Progress | None
-) -> Iterator[Tensor]:
-    """Crops of ``wanted`` clips, each at most once, ``size`` at a time: what ``progress`` calls ``what``.
-
-    They are drawn from a random ``stream`` of their own. Raises DeloresError as :meth:`Corpus.read` does.
-    """
-    sampler = Sampler(corpus, crop_length(corpus, config), size, config.seed, stream)
-    steps = -(-wanted // size)
-    for done, batch in enumerate(batches(sampler, 0, steps, config.data.threads, config.data.prefetch), 1):
-        yield batch.audio[: wanted - (done - 1) * size]
-        if progress is not None:
-            progress(what, done, steps)
 
 
 def crop_length(corpus: Corpus, config: PretrainConfig) -> int:
@@ -128,42 +130,17 @@ def crop_length(corpus: Corpus, config: PretrainConfig) -> int:
 
 def to_log_mel(crops: Tensor, logmel: LogMel) -> Tensor:
     """Log-mel inputs (B, n_mels, n_frames) float32 of a batch's crops, whatever they are of."""
-    if crops.is_floating_point():
-        return crops.mT.float().contiguous()
-    if crops.device.type != "cpu":
-        return logmel(to_float(crops))
+    return crops.mT.float().contiguous() if crops.is_floating_point() else log_mel_of(crops, logmel)
+
+
+def log_mel_of(audio: Tensor, logmel: LogMel) -> Tensor:
+    """Log-mel inputs (B, n_mels, n_frames) float32 of waveforms, int16 or in [-1, 1]."""
+    if audio.device.type != "cpu":
+        return logmel(to_float(audio))
     # A few clips' spectra fit into a processor's cache, a batch's do not.
-    return torch.cat([logmel(to_float(part)) for part in crops.split(CACHED_CLIPS)])
+    return torch.cat([logmel(to_float(part)) for part in audio.split(CACHED_CLIPS)])
 
 
 def to_float(audio: Tensor) -> Tensor:
-    """int16 samples as float32 in [-1, 1)."""
-    return audio.float() / 32768.0
-
-
-def measure_statistics(
-    corpus: Corpus,
-    logmel: LogMel,
-    config: PretrainConfig,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-) -> tuple[float, float]:
-    """Mean and standard deviation of the log-mel values over random crops, as the network will be shown them.
-
-    Over ``data.statistics_clips`` crops, each clip at most once, zero padding included, summed in float64.
-    Without ``normalization`` they are 0 and 1.
-    """
-    if config.normalization == "none":
-        return 0.0, 1.0
-    wanted = min(len(corpus), config.data.statistics_clips)
-    size = min(STATISTICS_BATCH, wanted)
-    total = squares = 0.0
-    count = 0
-    for crops in sample_crops(corpus, config, wanted, size, STATISTICS, "statistics", progress):
-        mel = to_log_mel(crops.to(device), logmel).double()
-        total += float(mel.sum())
-        squares += float(mel.square().sum())
-        count += mel.numel()
-    mean = total / count
-    variance = max(squares / count - mean * mean, 0.0)
-    return mean, max(variance**0.5, 1e-3)  # a corpus of pure silence has no spread; dividing by 0 would be NaN
+    """int16 samples as float32 in [-1, 1); what is float32 already, as it is."""
+    return audio if audio.is_floating_point() else audio.float() / 32768.0

@@ -64,6 +64,7 @@ class Corpus:
     Attributes:
         store: where the clips are.
         content, pieces: as of the store.
+        share: of the clips of every batch that are not the store's but synthetic; 1 where the store only counts them.
         notes: what is allowed but may surprise, one line each.
 
     A file whose header is bad never becomes a clip. One whose *content* turns out bad is stood in for by the
@@ -79,7 +80,9 @@ class Corpus:
         skip_bad: bool = False,
         notes: Iterable[str] = (),
         progress: Progress | None = None,
+        share: float = 0.0,
     ) -> None:
+        self.share = share
         self.store, self.content, self.pieces = store, store.content, store.pieces
         self.config, self.name, self.notes = config or DataConfig(), name, list(notes)
         self.skip_bad = skip_bad or bool(store.skipped or store.faults)  # what was skipped when it was packed
@@ -133,6 +136,7 @@ class Corpus:
             for piece in self.pieces:
                 digest.update(f"{piece.name}\0{piece.start}\0{piece.frames}\0{piece.rate}\n".encode())
             kind = "" if self.content == "audio" else f"{self.content}:"
+            kind += f"synthetic {self.share}:" if self.share else ""
             self._fingerprint = kind + digest.hexdigest()
         return self._fingerprint
 
@@ -146,6 +150,7 @@ class Corpus:
             "skipped": len(self.skipped),
             "fingerprint": self.fingerprint(),
             **self.store.facts,
+            **({"synthetic_share": self.share} if self.share else {}),
         }
 
     def load(self) -> None:

@@ -38,6 +38,7 @@ from pretrain.data.packed import (
     relevant,
     shard_name,
 )
+from pretrain.data.synthesis.stream import NAME, is_synthetic, open_sounds
 from pretrain.locks import LOCK_FILE, folder_lock
 
 __all__ = ["Packed", "pack"]
@@ -63,6 +64,7 @@ def pack(
     config: PretrainConfig,
     *,
     content: Content = "audio",
+    clips: int | None = None,
     shard_mb: float = 256,
     skip_bad: bool = False,
     progress: Progress | None = None,
@@ -73,6 +75,7 @@ def pack(
         data: whatever ``delores pretrain --data`` reads, but a pack.
         config: its front-end, ``data.piece_s`` and ``data.splits`` decide what is packed; pre-training takes the
             pack only with the same ones.
+        clips: of ``data="synthetic"``, and of that alone, how many sounds from the beginning of their stream.
         content: "audio", int16 at the front-end's rate; or "log-mel", the clips' log-mel frames as float16.
         shard_mb: a shard is closed when it has grown to so many MiB.
         skip_bad: leave out bad files, and list them.
@@ -87,10 +90,8 @@ def pack(
         raise DeloresError(f"{out}: expected an empty folder or a pack, but it is a file")
     with folder_lock(out, "packing into this folder"):
         info = _begin(out, config, content)
-        corpus = Corpus.from_path(
-            data, config.data, sample_rate=config.frontend.sample_rate, skip_bad=skip_bad, progress=progress
-        )
-        source = shown(Path(data).resolve())
+        corpus = _open(data, config, clips, skip_bad, progress)
+        source = corpus.name if corpus.share else shown(Path(data).resolve())
         if source not in info.data:
             info = info.model_copy(update={"data": [*info.data, source], "skipped": [*info.skipped, []]})
         number = info.data.index(source)
@@ -104,11 +105,30 @@ def pack(
         encode = _encoder(corpus, config, content)
         made = ahead(encode, todo, config.data.threads, 4 * config.data.threads)
         hashed = _hashed([corpus.pieces[i] for i in todo])
-        clips = zip(todo, hashed, made, strict=True)
-        for done in _write_shards(out, len(shards), clips, corpus, number, shard_mb * 2**20):
+        ready = zip(todo, hashed, made, strict=True)
+        for done in _write_shards(out, len(shards), ready, corpus, number, shard_mb * 2**20):
             progress("packing", done, len(todo))
         info = info.model_copy(update={"unfinished": [i for i in info.unfinished if i != number]})
         return _finish(out, info, len(todo))._replace(notes=corpus.notes)
+
+
+def _open(data: str | Path, config: PretrainConfig, clips: int | None, skip_bad: bool, progress: Progress) -> Corpus:
+    """The corpus to pack.
+
+    Raises:
+        DeloresError: ``clips`` is missing for the stream of sounds, or given for something else.
+    """
+    if not is_synthetic(data):
+        if clips is not None:
+            raise DeloresError(f"--clips is of --data {NAME} alone: leave it out to pack all of {data}")
+        return Corpus.from_path(
+            data, config.data, sample_rate=config.frontend.sample_rate, skip_bad=skip_bad, progress=progress
+        )
+    if data != NAME:
+        raise DeloresError(f"{data}: a pack is of one --data at a time: pack {NAME} and the pool one after the other")
+    if clips is None:
+        raise DeloresError(f"expected --clips N, how many sounds of the endless --data {NAME} to pack")
+    return open_sounds(config, clips)
 
 
 def _begin(out: Path, config: PretrainConfig, content: Content) -> PackInfo:

@@ -23,6 +23,7 @@ from hear_delores.files import file_hash
 from pretrain.config import PretrainConfig, config_to_dict
 from pretrain.data.audio import Piece
 from pretrain.data.corpus import Corpus, Progress
+from pretrain.data.synthesis.stream import NAME, is_synthetic, open_sounds
 
 __all__ = ["Clips", "PackInfo", "PackedClips", "ShardInfo", "ShardRecord", "open_corpus", "relevant", "verify"]
 
@@ -270,9 +271,14 @@ def open_corpus(
 ) -> Corpus:
     """The corpus in ``path``: a pack, or whatever :meth:`pretrain.data.corpus.Corpus.from_path` reads.
 
+    The word "synthetic", as a string, is a stream of sounds without end; "synthetic+POOL" has both in every batch.
+
     Raises:
         DeloresError: nothing there, bad data, or a pack that does not fit the configuration.
     """
+    if is_synthetic(path):
+        pool = str(path)[len(NAME) + 1 :]
+        return _with_sounds(pool, config, skip_bad, progress) if pool else open_sounds(config)
     path = Path(path)
     if (path / PACK_FILE).is_file():
         store = PackedClips(path, config, progress=progress)
@@ -280,3 +286,11 @@ def open_corpus(
     return Corpus.from_path(
         path, config.data, sample_rate=config.frontend.sample_rate, skip_bad=skip_bad, progress=progress
     )
+
+
+def _with_sounds(pool: str, config: PretrainConfig, skip_bad: bool, progress: Progress | None) -> Corpus:
+    """The corpus of a pool, with a share of synthetic clips beside its own."""
+    corpus = open_corpus(Path(pool), config, skip_bad=skip_bad, progress=progress)
+    corpus.share = config.synthesis.share
+    corpus.name = f"{NAME}+{corpus.name}"
+    return corpus

@@ -21,9 +21,10 @@ from hear_delores.frontend import LogMel
 from hear_delores.model import HearModel
 from pretrain.augment import Augmenter
 from pretrain.config import PretrainConfig, config_to_dict, config_to_yaml, differences
-from pretrain.data.batches import Batch, Sampler, batches, crop_length, measure_statistics, to_log_mel
+from pretrain.data.batches import Batch, batches
 from pretrain.data.corpus import Corpus
 from pretrain.data.data_hashes import Contents
+from pretrain.data.listening import Listener, measure_statistics, open_sampler
 from pretrain.decorrelate import learn_decorrelation
 from pretrain.distributed.synchronised import spread_out
 from pretrain.distributed.world import ALONE, World
@@ -80,9 +81,10 @@ class Run:
         self.checkpoint = out / "checkpoint.safetensors"
         self.total = config.total_steps(len(corpus))
         rows = world.rows(config.batch_size)
-        self.sampler = Sampler(corpus, crop_length(corpus, config), config.batch_size, config.seed, rows=rows)
+        self.sampler = open_sampler(corpus, config, config.batch_size, rows=rows)
         # float32: what it moves is far less than what a bfloat16 network, or a pack in half precision, rounds away
         self.logmel = LogMel(config.frontend, torch.float32).to(device)
+        self.listen = Listener(config, self.logmel, device)
         if state is None:
             self.mean, self.std = world.from_leader(
                 lambda: measure_statistics(corpus, self.logmel, config, device, display.phase)
@@ -173,7 +175,7 @@ class Run:
         set_learning_rate(self.optimizer, schedule_factor(self.step, self.total, self.config.schedule))
         logged = (self.step + 1) % self.config.log_every == 0 or self.step + 1 == self.total
         self.method.observing = logged or self.step == 0
-        views = self.views(batch.audio)
+        views = self.views(batch)
         values = self._optimize(*views)
         self.step += 1
         if not math.isfinite(values["loss"]):
@@ -193,14 +195,11 @@ class Run:
             self._probe()
 
     @torch.no_grad()
-    def views(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Two augmented views (B, 1, n_mels, n_frames) float32 of a batch's crops."""
-        view1, view2 = self.augmenter(self._log_mel(audio), self.generator)
+    def views(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Two augmented views (B, 1, n_mels, n_frames) float32 of a batch's clips."""
+        first, second = self.listen(batch)
+        view1, view2 = self.augmenter(first, self.generator, second)
         return view1[:, None], view2[:, None]
-
-    def _log_mel(self, audio: Tensor) -> Tensor:
-        """Log-mel inputs (B, n_mels, n_frames) float32 of a batch's crops, on the device."""
-        return to_log_mel(audio.to(self.device, non_blocking=True), self.logmel)
 
     def _optimize(self, view1: Tensor, view2: Tensor) -> dict[str, float]:
         """Forward, backward and update; the metrics as numbers."""
@@ -352,7 +351,7 @@ class Run:
         augmenter = Augmenter(self.config.augment, *shape, self.mean, self.std).to(self.device)
         augmenter.load_state_dict(self.augmenter.state_dict())
         model = HearModel(self.method.encoder, self.config.frontend, self.mean, self.std)
-        return learn_decorrelation(model, self.config, self.corpus, augmenter, self._log_mel, self.display.phase)
+        return learn_decorrelation(model, self.config, self.corpus, augmenter, self.listen, self.display.phase)
 
     def _draw(self) -> None:
         """The picture of the run; the checkpoint is whole without it."""

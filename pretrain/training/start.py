@@ -30,6 +30,7 @@ from pretrain.locks import folder_lock
 from pretrain.training.device import choose_device, device_type, exact_cudnn, resolved
 from pretrain.training.footprint import check_footprint
 from pretrain.training.loop import Run, Watching
+from pretrain.training.peak_memory import check_peak_memory
 from pretrain.training.state import check_resumable, load_state
 from pretrain.watching.online_probe import Probe
 from pretrain.watching.progress import Display
@@ -48,6 +49,7 @@ def pretrain(
     progress: bool = True,
     quiet: bool = False,
     watching: Watching | None = None,
+    force: bool = False,
 ) -> Path:
     """Trains on the audio in ``data`` and returns the path of the final checkpoint, in ``out``.
 
@@ -60,6 +62,7 @@ def pretrain(
         skip_bad: count, list and pass over bad files rather than stop at the first one.
         progress, quiet: show progress bars; print nothing at all.
         watching: a picture, TensorBoard, an online probe. Default: none of these.
+        force: begin even though the estimated peak of memory is more than what is free.
 
     Raises:
         DeloresError: bad data, a folder in use, another configuration on resuming, a loss not finite; of several
@@ -78,6 +81,8 @@ def pretrain(
         config = world.from_leader(lambda: resolved(config))
         device = world.share(lambda: choose_device(config))
         world.share(lambda: check_footprint(config, len(world.rows(config.batch_size)), device))
+        if not force:
+            world.share(lambda: check_peak_memory(config, len(world.rows(config.batch_size)), device))
         probe = world.lead(lambda: _open_watching(watching, config))
         corpus = world.share(lambda: _open_corpus(config, data, out, state, skip_bad, display))
         _check_same(corpus, world)

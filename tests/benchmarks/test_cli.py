@@ -16,7 +16,7 @@ import soundfile
 from benchmarks.results.record import load_records
 
 Delores = Callable[..., "object"]
-LOGMEL = "log-mel=benchmarks.baselines.logmel"
+LOGMEL = "log-mel"
 FAST = ("--grid", "faster", "--grid-points", "1")
 
 

@@ -16,7 +16,7 @@ import benchmarks
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs limits of resources")
 Delores = Callable[..., "object"]
-LOGMEL = "log-mel=benchmarks.baselines.logmel"
+LOGMEL = "log-mel"
 SCORE = ("-p", "linear", "-p", "hear", "--grid", "faster", "--grid-points", "1")
 
 

@@ -30,7 +30,7 @@ STUBS = Path(__file__).parent / "stubs"
 # A k-fold, a multiclass, a multilabel and an event task.
 TASKS = ("demo_pitch-1-full", "demo_timbre-1-full", "demo_mixture-1-full", "demo_events-1-full")
 # hearbaseline.naive is the benchmark's own baseline, at 44.1 kHz; no one here wrote it.
-MODELS = {"hear_delores": 16000, "benchmarks.baselines.logmel": 16000, "hearbaseline.naive": 44100}
+MODELS = {"hear_delores": 16000, "benchmarks.encoders.log_mel": 16000, "hearbaseline.naive": 44100}
 GRID = ("--grid", "faster", "--grid-points", "2")
 
 

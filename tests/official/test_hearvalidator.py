@@ -24,7 +24,7 @@ def official(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["hear_delores", "benchmarks.baselines.logmel", "benchmarks.baselines.random_encoder"]
+    "module", ["hear_delores", "benchmarks.encoders.log_mel", "benchmarks.encoders.random_encoder"]
 )
 def test_official_validator_accepts_the_module_without_a_path(module: str) -> None:
     ran = official(module)

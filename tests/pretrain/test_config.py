@@ -14,10 +14,12 @@ PRESETS = [
     "delores-m-released",
     "delores-m-shipped",
     "delores-m-small",
+    "delores-m-synthetic",
     "delores-s-paper",
     "delores-s-released",
     "delores-s-shipped",
     "delores-s-small",
+    "delores-s-synthetic",
     "demo-m",
     "demo-s",
 ]

@@ -73,9 +73,9 @@ def test_every_crop_is_compared_and_batches_hardly_differ(
         found.append(len(first))
         return fit_decorrelation(first, second, *options)
 
-    def seen(augmenter: Augmenter, x: torch.Tensor, generator: torch.Generator) -> Any:
+    def seen(augmenter: Augmenter, x: torch.Tensor, generator: torch.Generator, *other: torch.Tensor) -> Any:
         sizes.append(len(x))
-        return forward(augmenter, x, generator)
+        return forward(augmenter, x, generator, *other)
 
     forward = Augmenter.forward
     monkeypatch.setattr(Augmenter, "forward", seen)

@@ -96,8 +96,8 @@ PUBLISHED = {
     "delores-s-released": [{"the method": {"method": "delores-s"}}, INPUT_AND_ENCODER, VIEWS, RELEASED, RELEASED_S],
     "delores-m-released": [{"the method": {"method": "delores-m"}}, INPUT_AND_ENCODER, VIEWS, RELEASED, RELEASED_M],
 }
-# What no publication says, and what decides speed alone.
-OURS = {"seed", "precision", "channels_last", "device", "log_every", "save_every", "data"}
+# What no publication says, what decides speed alone, and what is of synthetic sounds alone.
+OURS = {"seed", "precision", "channels_last", "device", "log_every", "save_every", "data", "views", "synthesis"}
 UNUSED = {"delores-s": {"moco", "loss.contrastive", "loss.layers", "decorrelation"}, "delores-m": {"decorrelation"}}
 """Of DeLoRes-S: the keys of DeLoRes-M; of both: those of scene parts that the papers do not have.
 

@@ -14,8 +14,8 @@ from hear_delores.errors import DeloresError
 from hear_delores.frontend import LogMel
 from pretrain.augment import Augmenter
 from pretrain.config import AugmentConfig, config_to_dict, differences, load_config
-from pretrain.data.batches import measure_statistics
 from pretrain.data.corpus import Corpus
+from pretrain.data.listening import measure_statistics
 from pretrain.methods import build_method
 from pretrain.training.loop import Run
 from pretrain.training.start import pretrain

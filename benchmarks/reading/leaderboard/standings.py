@@ -49,6 +49,16 @@ class Standings:
         return self.normalised.mean(axis="columns")
 
     @property
+    def plain_sum(self) -> pd.Series:
+        """The sum of each model's scores, which the leaderboard's page ranks by: a blank counts as 0."""
+        return self.raw.sum(axis="columns", skipna=True)
+
+    @property
+    def page_rank(self) -> list[int]:
+        """The rank of each model on the leaderboard's page, from 1; equal sums share one."""
+        return [int(rank) for rank in self.plain_sum.rank(ascending=False, method="min")]
+
+    @property
     def blanks(self) -> pd.Series:
         """How many tasks of each model were imputed."""
         return self.raw.isna().sum(axis="columns")
@@ -147,6 +157,7 @@ def _table(standings: Standings) -> pd.DataFrame:
     about = {
         "rank": range(1, len(standings.models) + 1), "model": standings.models,
         "normalised_score": standings.score, "imputed_tasks": standings.blanks,
+        "page_rank": standings.page_rank, "sum": standings.plain_sum,
     }  # fmt: skip
     return pd.concat([pd.DataFrame(about, index=standings.normalised.index), standings.normalised], axis="columns")
 

@@ -1,7 +1,8 @@
-"""A submission to the HEAR leaderboard: its row, the CSV with the row appended, and the pull request's text.
+"""A submission to the HEAR leaderboard: its row, and the CSV with the row appended.
 
 The leaderboard is one CSV, changed by pull requests that append one row. A comma inside a cell breaks the site,
-and the site ranks by the plain sum, so a blank costs the whole score of its task.
+and the site ranks by the plain sum, so a blank costs the whole score of its task. The model's name in the row is the
+team's name and a short name of the model.
 
 Beehive is two tasks, with the hives of training and test exchanged; the benchmark does not say how they are joined.
 Here it is the mean of the two folds, as heareval takes the mean over folds of k-fold tasks; both are needed.
@@ -13,13 +14,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date as calendar_date
-from pathlib import Path
 
 from benchmarks.reading.published import published_text
 from benchmarks.results.record import ResultRecord, refuse_repeats
 from benchmarks.tasks.registry import TaskSpec, join_columns, list_columns
 from hear_delores.errors import DeloresError
-from hear_delores.files import atomic_path
 from pretrain.inputs.csv_table import read_rows
 
 __all__ = [
@@ -30,9 +29,7 @@ __all__ = [
     "column_scores",
     "leaderboard_header",
     "prepare_submission",
-    "pull_request",
     "select_records",
-    "write_submission",
 ]
 
 FIRST_COLUMNS = ("Model", "URL", "Submission Date")
@@ -41,7 +38,10 @@ BEEHIVE_RULE = "Beehive is the mean of beehive_states_fold0 and beehive_states_f
 
 @dataclass(frozen=True)
 class SubmissionFacts:
-    """What the pull request's template asks for beyond the scores."""
+    """What the pull request's template asks for beyond the scores.
+
+    ``data_kinds`` are the kinds of pre-training data whose boxes are ticked, such as speech.
+    """
 
     name: str
     url: str
@@ -52,6 +52,24 @@ class SubmissionFacts:
     description: str = ""
     pretraining_data: str = ""
     why_missing: str = ""
+    data_kinds: tuple[str, ...] = ()
+
+    @property
+    def short_name(self) -> str:
+        """The model's name without the team's before it."""
+        begins = self.team and self.name.casefold().startswith(f"{self.team.casefold()} ")
+        return self.name[len(self.team) :].strip() if begins else self.name
+
+    @property
+    def row_name(self) -> str:
+        """The model's name on the leaderboard: the team's name and the short name.
+
+        >>> SubmissionFacts("small", "", "", team="A team").row_name
+        'A team small'
+        >>> SubmissionFacts("A team small", "", "", team="A team").row_name
+        'A team small'
+        """
+        return f"{self.team} {self.short_name}" if self.team else self.name
 
 
 @dataclass(frozen=True)
@@ -207,6 +225,7 @@ def prepare_submission(
     text = published_text("leaderboard.csv") if leaderboard is None else leaderboard
     header = leaderboard_header(text)
     _check_cell("the model's name", facts.name)
+    _check_cell("the team's name", facts.team, may_be_blank=True)
     _check_cell("the URL", facts.url)
     if not facts.url.startswith(("https://", "http://")) or " " in facts.url:
         raise DeloresError(f"expected a URL that begins with https://, got {facts.url!r}")
@@ -215,8 +234,8 @@ def prepare_submission(
     except ValueError:
         raise DeloresError(f"expected a date as 2026-01-31, got {facts.date!r}") from None
     taken = {row[0].casefold() for _, row in read_rows(text, "the leaderboard CSV")}
-    if facts.name.casefold() in taken:
-        raise DeloresError(f"the leaderboard has a model called {facts.name!r} already; choose another name")
+    if facts.row_name.casefold() in taken:
+        raise DeloresError(f"the leaderboard has a model called {facts.row_name!r} already; choose another name")
     chosen = select_records(records, model=model, seed=seed)
     scores = column_scores(chosen)
     missing = tuple(column for column in header[3:] if column not in scores)
@@ -225,7 +244,7 @@ def prepare_submission(
             f"{len(missing)} of the {len(header) - 3} tasks have no score ({', '.join(missing)}), and the site ranks by"
             " the sum; run them, or say why they are missing with --why-missing"
         )
-    row = (facts.name, facts.url, facts.date, *(_number(scores.get(column)) for column in header[3:]))
+    row = (facts.row_name, facts.url, facts.date, *(_number(scores.get(column)) for column in header[3:]))
     return Submission(header, row, tuple(chosen), missing, facts)
 
 
@@ -235,71 +254,3 @@ def _number(score: float | None) -> str:
         return ""
     whole = f"{score:.9f}".rstrip("0")
     return whole + "0" if whole.endswith(".") else whole
-
-
-def pull_request(submission: Submission) -> str:
-    """The pull request's text: the template's questions answered, and what a reviewer would ask about the run."""
-    facts, first = submission.facts, submission.records[0]
-    sizes, scores = first.model.sizes, dict(zip(submission.header, submission.row, strict=True))
-    parameters = f"{first.model.n_parameters:,}" if first.model.n_parameters is not None else "unknown"
-    deviations = sorted({note for record in submission.records for note in record.protocol.deviations})
-    whole = len(submission.header) - 3
-    missing = f"No: {', '.join(submission.missing)} missing. {facts.why_missing}" if submission.missing else "Yes"
-    tasks = "\n".join(f"| {column} | {scores[column] or '-'} |" for column in submission.header[3:])
-    notes = "\n".join(f"- {note}" for note in [*deviations, BEEHIVE_RULE])
-    return f"""# Leaderboard submission: {facts.name}
-
-- **Team:** {_said(facts.team)}
-- **Model name:** {facts.name}
-- **Authors:** {_said(facts.authors)}
-- **URL:** {facts.url}
-- **Paper:** {_said(facts.paper)}
-- **Description:** {_said(facts.description)}
-- **Pre-training data:** {_said(facts.pretraining_data)}
-- **Number of parameters:** {parameters}
-- **Scene embedding size:** {_size(sizes, "scene")}
-- **Timestamp embedding size:** {_size(sizes, "timestamp")}
-- **All {whole} tasks run:** {missing}
-
-## How it was run
-
-- Model module `{first.model.module}`, weights {first.model.weights_hash[:16] or "unknown (embeddings of heareval)"}
-- Protocol `{first.protocol.title}`, seed {first.seed}, {_versions(submission.records)}
-{notes}
-
-## The row
-
-| task | score |
-|---|---:|
-{tasks}
-
-```
-{",".join(submission.row)}
-```
-"""
-
-
-def _said(text: str) -> str:
-    return " ".join(text.split()) or "(to be filled in)"
-
-
-def _size(sizes: Mapping[str, int], kind: str) -> str:
-    found = [size for name, size in sizes.items() if kind in name]
-    return f"{found[0]:,}" if found else "unknown"
-
-
-def _versions(records: Sequence[ResultRecord]) -> str:
-    found = {
-        f"hear-delores {r.versions.get('hear-delores', '?')}, torch {r.versions.get('torch', '?')}" for r in records
-    }
-    return " and ".join(sorted(found))
-
-
-def write_submission(submission: Submission, out: str | Path, leaderboard: str | None = None) -> list[Path]:
-    """Writes ``leaderboard.csv`` and ``PULL_REQUEST.md`` into ``out``; returns their paths."""
-    text = published_text("leaderboard.csv") if leaderboard is None else leaderboard
-    paths = [Path(out) / "leaderboard.csv", Path(out) / "PULL_REQUEST.md"]
-    for path, content in zip(paths, (append_row(text, submission.row), pull_request(submission)), strict=True):
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content.encode("utf-8"))
-    return paths

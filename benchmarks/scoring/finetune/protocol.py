@@ -201,6 +201,6 @@ def _predictions(model: LoadedModel, task: TaskFolder, run: ProtocolRun) -> dict
 def _draft(model: LoadedModel, task: TaskFolder, settings: Finetune) -> ResultRecord:
     """The record as far as it is known before training."""
     info = model.info()
-    inputs = [model.spec.module, info.options, model.weights_hash, task.revision]
+    inputs = [model.spec.name, info.options, model.weights_hash, task.revision]
     described = task_info(task, task.revision, task.n_clips)
     return draft_record(settings, inputs, info, described, model.device, embeddings_hash="")

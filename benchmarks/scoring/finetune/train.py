@@ -165,7 +165,9 @@ class FineTuned(nn.Module):
         own = getattr(self.encoder, "differentiable_scene", None)
         try:
             with contained():
-                return own(audio) if callable(own) else self.loaded.module.get_scene_embeddings(audio, self.encoder)
+                return (
+                    own(audio) if callable(own) else self.loaded.function("get_scene_embeddings")(audio, self.encoder)
+                )
         except DeloresError:
             raise
         except Exception as error:  # foreign code may raise anything; the cause stays attached

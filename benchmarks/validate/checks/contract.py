@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.embedding.foreign_code import contained
 from benchmarks.embedding.model import FUNCTIONS
 from benchmarks.validate.check import Finding, check, fail, warn
 from benchmarks.validate.subject import MODEL_URL, Subject
@@ -21,8 +19,7 @@ SCENE_LENGTH_S = 2.74
 def import_module(subject: Subject) -> Iterator[Finding]:
     """The module must be importable by its name from where you stand. Install it, or run from the
     folder that holds it."""
-    with contained():
-        subject.module = importlib.import_module(subject.module_name)
+    subject.find()
     yield from ()
 
 

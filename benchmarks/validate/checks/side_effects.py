@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from benchmarks.embedding.resolve import find_module
+from benchmarks.embedding.spec import ModelSpec
 from benchmarks.validate.check import Finding, check, fail, warn
 from benchmarks.validate.child import in_fresh_process
 from benchmarks.validate.process_state import random_states, seed_all, settings
@@ -41,7 +42,7 @@ def import_side_effects(subject: Subject) -> Iterator[Finding]:
 
 
 def import_changes(module: str, seed: int) -> dict[str, Any]:
-    """What importing ``module`` does to this process, whose random states are seeded first.
+    """What importing the module of a model does to this process, whose random states are seeded first.
 
     Returns:
         ``settings``, the names of those that change; ``random``, a digest of the random state after the
@@ -49,7 +50,7 @@ def import_changes(module: str, seed: int) -> dict[str, Any]:
     """
     seed_all(seed)
     before, states = settings(), random_states()
-    importlib.import_module(module)
+    find_module(ModelSpec.parse(module))
     after = random_states()
     digests = {owner: hashlib.sha256(repr(after[owner]).encode()).hexdigest() for owner in _changed(states, after)}
     return {"settings": _changed(before, settings()), "random": digests}

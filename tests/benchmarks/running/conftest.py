@@ -18,8 +18,8 @@ from benchmarks.tasks.writer import Clip, write_task_folder
 #: The log-mel baseline, but what it does first with the clips of ``second``, and only once where MARK says so.
 DEADLY = """
 import os, signal, time
-from benchmarks.baselines.logmel import get_timestamp_embeddings, load_model
-from benchmarks.baselines.logmel import get_scene_embeddings as scene
+from benchmarks.encoders.log_mel import get_timestamp_embeddings, load_model
+from benchmarks.encoders.log_mel import get_scene_embeddings as scene
 
 def get_scene_embeddings(audio, model):
     if audio.shape[1] == 2400:
@@ -92,7 +92,7 @@ def assert_same(
     measure: Callable[..., RunSummary], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[RunSummary, str], None]:
     """Asserts that a model's records are those, bit for bit, of the log-mel baseline run in turn in this process."""
-    expected = measure(tmp_path_factory.mktemp("in-turn"), "log-mel=benchmarks.baselines.logmel").records
+    expected = measure(tmp_path_factory.mktemp("in-turn"), "log-mel").records
 
     def same(found: RunSummary, label: str, tasks: tuple[str, ...] = ("first", "second")) -> None:
         records = [record for record in found.records if record.model.label == label]

@@ -21,7 +21,7 @@ from hear_delores.errors import DeloresError
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.timeout(300)
-LOGMEL = "log-mel=benchmarks.baselines.logmel"
+LOGMEL = "log-mel"
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +89,9 @@ def test_a_module_that_was_changed_since_a_worker_imported_it_is_refused(
     measure: Callable[..., RunSummary], scheduler: str, here: Path
 ) -> None:
     module = here / "edited_model.py"
-    module.write_text("from benchmarks.baselines.logmel import *\n")
+    module.write_text("from benchmarks.encoders.log_mel import *\n")
     assert measure(here / "out", "edited_model", tasks=("first",), scheduler=scheduler).failures == []
-    module.write_text("from benchmarks.baselines.logmel import *\n# changed\n")
+    module.write_text("from benchmarks.encoders.log_mel import *\n# changed\n")
     [failure] = measure(here / "out", "edited_model", tasks=("first",), scheduler=scheduler).failures
     assert failure.task == ""
     assert "start the workers again" in failure.message

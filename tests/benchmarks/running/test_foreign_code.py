@@ -17,8 +17,8 @@ from benchmarks.running.run import RunSummary
 from hear_delores.errors import DeloresError
 
 pytestmark = pytest.mark.timeout(300)
-LOGMEL = "log-mel=benchmarks.baselines.logmel"
-BASE = "from benchmarks.baselines.logmel import *\nfrom benchmarks.baselines import logmel\nimport sys\n"
+LOGMEL = "log-mel"
+BASE = "from benchmarks.encoders.log_mel import *\nfrom benchmarks.encoders import log_mel as logmel\nimport sys\n"
 PLACES = {
     "at_import": "WHAT\n",
     "at_loading": "def load_model(path=''):\n    WHAT\n",

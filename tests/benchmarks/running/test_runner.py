@@ -22,7 +22,7 @@ from hear_delores.errors import DeloresError
 from pretrain.locks import folder_lock
 
 pytestmark = pytest.mark.timeout(300)
-LOGMEL = "log-mel=benchmarks.baselines.logmel"
+LOGMEL = "log-mel"
 
 
 def until(condition: Callable[[], object]) -> None:

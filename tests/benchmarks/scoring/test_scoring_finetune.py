@@ -268,7 +268,7 @@ def test_folds_several_labels_shots_amp_and_the_record_s_name(model, tmp_path):
 
 
 def test_a_random_encoder_can_be_fine_tuned(task, weights, tmp_path):
-    model = load_model(f"random=benchmarks.baselines.random_encoder@{weights}?seed=3", device="cpu")
+    model = load_model(f"random=random@{weights}?seed=3", device="cpu")
     record = finetune_task(model, task, results_dir=tmp_path, **QUICK)
     assert record.model.label == "random"
     assert record.model.options == {"seed": 3}

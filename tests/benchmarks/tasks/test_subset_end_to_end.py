@@ -29,7 +29,7 @@ def test_a_subset_is_refused_accepted_and_marked_to_the_end(delores: Callable, t
     assert "note: a subset: 40 of 15,690 recordings" in made.out
     assert "subset" in delores("tasks", "bird_song", "--tasks-dir", tmp_path / "tasks").out
     out = tmp_path / "runs"
-    model = "log-mel=benchmarks.baselines.logmel"
+    model = "log-mel"
     ran = delores("run", model, "--tasks-dir", tmp_path / "tasks", "--out", out, "--protocol", "knn")
     assert ran.code == 0, ran.err
     assert "\u2020" in ran.out

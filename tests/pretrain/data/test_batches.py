@@ -13,8 +13,9 @@ import torch
 
 from hear_delores.frontend import LogMel
 from pretrain.config import DataConfig, PretrainConfig
-from pretrain.data.batches import Sampler, batches, measure_statistics, to_float
+from pretrain.data.batches import Sampler, batches, to_float
 from pretrain.data.corpus import Corpus
+from pretrain.data.listening import measure_statistics
 
 
 @pytest.fixture(scope="module")

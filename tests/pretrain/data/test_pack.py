@@ -23,8 +23,9 @@ from hear_delores.errors import DeloresError
 from hear_delores.frontend import LogMel
 from pretrain.config import PretrainConfig, config_to_yaml, load_config
 from pretrain.data.audio import read_piece
-from pretrain.data.batches import Sampler, batches, crop_length, measure_statistics, to_log_mel
+from pretrain.data.batches import Sampler, batches, crop_length, to_log_mel
 from pretrain.data.corpus import Corpus
+from pretrain.data.listening import measure_statistics
 from pretrain.data.pack import pack
 from pretrain.data.packed import open_corpus, verify
 from pretrain.training.start import pretrain
@@ -114,7 +115,7 @@ def test_a_run_begun_on_files_goes_on_from_a_pack_and_not_from_features(
             return super().batch(step)
 
     with monkeypatch.context() as patched:
-        patched.setattr("pretrain.training.loop.Sampler", Dying)
+        patched.setattr("pretrain.data.listening.Sampler", Dying)
         with pytest.raises(Death):
             pretrain(tiny_s, clips, tmp_path / "out", quiet=True)
     with pytest.raises(DeloresError, match="the data changed"):

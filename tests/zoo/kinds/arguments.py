@@ -171,9 +171,9 @@ MODELS = (
     "nonsense", "hear_delores.nonsense", "..", ".", "hear_delores@in/nowhere", "hear_delores@in/corpus", "hear_delores@in/tiny.yaml",
     "hear_delores?x", "hear_delores?x=1", "hear_delores?scene=nonsense", "hear_delores??", "hear_delores?x=1&x=2",
     "hear_delores?=1", "hear_delores?1x=1", "hear_delores?scene=%zz", "json", "os", "this", "benchmarks.cli", "pretrain.config",
-    "benchmarks.baselines.random_encoder?embedding_size=0", "benchmarks.baselines.random_encoder?embedding_size=-1",
-    "benchmarks.baselines.random_encoder?embedding_size=x", "benchmarks.baselines.random_encoder?embedding_size=1_6",
-    "benchmarks.baselines.random_encoder?embedding_size=nan",     "benchmarks.baselines.random_encoder?seed=99999999999999999999999", "benchmarks.baselines.random_encoder?seed=1.5",
+    "random?embedding_size=0", "random?embedding_size=-1",
+    "random?embedding_size=x", "random?embedding_size=1_6",
+    "random?embedding_size=nan",     "random?seed=99999999999999999999999", "random?seed=1.5",
     "hear_delores@in/model.safetensors@in/model.safetensors", "a=b=hear_delores", "x" * 300 + "=hear_delores",
     "\u0661=hear_delores", "-x=hear_delores", "hear_delores@in/model.safetensors?device=cuda",
 )  # fmt: skip

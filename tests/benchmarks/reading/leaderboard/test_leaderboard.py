@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.reading.command import submit
+from benchmarks.reading.leaderboard.pull_request import TEMPLATE, pull_request, write_submission
 from benchmarks.reading.leaderboard.submission import (
     SubmissionFacts,
     append_row,
     leaderboard_header,
     prepare_submission,
-    pull_request,
-    write_submission,
 )
 from benchmarks.reading.published import published_text
 from benchmarks.results.record import ResultRecord
@@ -63,7 +62,7 @@ def changed(records: list[ResultRecord], index: int, part: str | None = None, **
 def test_the_row_has_every_score_in_its_column_and_beehive_is_the_mean_of_two(hear: list[ResultRecord]) -> None:
     found = prepare_submission(hear, FACTS)
     row = dict(zip(found.header, found.row, strict=True))
-    assert row["Model"] == "DeLoRes-S small"
+    assert row["Model"] == "A team DeLoRes-S small"
     assert not found.missing
     scores = {record.task.folder_name: record.primary_score for record in hear}
     for column, specs in list_columns().items():
@@ -81,9 +80,9 @@ def test_appending_leaves_every_other_byte(hear: list[ResultRecord], tmp_path: P
     rows = list(csv.reader(io.StringIO(after.decode())))
     assert {len(row) for row in rows} == {22}
     assert len(rows) == 36
-    request = paths[1].read_text()
-    for words in ("5,321,856", "2,048", "512", "A team", "All 19 tasks run:** Yes", "Beehive is the mean"):
-        assert words in request
+    steps = paths[2].read_text()
+    for words in ("branch `a-team`", 'title "A team"', "A team DeLoRes-S small", "Beehive is the mean", "seed 42"):
+        assert words in steps
 
 
 @pytest.mark.parametrize(("text", "expected"), [("a,b\n1,2\n", "a,b\n1,2\n3,\n"), ("a,b\r\n1,2", "a,b\r\n1,2\r\n3,")])
@@ -141,7 +140,61 @@ def test_missing_tasks_are_blank_and_explained(hear: list[ResultRecord]) -> None
     found = prepare_submission(hear[1:], facts)  # one half of Beehive is none of it
     assert found.missing == ("Beehive",)
     assert dict(zip(found.header, found.row, strict=True))["Beehive"] == ""
-    assert "No: Beehive missing. No disk for them." in pull_request(found)
+    body = pull_request(found).body
+    assert "and why:** Beehive. No disk for them.\n" in body
+    assert "* [ ] yes\n* [x] no\n" in body
+
+
+FULL = SubmissionFacts(
+    "DeLoRes-S small", "https://x.org/m", "2026-01-31", "A team", "A. Author", "https://x.org/p", "An encoder.",
+    "FSD50K", data_kinds=("speech", "music"),
+)  # fmt: skip
+
+
+def test_the_template_is_filled_in_its_own_order(hear: list[ResultRecord]) -> None:
+    """What is not an answer stays as it was, the committee's block with it."""
+    found = pull_request(prepare_submission(changed(hear, 0, "model", n_trainable=1234567), FULL))
+    filled = dict(line[2:].split(":** ") for line in found.body.splitlines() if ":** " in line)
+    assert filled == {
+        "Team Name": "A team", "Model Name": "DeLoRes-S small", "Author(s)": "A. Author",
+        "Model URL/GitHub": "https://x.org/m", "Paper Link": "https://x.org/p",
+        "Model Description": "An encoder. Pre-trained on FSD50K.", "Number of Model Trainable Parameters": "1,234,567",
+        "Scene Embedding Dimensions": "2,048", "Timestamp Embedding Dimensions": "512",
+    }  # fmt: skip
+    restored = found.body.replace("[x]", "[ ]").replace("**A team**", "**TEAM NAME**")
+    for answer in filled.values():
+        restored = restored.replace(f":** {answer}\n", ":**\n")
+    assert restored == TEMPLATE
+    ticked = [line for line in found.body.splitlines() if "[x]" in line]
+    assert ticked == ["* [x] speech", "* [x] music", "* [x] yes"]
+    assert (found.title, found.branch, found.left) == ("A team", "a-team", ())
+
+
+def test_a_newer_template_is_filled_and_what_is_new_is_said(hear: list[ResultRecord]) -> None:
+    begin = "<!-- Title: the team -->\n**Team Name**:{}\n\n- [] of the team\n\n**Licence:**\n\n"
+    template = begin.format("") + (
+        "**Model Name:**\n**Model URL:**\n**Model Description:**\n**Pre-training Data (tick all):**\n- [ ] Music\n\n"
+        "---\n**Team Name:**\n"
+    )
+    found = pull_request(prepare_submission(hear, FULL), template)
+    assert found.body == begin.format(" A team") + (
+        "**Model Name:** DeLoRes-S small\n**Model URL:** https://x.org/m\n"
+        "**Model Description:** An encoder. Pre-trained on FSD50K.\n**Pre-training Data (tick all):**\n- [x] Music\n\n"
+        "---\n**Team Name:**\n"
+    )
+    assert found.left == ("Licence",)
+    sparse = SubmissionFacts("A", "https://x.org", "2026-01-31")
+    assert pull_request(prepare_submission(hear, sparse)).left == (
+        "Team Name (--team)", "Author(s) (--authors)", "Paper Link (--paper)", "Model Description (--description)",
+        "Pre-training Data (--data-kind)",
+    )  # fmt: skip
+    for facts, text, words in (
+        (FULL, "**Name:** x\n", "no field 'name'"),
+        (SubmissionFacts("A", "https://x.org", "2026-01-31", data_kinds=("speach",)), None, "Did you mean 'speech'"),
+    ):
+        with pytest.raises(ValueError, match=words) as caught:
+            pull_request(prepare_submission(hear, facts), text)
+        assert "\n" not in str(caught.value)
 
 
 def test_another_csv_is_refused() -> None:
@@ -158,6 +211,14 @@ def test_the_command_writes_both_files(
         save_record(record, tmp_path / "results")
     current = tmp_path / "current.csv"
     current.write_bytes(published_text("leaderboard.csv").replace("\n", "\r\n").encode())
-    submit([tmp_path / "results"], "A", "https://x.org", out=tmp_path / "out", leaderboard=current, why_missing="later")
+    form = tmp_path / "form.md"
+    form.write_text(TEMPLATE + "\nThe newest.\n")
+    submit(
+        [tmp_path / "results"], "A", "https://x.org", out=tmp_path / "out", leaderboard=current, why_missing="later",
+        team="A team", template=form,
+    )  # fmt: skip
     assert (tmp_path / "out" / "leaderboard.csv").read_bytes().startswith(current.read_bytes() + b"\r\n")
-    assert "without a score" in capsys.readouterr().out
+    assert (tmp_path / "out" / "PULL_REQUEST.md").read_text().endswith("The newest.\n")
+    said = capsys.readouterr().out
+    for words in ("title: A team; branch: a-team", "left for you to fill in: Author(s) (--authors)", "without a score"):
+        assert words in said

@@ -37,6 +37,17 @@ def test_the_34_published_rows_equal_the_recipe() -> None:
     assert found.blanks.sum() == scores.isna().to_numpy().sum()
 
 
+def test_the_page_ranks_by_the_plain_sum() -> None:
+    """Sums and ranks against csv and sorted, a blank as 0."""
+    rows = list(csv.DictReader(io.StringIO(published_text("leaderboard.csv"))))
+    sums = {row["Model"]: sum(float(row[task] or 0) for task in list(row)[3:]) for row in rows}
+    found = compute_standings()
+    for model, rank, total in zip(found.models, found.page_rank, found.plain_sum, strict=True):
+        assert total == pytest.approx(sums[model], abs=1e-12)
+        assert rank == 1 + sum(other > sums[model] for other in sums.values())
+    assert found.page_rank != sorted(found.page_rank)  # the two orders differ
+
+
 def test_our_model_stands_among_them() -> None:
     best = (read_leaderboard(published_text("leaderboard.csv")).max() + 0.01).to_dict()
     found = compute_standings(ours=("ours", best))
@@ -74,7 +85,12 @@ def test_files_and_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert int.from_bytes(content[16:20], "big") > 500  # its width
     rows = list(csv.DictReader(io.StringIO(paths[0].read_text())))
     assert (len(rows), rows[0]["rank"]) == (34, "1")
+    found = compute_standings()
+    assert int(rows[0]["page_rank"]) == found.page_rank[0]
+    assert float(rows[0]["sum"]) == pytest.approx(found.plain_sum.iloc[0])
     standings(as_json=True)
-    assert len(json.loads(capsys.readouterr().out)) == 34
+    assert [row["page_rank"] for row in json.loads(capsys.readouterr().out)] == found.page_rank
     standings()
-    assert "normalised score" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "normalised score" in said
+    assert "page's rank" in said

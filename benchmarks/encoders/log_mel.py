@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from benchmarks.encoders.mfcc import local_statistics
 from hear_delores.errors import DeloresError
 from hear_delores.frontend import FrontendConfig, LogMel
 
@@ -81,17 +81,7 @@ def get_timestamp_embeddings(audio: Tensor, model: LogMelStatistics) -> tuple[Te
         in milliseconds.
     """
     frames = model.frames(audio)
-    # Beyond the ends there is nothing to average: count_include_pad leaves the padding out.
-    window = {
-        "kernel_size": 2 * CONTEXT + 1,
-        "stride": STRIDE,
-        "padding": CONTEXT,
-        "count_include_pad": False,
-    }
-    centre = frames.mean(dim=2, keepdim=True)  # the variance of small differences, not of large numbers
-    mean = F.avg_pool1d(frames - centre, **window)
-    variance = F.avg_pool1d((frames - centre) ** 2, **window) - mean**2
-    embeddings = torch.cat([mean + centre, variance.clamp_min(0).sqrt()], dim=1).transpose(1, 2)
+    embeddings = local_statistics(frames, CONTEXT, STRIDE)
     samples = torch.arange(embeddings.shape[1], dtype=torch.float64) * (STRIDE * model.frontend_config.hop_length)
     times = (samples * (1000 / model.sample_rate)).float().to(audio.device)
-    return embeddings.contiguous(), times.expand(len(audio), -1).contiguous()
+    return embeddings, times.expand(len(audio), -1).contiguous()

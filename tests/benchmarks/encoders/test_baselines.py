@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.baselines import logmel, random_encoder
+from benchmarks.encoders import log_mel as logmel
+from benchmarks.encoders import random_encoder
 from hear_delores import AudioNTT, EncoderConfig, FrontendConfig, HearModel, save_checkpoint, weights_hash
 from hear_delores.decorrelation import Decorrelation
 from hear_delores.errors import DeloresError
