@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -239,6 +240,10 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT. Its workers do the jobs.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what is to be done, and its hours, memory and disk on this machine."),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Embed, score and tabulate many models on many tasks. What is finished is skipped."""
@@ -251,23 +256,31 @@ def run(
     set_up_process()
     shown = console(quiet)
     models = expand_lists(modules)
+    measured: dict[str, Any] = {
+        "protocols": _names(protocol), "seeds": range(seed, seed + seeds),
+        "options": _options(grid, grid_points, precision, solver, shots), "device": device,
+        "batch_seconds": batch_seconds, "force": force,
+    }  # fmt: skip
+    if dry_run:
+        from benchmarks.running.estimate import estimate_run
+        from benchmarks.running.plan_table import plan_lines
+        from benchmarks.running.workload import find_work
+
+        work = partial(find_work, tasks_dir, expand_lists(task or ()), suite)
+        console().print("\n".join(plan_lines(estimate_run(models, work, out, **measured))))
+        return
     folders = find_task_folders(tasks_dir, expand_lists(task or ()), suite, on_skip=shown.print)
     with run_bar(quiet) as bar:
         summary = run_all(
             models,
             folders,
             out,
-            protocols=_names(protocol),
-            seeds=range(seed, seed + seeds),
-            options=_options(grid, grid_points, precision, solver, shots),
-            device=device,
-            batch_seconds=batch_seconds,
             skip_bad=skip_bad,
-            force=force,
             jobs=jobs,
             scheduler=scheduler,
             say=lambda text: shown.print(text),
             progress=bar,
+            **measured,
         )
     if summary.records:
         write_tables(summary.records, out, console())
