@@ -49,7 +49,7 @@ app = typer.Typer(
 #: The names that the option --protocol takes.
 ProtocolName = Enum("ProtocolName", {name: name for name in PROTOCOLS}, type=str)  # type: ignore[misc]
 # The precision of the matrix products that train heads, how the linear layer is found, and heareval's three grids.
-PrecisionName = Enum("PrecisionName", {"float32": "float32", "bfloat16": "bfloat16"}, type=str)
+PrecisionName = Enum("PrecisionName", {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}, type=str)
 SolverName = Enum("SolverName", {"adam": "adam", "logistic": "logistic"}, type=str)
 GridName = Enum("GridName", {"default": "default", "fast": "fast", "faster": "faster"}, type=str)
 Device = Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda, cuda:1 or mps.")]
@@ -64,7 +64,7 @@ GridPoints = Annotated[
     int, typer.Option(**whole(1, MAX_POINTS), help="Protocol hear: how many points of the grid to try.")
 ]
 Precision = Annotated[
-    PrecisionName, typer.Option(help="Protocol hear: bfloat16 is faster on processors that support it.")
+    PrecisionName, typer.Option(help="Protocol hear: bfloat16 is faster on processors made for it; auto times both.")
 ]
 Solver = Annotated[SolverName, typer.Option(help="Protocol linear: Adam, or scikit-learn's logistic regression.")]
 Protocols = Annotated[
@@ -123,7 +123,7 @@ def embed(
     quiet: Quiet = False,
 ) -> None:
     """Embed tasks with a model, and write the embeddings in heareval's layout."""
-    from benchmarks.embedding.embed import embed_task
+    from benchmarks import front_door
     from benchmarks.embedding.model import ModelSpec, load_model
     from benchmarks.tasks.find import find_task_folders
 
@@ -133,12 +133,12 @@ def embed(
     loaded = load_model(ModelSpec.parse(module, model), device=device)
     for note in loaded.notes:
         shown.print(note)
-    bounded: dict[str, Any] = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
     for folder in folders:
         with progress_bar(quiet, f"{folder.name}") as report:
-            done = embed_task(
-                loaded, folder, embeddings_dir, skip_bad=skip_bad, force=force, progress=report, **bounded
-            )
+            done = front_door.embed(
+                loaded, folder, embeddings_dir,
+                batch_seconds=batch_seconds, skip_bad=skip_bad, force=force, progress=report,
+            )  # fmt: skip
         shown.print(f"{done.path} ({'from before' if done.cached else f'{done.seconds:.1f} s'})")
         for note in done.notes:
             shown.print(f"  {note}")
@@ -165,7 +165,7 @@ def score(
     quiet: Quiet = False,
 ) -> None:
     """Train a shallow classifier on embeddings, and test it."""
-    from benchmarks.scoring.score import score_embeddings
+    from benchmarks import front_door
 
     set_up_process()
     options = _options(grid, grid_points, precision, solver, shots)
@@ -179,9 +179,9 @@ def score(
         for name in _names(protocol):
             for number in range(seed, seed + seeds):
                 with progress_bar(quiet or as_json, f"{folder.name} {name}") as report:
-                    record = score_embeddings(
-                        folder, protocol=name, seed=number, results_dir=results, device=device,
-                        progress=report, on_wait=waiting, **options[name],
+                    record = front_door.score(
+                        folder, name, seed=number, results_dir=results, device=device,
+                        progress=report, on_wait=waiting, say=errors.print, **options[name],
                     )  # fmt: skip
                 records.append(record)
                 if not as_json:
@@ -310,7 +310,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 def register_rooms() -> None:
     """Adds the commands that the packages define."""
-    from benchmarks.command import ablate, convert
+    from benchmarks.command import ablate, convert, export
     from benchmarks.encoders.command import models
     from benchmarks.reading.command import compare, report, standings, submit, tables
     from benchmarks.scoring.command import finetune
@@ -323,8 +323,8 @@ def register_rooms() -> None:
     app.command("pretrain", cls=PlainCommand)(pretrain)
     app.command("pack", cls=PlainCommand)(pack)
     for command in (
-        models, tasks, prepare, convert, ablate, download, validate, finetune, tables, compare, report, submit,
-        standings, push,
+        models, tasks, prepare, convert, export, ablate, download, validate, finetune, tables, compare, report,
+        submit, standings, push,
     ):  # fmt: skip
         app.command(command.__name__, cls=PlainCommand)(command)
 

@@ -1,4 +1,4 @@
-"""The commands ``convert`` and ``ablate``. Libraries load when one runs."""
+"""The commands ``convert``, ``export`` and ``ablate``. Libraries load when one runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import typer
 from benchmarks.options import Quiet, Tasks, TasksDir
 from pretrain.inputs.options import finite, whole
 
-__all__ = ["ablate", "convert"]
+__all__ = ["ablate", "convert", "export"]
+
+
+class Format(str, Enum):
+    """What a checkpoint is exported to."""
+
+    onnx = "onnx"
 
 
 #: The split whose scores a table shows.
@@ -56,6 +62,41 @@ def convert(
         parts = (f"{part} ({count} tensors)" if count else part for part, count in unused.items())
         shown.print(f"left unused: {', '.join(parts)}")
     console().print(f"{target}: {model.scene_embedding_size} dimensions, hash {weights_hash(model)[:8]}")
+
+
+def export(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint's file, or the name of shipped weights.")
+    ],
+    form: Annotated[Format, typer.Option("--format", help="The format to write.")] = Format.onnx,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write. Default: CHECKPOINT's name with .onnx, in this folder.")
+    ] = None,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps/--scene", help="Export the timestamp or the scene embeddings.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Export a checkpoint for use without PyTorch: one graph, from audio to embeddings, for clips of any length."""
+    import hear_delores
+    from benchmarks.terminal import console
+    from hear_delores.errors import DeloresError
+    from hear_delores.export import OPSET, export_onnx
+
+    target = out or Path(f"{Path(checkpoint).stem}.{form.value}")
+    if target.exists() and not force:
+        raise DeloresError(f"{target} exists: choose another name with --out, or replace it with --force.")
+    model = hear_delores.load_model(checkpoint)
+    console(quiet).print(f"exporting {checkpoint}; this takes some seconds")
+    export_onnx(model, target, timestamps=timestamps)
+    kind, size = "scene", model.scene_embedding_size
+    if timestamps:
+        kind, size = "timestamp", model.timestamp_embedding_size
+    console().print(
+        f"{target}: {kind} embeddings of {size} dimensions from audio (n_sounds, n_samples) float32 at "
+        f"{model.sample_rate} Hz; ONNX opset {OPSET}"
+    )
 
 
 def ablate(

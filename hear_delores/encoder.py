@@ -105,6 +105,10 @@ class ConvBlock(nn.Module):
         """(B, out_channels, n_mels // 2, T // 2); with ``time_stride`` 1, T - 1 columns instead of T // 2."""
         if frozen:
             weight, bias = self._folded()
+            if x.is_mkldnn:  # weights in oneDNN's own layout, as the input, the output and all between
+                weight, bias = weight.contiguous().to_mkldnn(), bias.to_mkldnn()
+            elif weight.device.type == "cpu":  # the convolution, its input and output follow; 1.6 times as fast
+                weight = weight.to(memory_format=torch.channels_last)  # unlike contiguous(), for one channel too
             x = F.conv2d(x, weight, bias, padding=1)
         else:
             x = self.norm(self.conv(x))
@@ -118,10 +122,7 @@ class ConvBlock(nn.Module):
         assert norm.running_var is not None
         assert self.conv.bias is not None
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        weight = self.conv.weight * scale[:, None, None, None]
-        if weight.device.type == "cpu":  # the convolution, its input and output follow; 1.6 times as fast
-            weight = weight.to(memory_format=torch.channels_last)  # unlike contiguous(), for one channel too
-        return weight, (self.conv.bias - norm.running_mean) * scale + norm.bias
+        return self.conv.weight * scale[:, None, None, None], (self.conv.bias - norm.running_mean) * scale + norm.bias
 
 
 class AudioNTT(nn.Module):
@@ -167,11 +168,13 @@ class AudioNTT(nn.Module):
                 f"Expected a spectrogram of shape (batch, 1, {self.config.n_mels}, at least {POOL} frames), "
                 f"but got {tuple(x.shape)}."
             )
+        if frozen and _onednn_takes(x):
+            x = x.contiguous().to_mkldnn()
         maps: list[Tensor] = []
         for layer, block in enumerate(self.blocks):
             x = block(x, time_stride=1 if dense and layer == LAYERS - 1 else 2, frozen=frozen)
             maps.append(x)
-        return maps
+        return [each.to_dense() if each.is_mkldnn else each for each in maps]
 
     def head(self, last_map: Tensor, *, frozen: bool = False) -> Tensor:
         """(B, T, D) frame embeddings of the last block's output (B, channels, n_mels / 8, T)."""
@@ -181,3 +184,11 @@ class AudioNTT(nn.Module):
         for layer in (self.fc[0], self.fc[3]):
             x = F.relu(layer(x))
         return x
+
+
+def _onednn_takes(x: Tensor) -> bool:
+    """Whether the blocks run in oneDNN's layout of channels: its pooling keeps no indices, which took longer."""
+    inference = not torch.is_grad_enabled() and x.dtype == torch.float32 and len(x) > 0
+    return (
+        inference and x.device.type == "cpu" and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    )

@@ -31,6 +31,7 @@ from hear_delores.pooling import (
     scene_source,
     timestamp_size,
 )
+from hear_delores.workers import side_by_side
 
 __all__ = ["HearModel"]
 
@@ -39,6 +40,7 @@ DENSE = POOL // 2  # mel frames between two timestamps
 # the first frames of a piece see convolution padding in place of their neighbours, and so do its last.
 MARGIN = (1, 1)
 DENSE_MARGIN = (2, 2)
+LEAST_FRAMES = 512  # mel frames in a pass of one of several workers: fewer cost more in margins than a core gives
 FARTHEST = 1e6  # of a mean or deviation of log-mel values, which lie within some 40 of 0
 LOUDEST = 1e6  # audio is to lie in [-1, 1]; far beyond, the power overflows float32
 
@@ -142,12 +144,18 @@ class HearModel(nn.Module):
         check_audio(audio)
         n_frames = -(-_mel_frames(audio, self.frontend.config) // POOL)
         output = audio.new_empty((len(audio), self.scene_embedding_size), dtype=torch.float32, device=self._device)
-        with self._float32():
-            for clips in self._groups(len(audio), n_frames, POOL):
+        workers = self._workers(len(audio))
+
+        def embed(clips: slice) -> Tensor:
+            with torch.no_grad(), self._float32():
                 statistics = self._statistics(n_frames)
-                for first, stop in self._spans(n_frames, POOL):
+                for first, stop in self._spans(n_frames, POOL, workers):
                     self._accumulate(statistics, audio[clips], first, stop, n_frames)
-                output[clips] = self._scene(statistics)
+                return self._scene(statistics)
+
+        groups = self._groups(len(audio), n_frames, POOL, workers)
+        for clips, scene in zip(groups, side_by_side(embed, groups, workers), strict=True):
+            output[clips] = scene
         return output
 
     def differentiable_scene(self, audio: Tensor) -> Tensor:
@@ -211,9 +219,11 @@ class HearModel(nn.Module):
         count = len(times)
         size = self.timestamp_embedding_size
         output = audio.new_empty((len(audio), count, size), dtype=torch.float32, device=device)
-        with self._float32():
-            for clips in self._groups(len(audio), count, DENSE):
-                for first, stop in self._spans(count, DENSE):
+        workers = self._workers(len(audio))
+
+        def embed(clips: slice) -> None:
+            with torch.no_grad(), self._float32():
+                for first, stop in self._spans(count, DENSE, workers):
                     before = min(first, DENSE_MARGIN[0])
                     after = min(count - stop, DENSE_MARGIN[1])
                     # Dense output k lies on the mel frames 4k .. 4k + 7.
@@ -221,7 +231,12 @@ class HearModel(nn.Module):
                     mel = self._features(audio[clips], begin, end, shift)
                     last_map = self.encoder.maps(mel, dense=True, frozen=True)[-1]
                     kept = last_map[..., before : before + stop - first]
-                    output[clips, first:stop] = torch.cat([self._part(part, kept) for part in self.timestamp], dim=2)
+                    parts = torch.cat([self._part(part, kept) for part in self.timestamp], dim=2)
+                    with torch.inference_mode(output.is_inference()):  # its caller's, which ends with the thread
+                        output[clips, first:stop] = parts
+
+        for _ in side_by_side(embed, self._groups(len(audio), count, DENSE, workers), workers):
+            pass  # waits, and raises what was raised
         return output, times.to(device).repeat(len(audio), 1)
 
     def _part(self, name: str, last_map: Tensor) -> Tensor:
@@ -286,14 +301,21 @@ class HearModel(nn.Module):
         mel = self.frontend.uncentred(piece).sub_(self.mean).div_(self.std)
         return mel[:, None].to(next(self.encoder.parameters()).dtype)
 
-    def _groups(self, n_clips: int, n_frames: int, stride: int) -> Iterator[slice]:
-        """Slices of clips that go through the encoder together: several when they are short."""
-        size = max(1, self._chunk_frames // (stride * n_frames))
-        return (slice(first, min(first + size, n_clips)) for first in range(0, n_clips, size))
+    def _workers(self, n_clips: int) -> int:
+        """How many groups of clips are computed side by side, within the one bound of ``chunk_frames``."""
+        if self._device.type != "cpu":
+            return 1
+        return max(1, min(n_clips, torch.get_num_threads(), self._chunk_frames // LEAST_FRAMES))
 
-    def _spans(self, n_frames: int, stride: int) -> Iterator[tuple[int, int]]:
+    def _groups(self, n_clips: int, n_frames: int, stride: int, workers: int) -> list[slice]:
+        """Slices of clips that go through the encoder together: several when they are short."""
+        size = max(1, self._chunk_frames // workers // (stride * n_frames))
+        size = max(1, min(size, -(-n_clips // workers)))  # something to do for each worker
+        return [slice(first, min(first + size, n_clips)) for first in range(0, n_clips, size)]
+
+    def _spans(self, n_frames: int, stride: int, workers: int) -> Iterator[tuple[int, int]]:
         """(first, stop) of the output frames of one clip that are computed together: all when it is short."""
-        size = max(1, self._chunk_frames // stride)
+        size = max(1, self._chunk_frames // workers // stride)
         return ((first, min(first + size, n_frames)) for first in range(0, n_frames, size))
 
     @property

@@ -220,7 +220,7 @@ class PretrainConfig(Section):
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     scene: tuple[str, ...] = ("pooled",)  # what the checkpoint's scene embedding is made of
     timestamp: tuple[str, ...] = ("frames",)  # and its timestamp embeddings
-    # "auto": bfloat16 autocast where the device multiplies bfloat16 natively, float32 elsewhere
+    # "auto": bfloat16 autocast where a product timed at the start is faster in it, else float32
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     channels_last: bool = True
     device: str = "auto"

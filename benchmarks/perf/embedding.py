@@ -1,10 +1,14 @@
 """``delores embed`` against heareval's embedding runner with the same model, and against the bare model.
 
     python benchmarks/perf/embedding.py --python .tox/heareval/bin/python
+    python benchmarks/perf/embedding.py --before ../before/.venv/bin/python
 
 A made task of WAV files is embedded by both as whole processes in the environment of ``--python``, in turns. The
 floor is the model's forward alone on the same clips, which lie in memory, at its best batch size. Disk is what
 either leaves behind.
+
+With ``--before``, the bare forward alone, against that of the environment named, where another version is installed:
+one process each, which answer in turns, so that whatever else the machine does meets both.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
 import numpy as np
 import soundfile
@@ -43,6 +48,25 @@ for batch in (1, 4, 16, 64):
         embed(audio[start:start + batch], model)
     best = min(best, time.perf_counter() - began)
 print(json.dumps(best))
+"""
+
+FORWARD = """
+import hashlib, json, resource, sys, time
+import torch
+from hear_delores.memory import keep_freed_memory
+keep_freed_memory()
+import hear_delores
+model = hear_delores.load_model()
+torch.manual_seed(0)
+for line in sys.stdin:
+    kind, clips, samples = json.loads(line)
+    audio = torch.rand(clips, samples) * 0.2 - 0.1
+    embed = {"scene": hear_delores.get_scene_embeddings, "event": hear_delores.get_timestamp_embeddings}[kind]
+    began = time.perf_counter()
+    embed(audio, model)
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([seconds, peak]), flush=True)
 """
 
 
@@ -79,16 +103,60 @@ def main() -> None:
     """Prints one line per kind of task and tool: medians of interleaved runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default=sys.executable, help="interpreter of the environment with heareval")
+    parser.add_argument("--before", help="interpreter of an environment with the version to compare with")
+    parser.add_argument("--batch", type=int, action="append", help="with --before: clips in a call; repeat for more")
     parser.add_argument("--module", default="hear_delores")
     parser.add_argument("--clips", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
+    if arguments.before:
+        compare_forwards(arguments)
+        return
     print("| task | tool | wall s | cpu s | peak MiB | disk MB | heareval / ours | embedding s / floor |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for kind in ("scene", "event"):
         with tempfile.TemporaryDirectory() as place:
             measure(Path(place), kind, arguments)
+
+
+def compare_forwards(arguments: argparse.Namespace) -> None:
+    """Prints one line per kind and batch: medians of turns of the version before and of this one."""
+    turns = max(5, arguments.runs)
+    samples = int(arguments.seconds * RATE)
+    with tempfile.TemporaryDirectory() as place:
+        before, now = (
+            subprocess.Popen(
+                [python, "-c", FORWARD], cwd=place, env=environment, text=True, stdin=PIPE, stdout=PIPE, stderr=DEVNULL
+            )
+            for python, environment in (
+                (arguments.before, {**os.environ}),
+                (sys.executable, {**os.environ, "PYTHONPATH": str(ROOT)}),
+            )
+        )
+        print(f"| kind | clips | clips/s before | now | now / before, median of {turns} | peak MiB before, now |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
+        for kind in ("scene", "event"):
+            for clips in arguments.batch or (1, 4, 16, 64):
+                pairs = []
+                for turn in range(turns + 1):
+                    answers = [_ask(process, (kind, clips, samples)) for process in (before, now)]
+                    if turn:  # the first is a warm-up
+                        pairs.append(answers)
+                rates = [statistics.median(clips / pair[which][0] for pair in pairs) for which in (0, 1)]
+                ratio = statistics.median(a[0] / b[0] for a, b in pairs)
+                peaks = ", ".join(f"{peak:.0f}" for _, peak in pairs[-1])
+                print(f"| {kind} | {clips} | {rates[0]:.0f} | {rates[1]:.0f} | {ratio:.2f} | {peaks} |", flush=True)
+        for process in (before, now):
+            process.communicate()
+
+
+def _ask(process: subprocess.Popen[str], shape: tuple[str, int, int]) -> tuple[float, float]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    print(json.dumps(shape), file=process.stdin, flush=True)
+    seconds, peak = json.loads(process.stdout.readline())
+    return seconds, peak
 
 
 def measure(place: Path, kind: str, arguments: argparse.Namespace) -> None:

@@ -294,7 +294,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.cpu_time and arguments.cores > 1:
         parser.error("--cpu-time does not see worker processes: give --cores 1")
-    config = resolved(load_config(arguments.preset, ["data.statistics_clips=256", *arguments.overrides]))
+    config, _ = resolved(load_config(arguments.preset, ["data.statistics_clips=256", *arguments.overrides]))
     torch.set_num_threads(arguments.cores)
     keep_freed_memory()
     print(f"{arguments.cores} cores, torch {torch.__version__}, librosa {librosa.__version__}")

@@ -32,7 +32,7 @@ def measure(words: list[str], folder: Path) -> tuple[int, int]:
     from pretrain.training.peak_memory import peak_memory
     from pretrain.training.start import pretrain
 
-    config = resolved(load_config(words[0], [*words[1:], "steps=3", "device=cpu", "data.statistics_clips=16"]))
+    config, _ = resolved(load_config(words[0], [*words[1:], "steps=3", "device=cpu", "data.statistics_clips=16"]))
     estimated = peak_memory(config, config.batch_size).total
     before = resident_bytes(os.getpid())
     pretrain(config, folder / "audio", folder / "run", quiet=True)

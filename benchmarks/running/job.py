@@ -121,6 +121,9 @@ def _embed_and_score(
     def waiting() -> None:
         tell(f"  {task.name}: another run is at work on this; waiting for it")
 
+    def measured(text: str) -> None:
+        tell(f"  {task.name}: {text}")
+
     embedded = embed_task(
         model, task, job.out / "embeddings",
         skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, progress=stage("embedding"), **bounded,
@@ -134,7 +137,7 @@ def _embed_and_score(
             for seed in job.seeds:
                 record = score_embeddings(
                     embedded.path, protocol=protocol, seed=seed, results_dir=job.out / "results",
-                    device=model.device, on_wait=waiting, progress=stage(protocol),
+                    device=model.device, on_wait=waiting, progress=stage(protocol), say=measured,
                     **job.options.get(protocol, {}),
                 )  # fmt: skip
                 result.records.append(record)

@@ -73,6 +73,14 @@ class Protocol(Generic[D]):
                 "shots counts clips, but the rows of an event task are frames; leave shots out for this task"
             )
 
+    def settlements(self) -> list[Protocol[D]]:
+        """What it can become where an option is "auto", likeliest first; nothing where none is."""
+        return []
+
+    def settled(self, task: Any, device: torch.device) -> tuple[Protocol[D], str]:
+        """Itself with every "auto" decided by a measurement, and a line on what was measured, or ""."""
+        return self, ""
+
     def maximise(self, task: Any) -> bool:
         """Whether more of the score that is chosen by is better."""
         return primary_metric(task).maximise

@@ -22,6 +22,7 @@ from benchmarks.results.record import (
 )
 from benchmarks.scoring.fitting import as_device
 from benchmarks.scoring.fold import Progress, ProtocolRun, run_folds
+from benchmarks.scoring.protocol import Protocol
 from benchmarks.scoring.protocols import find_protocol, make_protocol
 from benchmarks.scoring.record_maker import draft_record, finish_record, task_info
 from benchmarks.scoring.work import WorkFolder
@@ -41,6 +42,7 @@ def score_embeddings(
     progress: Progress | None = None,
     overwrite: bool = False,
     on_wait: Callable[[], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
     **options: Any,
 ) -> ResultRecord:
     """The result record of one embedded task, saved under ``results_dir``; a record that exists is returned.
@@ -56,6 +58,7 @@ def score_embeddings(
         progress: called as progress(done, total, text) after each head.
         overwrite: score again although an identical record exists.
         on_wait: called when another process is making this record, before waiting for it.
+        say: told what was measured to decide an option, and of a precision that costs time here.
         options: of the protocol: the fields of :class:`~benchmarks.scoring.hear.protocol.Hear`,
             :class:`~benchmarks.scoring.linear.protocol.Linear` or :class:`~benchmarks.scoring.knn.Knn`; None leaves
             the default.
@@ -74,10 +77,20 @@ def score_embeddings(
     n_clips = sum(len(split.files) for split in task.splits.values())
     described = task_info(task, revision, n_clips, task.info.get("skipped"))
     inputs = [task.content_hash, model.weights_hash, revision]
-    draft = draft_record(chosen, inputs, model, described, str(where), task.content_hash)
-    folder = record_folder(results_dir, draft)
-    if not overwrite and (existing := existing_record(results_dir, draft)) is not None:
+
+    def draft_of(protocol: Protocol[Any]) -> ResultRecord:
+        return draft_record(protocol, inputs, model, described, str(where), task.content_hash)
+
+    begun = [each for each in chosen.settlements() if record_folder(results_dir, draft_of(each)).exists()]
+    chosen = begun[0] if begun else chosen  # as an earlier run of the same has decided
+    is_open = bool(chosen.settlements())
+    if not (is_open or overwrite) and (existing := existing_record(results_dir, draft_of(chosen))) is not None:
         return existing
+    chosen, measured = chosen.settled(task, where)
+    if measured:
+        say(measured)
+    draft = draft_of(chosen)
+    folder = record_folder(results_dir, draft)
     with folder_lock(folder, "making this record", wait=True, on_wait=on_wait):
         if not overwrite and (existing := existing_record(results_dir, draft)) is not None:
             return existing  # another process has made it meanwhile

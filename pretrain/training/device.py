@@ -9,6 +9,7 @@ import torch
 from hear_delores.errors import DeloresError
 from pretrain.config import PretrainConfig
 from pretrain.distributed.world import local_rank, world_size
+from pretrain.training.precision import time_products
 
 __all__ = ["choose_device", "device_type", "exact_cudnn", "resolved"]
 
@@ -44,13 +45,19 @@ def exact_cudnn() -> contextlib.AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 
 
-def resolved(config: PretrainConfig) -> PretrainConfig:
-    """The configuration with "auto" precision decided for this machine: checkpoints say what was done."""
-    if config.precision != "auto":
-        return config
-    if choose_device(config).type == "cuda":
-        native = torch.cuda.is_bf16_supported()
-    else:
-        check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name for it so far
-        native = bool(check and check())
-    return config.model_copy(update={"precision": "bfloat16" if native else "float32"})
+def resolved(config: PretrainConfig, before: PretrainConfig | None = None) -> tuple[PretrainConfig, str]:
+    """The configuration with "auto" precision decided for this machine, and a line on what was measured, or "".
+
+    The faster of float32 and bfloat16 for a product of the first layer of the projector, timed. A run that is resumed
+    keeps what was decided when it began, ``before``. Checkpoints say what was done.
+    """
+    if config.precision == "auto" and before is not None:
+        return config.model_copy(update={"precision": before.precision}), ""
+    if config.precision == "float32":
+        return config, ""
+    rows = -(-config.batch_size // world_size())
+    times = time_products(rows, config.encoder.embedding_size, config.projector.widths[0], choose_device(config))
+    if config.precision == "bfloat16":
+        return config, f"precision: bfloat16 is slower here: {times.describe()}" if times.bfloat16_is_slower else ""
+    chosen = config.model_copy(update={"precision": times.faster})
+    return chosen, f"precision: {times.faster}, since {times.describe()}"

@@ -78,7 +78,8 @@ def pretrain(
         state = world.from_leader(lambda: _found_state(out, resume))
         keep_freed_memory()
         world.share(lambda: world.rows(config.batch_size))
-        config = world.from_leader(lambda: resolved(config))
+        before = None if state is None else state["config"]
+        config, measured = world.from_leader(lambda: resolved(config, before))
         device = world.share(lambda: choose_device(config))
         world.share(lambda: check_footprint(config, len(world.rows(config.batch_size)), device))
         if not force:
@@ -96,7 +97,7 @@ def pretrain(
             torch.manual_seed(config.seed)
             run = Run(config, corpus, out, device, display, state, world, watching, probe, contents)
             if not quiet and world.leads:
-                display.tell(config_to_yaml(config) + run.describe())
+                display.tell(config_to_yaml(config) + "\n".join(filter(None, [run.describe(), measured])))
             checkpoint = run.train()
             del run  # or its network would keep the processes' connection, which is closed here
             return checkpoint

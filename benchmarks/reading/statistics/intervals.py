@@ -24,9 +24,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import expit, logit, ndtr, ndtri
-from scipy.stats import sem
-from scipy.stats import t as student
+from scipy.special import expit, logit, ndtr, ndtri, stdtrit  # scipy.stats takes half a second to import
 
 from benchmarks.metrics.registry import METRICS, metric_bounds
 from benchmarks.reading.statistics.weighted import METRIC_NAMES, RatioStatistic, Statistic, statistic
@@ -102,7 +100,7 @@ def _jackknife_ends(parts: Sequence[Statistic], value: float, level: float) -> t
     if error == 0 or not math.isfinite(error):
         return None
     freedom = min(part.degrees_of_freedom() for part in parts)
-    reach = float(student.ppf(0.5 + level / 2, max(freedom, 1.0))) * error
+    reach = float(stdtrit(max(freedom, 1.0), 0.5 + level / 2)) * error
     centre = value - float(np.mean([part.bias() for part in parts]))
     low, high = parts[0].bounds
     if math.isinf(high):
@@ -139,7 +137,7 @@ def bca_ends(
     acceleration = float((influence**3).sum()) / (6 * spread**1.5) if math.isfinite(spread) else 0.0
     below = (np.count_nonzero(drawn < value) + 0.5 * np.count_nonzero(drawn == value)) / len(drawn)
     bias = float(ndtri(min(max(below, 1 / len(drawn)), 1 - 1 / len(drawn))))
-    quantile = float(student.ppf(0.5 + level / 2, n - 1 if freedom is None else max(freedom, 1.0)))
+    quantile = float(stdtrit(n - 1 if freedom is None else max(freedom, 1.0), 0.5 + level / 2))
     edge = quantile * (math.sqrt(n / (n - 1)) if widening is None else widening)
     ends = np.array([bias - edge, bias + edge])
     scale = np.maximum(1 - acceleration * ends, 0.1)  # a pole of the formula lies at 0, far outside of its use
@@ -165,8 +163,8 @@ def fold_interval(
     values = np.array(scores, dtype=np.float64)
     if len(values) < 2 or not np.isfinite(values).all():
         return None
-    mean, error = float(values.mean()), float(sem(values))
-    ends = student.interval(level, len(values) - 1, loc=mean, scale=error) if error > 0 else (mean, mean)
+    mean, error = float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
+    ends = [error * stdtrit(len(values) - 1, (1 + side * level) / 2) + mean for side in (-1, 1)]
     return Interval(max(float(ends[0]), bounds[0]), min(float(ends[1]), bounds[1]), f"{len(values)} folds")
 
 

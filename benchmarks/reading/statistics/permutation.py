@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from benchmarks.reading.statistics.weighted import PairedRanks, RankStatistic, RatioStatistic, Statistic
 
@@ -110,10 +109,19 @@ def comparable_ranks(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray,
     Two clips at one rank, left tied, would make swapped models tie where no model does, which for average precision
     is a difference of its own: tests at 5 % then find 5.3 % of differences that are not there, so 4.6 %.
     """
-    own, other = rankdata(first, axis=0), rankdata(second, axis=0)
+    own, other = _ranks(first), _ranks(second)
     # By rank and class, so that what is tied within a model stays so. Ranks are whole or halves, at least 1 apart.
     shift = np.random.default_rng(0).choice([-0.25, 0.25], size=(2 * len(other) + 1, other.shape[1]))
     return own, other + np.take_along_axis(shift, (2 * other).astype(np.int64), axis=0)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1 within each column of (n, k), float64; equal values share the mean of theirs."""
+    found = np.empty(values.shape)
+    for column, own in enumerate(values.T):
+        ordered = np.sort(own)
+        found[:, column] = ordered.searchsorted(own, "left") + ordered.searchsorted(own, "right") + 1
+    return found / 2
 
 
 def _ratios(a: RatioStatistic, b: RatioStatistic) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:

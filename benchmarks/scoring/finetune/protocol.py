@@ -40,6 +40,7 @@ from hear_delores.errors import DeloresError
 from hear_delores.files import remove_leftovers, write_json
 from pretrain.distributed.world import ALONE, World, world_size
 from pretrain.locks import folder_lock
+from pretrain.training.precision import time_products
 
 __all__ = ["finetune_task"]
 
@@ -84,6 +85,10 @@ def finetune_task(
     if existing is not None:
         return existing
     world.share(lambda: _fresh(model))  # whether it loads alike again, before anything is written
+    if settings.amp and world.leads:
+        times = time_products(settings.batch_size, model.scene_embedding_size, model.scene_embedding_size, model.device)
+        if times.bfloat16_is_slower:
+            say(f"--amp is slower here than float32: {times.describe()}")
     lock = folder_lock(folder, "fine-tuning into this folder") if world.leads else contextlib.nullcontext()
     with contextlib.ExitStack() as held:
         world.share(lambda: held.enter_context(lock))

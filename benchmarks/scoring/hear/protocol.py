@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -13,12 +13,13 @@ from benchmarks.scoring.fitting import derive_seed, predict
 from benchmarks.scoring.fold import Fold, Folds, TestedFold
 from benchmarks.scoring.hear.grid import HeadConfig, grid_configs, postprocessing_configs
 from benchmarks.scoring.hear.heads import Head, HeadJob, has_single_row_batch
-from benchmarks.scoring.hear.stacked import PRECISIONS, train_batched
+from benchmarks.scoring.hear.stacked import PRECISIONS, has_bfloat16, train_batched
 from benchmarks.scoring.protocol import Protocol, is_event, primary_metric
 from benchmarks.scoring.rows import Rows
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
 from hear_delores.settings import require_integer
+from pretrain.training.precision import time_products
 
 __all__ = ["Hear"]
 
@@ -44,7 +45,7 @@ class Hear(Protocol[Rows]):
         nan_validation: ``stop`` ends training when a validation score is NaN, as Lightning does;
             ``worst`` lets it count as the worst score and goes on.
         precision: ``float32``, or ``bfloat16`` for the matrix products of training and validation; the rest,
-            and the test, stay in float32.
+            and the test, stay in float32. ``auto`` times a product of the task's shape; the record says what it chose.
         shots: train on so many clips per class, drawn by the seed; None on all.
     """
 
@@ -57,7 +58,7 @@ class Hear(Protocol[Rows]):
     score_missing_files: bool = True
     single_row_batch: Literal["merge", "raise"] = "merge"
     nan_validation: Literal["stop", "worst"] = "stop"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
     na_labels: Literal["keep", "raise"] = field(default="keep", metadata={"added": True})
     shots: int | None = field(default=None, metadata={"added": True})
 
@@ -65,7 +66,7 @@ class Hear(Protocol[Rows]):
         for name, known in (
             ("single_row_batch", ("merge", "raise")),
             ("nan_validation", ("stop", "worst")),
-            ("precision", PRECISIONS),
+            ("precision", (*PRECISIONS, "auto")),
             ("na_labels", ("keep", "raise")),
         ):
             if getattr(self, name) not in known:
@@ -88,6 +89,24 @@ class Hear(Protocol[Rows]):
                 "task_metadata.json: without use_scoring_for_early_stopping the event_postprocessing_grid must "
                 f"hold one combination, got {choices}"
             )
+
+    def settlements(self) -> list[Protocol[Rows]]:
+        """Both precisions, where it is to be decided."""
+        return [replace(self, precision=each) for each in PRECISIONS] if self.precision == "auto" else []
+
+    def settled(self, task: Any, device: torch.device) -> tuple[Protocol[Rows], str]:
+        """The precision decided; a line also where bfloat16 was asked for and is slower."""
+        if self.precision == "float32" or (self.precision == "bfloat16" and not has_bfloat16(device)):
+            return self, ""
+        if not has_bfloat16(device):
+            return replace(self, precision="float32"), f"precision: float32, since this {device.type} has no bfloat16"
+        point, split = self._points(task)[0], next(iter(task.splits.values()))
+        n_rows, size = split.embeddings.shape
+        times = time_products(min(point.batch_size, n_rows), size, point.hidden_dim, device)
+        if self.precision == "auto":
+            return replace(self, precision=times.faster), f"precision: {times.faster}, since {times.describe()}"
+        slower = f"precision: bfloat16 is slower here than float32: {times.describe()}"
+        return self, slower if times.bfloat16_is_slower else ""
 
     def maximise(self, task: Any) -> bool:
         """Not where the validation loss is chosen by."""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,9 +29,9 @@ from benchmarks.scoring.rows import Rows
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
 
-__all__ = ["PRECISIONS", "HeadStack", "train_batched", "train_stack"]
+__all__ = ["PRECISIONS", "HeadStack", "has_bfloat16", "train_batched", "train_stack"]
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 
 
 def train_batched(jobs: Iterable[HeadJob], n_jobs: int, precision: str = "float32") -> Iterator[Fitted]:
@@ -100,12 +100,15 @@ def _first_head(job: HeadJob) -> Head:
         return initial_head(job)
 
 
-def _check_precision(precision: str, device: torch.device) -> None:
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device makes bfloat16 products at all, fast or not."""
     if device.type == "cpu":
-        able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    else:
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    if precision == "bfloat16" and not able:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def _check_precision(precision: str, device: torch.device) -> None:
+    if precision == "bfloat16" and not has_bfloat16(device):
         raise DeloresError(f"precision: this {device.type} has no bfloat16 matrix products; use float32")
 
 
