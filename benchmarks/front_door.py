@@ -20,7 +20,7 @@
 >>> sorted(set(frame.label)), len(frame[frame.primary])
 (['log-mel', 'random'], 2)
 >>> found = benchmarks.compare(one, other)
->>> found.label_a, [row.n_clips for row in found.tasks]
+>>> found.label_a.split()[0], [row.n_clips for row in found.tasks]
 ('log-mel', [6])
 >>> print(str(benchmarks.tables(home / "results")).splitlines()[0])
 ### Protocol: knn
