@@ -78,7 +78,8 @@ def find_work(tasks_dir: Path, names: Sequence[str], suite: str | None, rate: in
         return [of_folder(task, rate) for task in find_task_folders(tasks_dir)]
     there = {path.parent.name for path in tasks_dir.glob(f"*/{METADATA_FILE}")}
     found = []
-    for listed in look_up([find_task(name) for name in names if is_task(name)] or list_tasks(suite), there):
+    specs = [find_task(name) for name in names if is_task(name)] if names else list_tasks(suite)
+    for listed in look_up(specs, there):
         if listed.folders:
             found += [of_folder(TaskFolder.open(tasks_dir / name), rate) for name in listed.folders]
         else:
