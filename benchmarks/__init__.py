@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmarks.embedding.model import LoadedModel, load_model
     from benchmarks.embedding.spec import ModelSpec
-    from benchmarks.front_door import compare, embed, score, tables
+    from benchmarks.front_door import embed, score
+    from benchmarks.reading.read_results import compare, tables
     from benchmarks.results.frame import load_results
     from benchmarks.results.record import load_records
     from benchmarks.running.run import RunSummary, run
@@ -38,7 +39,7 @@ _HOMES = {
     "ModelSpec": "benchmarks.embedding.spec",
     "RunSummary": "benchmarks.running.run",
     "TaskFolder": "benchmarks.tasks.folder",
-    "compare": "benchmarks.front_door",
+    "compare": "benchmarks.reading.read_results",
     "embed": "benchmarks.front_door",
     "load_model": "benchmarks.embedding.model",
     "load_records": "benchmarks.results.record",
@@ -46,7 +47,7 @@ _HOMES = {
     "load_task": "benchmarks.tasks.find",
     "run": "benchmarks.running.run",
     "score": "benchmarks.front_door",
-    "tables": "benchmarks.front_door",
+    "tables": "benchmarks.reading.read_results",
     "write_demo_tasks": "benchmarks.tasks.demo.demo_tasks",
 }
 

@@ -1,4 +1,4 @@
-"""Embed, score, compare and tabulate from Python: the functions behind the commands of the same names.
+"""Embed and score from Python: the functions behind the commands of the same names, in one example with the others.
 
 >>> import tempfile, pathlib, numpy, soundfile, benchmarks
 >>> from benchmarks.tasks.corpora import labels_csv
@@ -29,24 +29,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.embedding.embed import BATCH_SECONDS, EmbedSummary, Progress, embed_task
 from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
-from benchmarks.reading.statistics.compare import Comparison, compare_records
-from benchmarks.reading.tables.result_tables import ResultTables
-from benchmarks.results.record import ResultRecord, load_records
+from benchmarks.results.record import ResultRecord
 from benchmarks.scoring.fold import Progress as HeadProgress
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.tasks.find import load_task
 from benchmarks.tasks.folder import TaskFolder
 
-__all__ = ["compare", "embed", "score", "tables"]
-
-#: Folders of result records (or one), or the records themselves.
-Results = str | Path | ResultRecord | Iterable[str | Path | ResultRecord]
+__all__ = ["embed", "score"]
 
 
 def embed(
@@ -110,48 +105,3 @@ def score(
         path, protocol=protocol, results_dir=results_dir, seed=seed, device=device, progress=progress,
         on_wait=on_wait, **options,
     )  # fmt: skip
-
-
-def compare(a: Results, b: Results, *, protocol: str | None = None) -> Comparison:
-    """The paired difference of two models on the tasks that both were scored on, with intervals and p-values.
-
-    Args:
-        a, b: folders of one model's results, or records.
-        protocol: its title, where the two share several.
-
-    Raises:
-        DeloresError: see :func:`~benchmarks.reading.statistics.compare.compare_records`.
-    """
-    return compare_records(_records(a), _records(b), protocol=protocol)
-
-
-def tables(
-    results: Results,
-    tasks: Sequence[str] | None = None,
-    *,
-    paper: str | None = None,
-    overlay: str | Path | None = None,
-    intervals: bool = False,
-) -> ResultTables:
-    """One table for each protocol, models by tasks, in percent. Printed, they are Markdown; a notebook shows HTML.
-
-    Args:
-        results: folders of result records, or records.
-        tasks: those to show, in this order. Default: all.
-        paper: ``delores`` or ``hear``: that paper's tasks, with its published figures.
-        overlay: a CSV of further published figures.
-        intervals: 95 % intervals in place of standard deviations over folds or seeds.
-
-    Raises:
-        DeloresError: see :func:`~benchmarks.reading.tables.table.comparison_tables`.
-    """
-    return ResultTables.of(_records(results), tasks, paper=paper, overlay=overlay, intervals=intervals)
-
-
-def _records(results: Results) -> list[ResultRecord]:
-    """The records among ``results``, and those in its folders."""
-    items = [results] if isinstance(results, (str, Path, ResultRecord)) else list(results)
-    found: list[ResultRecord] = []
-    for item in items:
-        found += [item] if isinstance(item, ResultRecord) else load_records([item])
-    return found

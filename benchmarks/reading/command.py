@@ -90,10 +90,10 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare two models clip by clip: difference, 95 % interval and p-value, for each task and over all."""
-    from benchmarks import front_door
+    from benchmarks.reading.read_results import compare as compare_results
     from benchmarks.terminal import print_json
 
-    found = front_door.compare(result_a, result_b, protocol=protocol)
+    found = compare_results(result_a, result_b, protocol=protocol)
     if as_json:
         print_json(found.to_json())
         return

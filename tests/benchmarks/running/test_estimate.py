@@ -67,7 +67,7 @@ def test_more_work_costs_more(tmp_path: Path) -> None:
     assert ten.disk_bytes == pytest.approx(10 * one.disk_bytes, rel=1e-6)
     assert ten.embedding_s > one.embedding_s > 0
     assert ten.scoring_s > one.scoring_s > 0
-    assert plan.seconds == one.embedding_s + one.scoring_s + ten.embedding_s + ten.scoring_s
+    assert plan.seconds == pytest.approx(one.embedding_s + one.scoring_s + ten.embedding_s + ten.scoring_s)
     assert any("to get first: 1 tasks" in line for line in plan_lines(plan))
     assert BEST_EPOCH > 0
 
