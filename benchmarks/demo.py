@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import validate
 from benchmarks.embedding.model import ModelSpec
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.report.page import Sources, render_report
@@ -16,6 +15,7 @@ from benchmarks.running.run import run
 from benchmarks.tasks.demo import write_demo_pool, write_demo_tasks
 from benchmarks.tasks.find import find_task_folders
 from benchmarks.tasks.registry import list_tasks
+from benchmarks.validate.model_report import validate_model
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 from pretrain.config import load_config
@@ -51,8 +51,8 @@ def run_demo(out: Path, shown: Console) -> None:
         )
 
     _say(shown, started, "validating the HEAR API of the new DeLoRes-S checkpoint")
-    outcomes = validate.validate("hear_delores", str(checkpoints["DeLoRes-S"]))
-    if missed := [outcome for outcome in outcomes if outcome.verdict == "fail"]:
+    checked = ModelSpec.parse("hear_delores", str(checkpoints["DeLoRes-S"]))
+    if missed := validate_model(checked).failed:
         raise DeloresError(f"hear_delores fails the check {missed[0].check.name}: {missed[0].findings[0].message}")
 
     models = [ModelSpec.parse(f"{label}=hear_delores@{path}") for label, path in checkpoints.items()]

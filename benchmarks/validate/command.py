@@ -94,24 +94,26 @@ def _find(module: str, weights: str | None) -> None:
 def _run(module: str, model: str, device: str | None, long: bool, quiet: bool, *, to_stderr: bool) -> list[Outcome]:
     from rich.console import Console
 
+    from benchmarks.embedding.spec import ModelSpec
     from benchmarks.terminal import console
-    from benchmarks.validate.process_state import kept
-    from benchmarks.validate.validation import Validation
+    from benchmarks.validate.checks import all_checks
+    from benchmarks.validate.model_report import validate_model
 
     shown = console(stderr=to_stderr)
     # The stream is named now: a model's own output is caught while a check runs, the progress is not.
     status = Console(file=sys.stderr, highlight=False, markup=False, quiet=quiet)
-    outcomes: list[Outcome] = []
-    with status.status("", spinner="dots") as spinner, kept():
+    numbers = {name: number for number, name in enumerate(all_checks(), 1)}
+    with status.status("", spinner="dots") as spinner:
 
         def progress(check: Check) -> None:
-            spinner.update(f"{check.name} ({len(outcomes) + 1} of {len(validation.checks)})")
+            spinner.update(f"{check.name} ({numbers[check.name]} of {len(numbers)})")
 
-        validation = Validation(module, model, device=device, long=long, progress=progress)
-        for outcome in validation:
-            outcomes.append(outcome)
+        def show(outcome: Outcome) -> None:
             if not quiet or outcome.verdict == "fail":
                 _show(shown, outcome)
+
+        spec = ModelSpec.parse(module, model or None)
+        outcomes = validate_model(spec, device=device, long=long, progress=progress, on_outcome=show).outcomes
     counts = {verdict: sum(o.verdict == verdict for o in outcomes) for verdict in STYLES}
     if not quiet:
         shown.print(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
