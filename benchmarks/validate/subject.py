@@ -51,6 +51,7 @@ class Subject:
         kind: "torch", "tensorflow", or "object" for any other, which is given torch's tensors.
         answers: the size and dtype of what each function returns, by "scene" and "timestamp", as its check found it.
         lost: why a function cannot be used any more, by the same names.
+        times: timestamps that were returned for noise, by its seconds.
         failed: the checks that have failed so far.
     """
 
@@ -64,6 +65,7 @@ class Subject:
     fast: bool = False
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
+    times: dict[float, np.ndarray] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
 
     @property

@@ -22,6 +22,10 @@ from hear_delores.siblings import current_folder_last
 __all__ = ["Validation", "explain", "find_check", "serve", "validate"]
 
 
+#: With ``fast``, no further check begins when those of the loaded model have taken so many seconds.
+FAST_S = 6.0
+
+
 def find_check(name: str) -> Check:
     """The check of that name; an unknown one is a :class:`DeloresError`."""
     checks = all_checks()
@@ -44,7 +48,8 @@ class Validation:
         model_path: weights for ``load_model``; "" calls it without an argument.
         device: where the model is put; None takes CUDA when torch has any.
         long: also run the slow checks (20 minutes of audio).
-        fast: leave out the heavy checks, and sounds of more than some seconds.
+        fast: leave out the heavy checks and sounds of more than some seconds, and begin no check that
+            hear-validator does not make when :data:`FAST_S` are over.
         progress: called with each check before it runs.
     """
 
@@ -62,6 +67,7 @@ class Validation:
         self.checks = all_checks()
         self.subject = Subject(self.module, self.model_path, self.device, fast=self.fast)
         self.outcomes: dict[str, Outcome] = {}
+        self._seconds = 0.0  # that the checks of the loaded model have taken
 
     def outcome(self, name: str) -> Outcome:
         """The outcome of the check ``name``; an unknown name is a :class:`DeloresError`."""
@@ -80,6 +86,8 @@ class Validation:
             return Outcome(item, "skip", reason="run with --long")
         if item.heavy and self.fast:
             return Outcome(item, "skip", reason="left out by --fast")
+        if self.fast and not item.official and self._seconds > FAST_S:
+            return Outcome(item, "skip", reason=f"left out by --fast, whose {FAST_S:g} s are over")
         for name in item.after:
             self.outcome(name)
         for need in item.needs:
@@ -87,7 +95,10 @@ class Validation:
                 return Outcome(item, "skip", reason=f"{cause} failed", blocked_by=cause)
         if self.progress is not None:
             self.progress(item)
-        return _judge(item, self.subject)
+        outcome = _judge(item, self.subject)
+        if item.name not in ("import", "load"):  # how long these take is up to the model
+            self._seconds += outcome.seconds
+        return outcome
 
 
 def validate(
