@@ -10,18 +10,18 @@ from pathlib import Path
 from benchmarks.embedding.spec import ModelSpec
 from benchmarks.validate.check import Outcome
 
-__all__ = ["annotations", "wanted"]
+__all__ = ["on_github", "workflow_commands"]
 
 #: A finding's level, and what GitHub's runner calls it.
 _COMMANDS = {"fail": "error", "warn": "warning"}
 
 
-def wanted() -> bool:
+def on_github() -> bool:
     """Whether this process runs in a job of GitHub Actions."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
-def annotations(model: str, outcomes: Iterable[Outcome]) -> Iterator[str]:
+def workflow_commands(model: str, outcomes: Iterable[Outcome]) -> Iterator[str]:
     """One workflow command for each finding: ``::error file=...,title=CHECK::message``, or ``::warning``.
 
     The file is that of the model's module, when it lies in the repository that is checked out.

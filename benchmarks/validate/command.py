@@ -105,7 +105,7 @@ def _run(validation: Validation, quiet: bool, *, to_stderr: bool) -> list[Outcom
     from rich.console import Console
 
     from benchmarks.terminal import console
-    from benchmarks.validate.annotations import annotations, wanted
+    from benchmarks.validate.annotations import on_github, workflow_commands
     from benchmarks.validate.patience import Patience
     from benchmarks.validate.process_state import kept
 
@@ -134,8 +134,8 @@ def _run(validation: Validation, quiet: bool, *, to_stderr: bool) -> list[Outcom
                 _show(shown, outcome)
     if not quiet:
         _sum_up(shown, outcomes)
-    if wanted():
-        for line in annotations(validation.module, outcomes):
+    if on_github():
+        for line in workflow_commands(validation.module, outcomes):
             print(line, file=stream, flush=True)
     return outcomes
 

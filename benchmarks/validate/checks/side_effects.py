@@ -68,7 +68,9 @@ def signatures(subject: Subject) -> Iterator[Finding]:
     }
     for name, forms in calls.items():
         function = getattr(subject.module, name, None)
-        for arguments in forms if callable(function) else ():  # a missing one is named by "functions"
+        if not callable(function):  # a missing one is named by "functions"
+            continue
+        for arguments in forms:
             try:
                 inspect.signature(function).bind(*arguments)
             except TypeError as error:
