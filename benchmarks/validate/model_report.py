@@ -61,6 +61,7 @@ def validate_model(
     *,
     device: str | None = None,
     long: bool = False,
+    fast: bool = False,
     progress: Callable[[Check], None] | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> ModelReport:
@@ -70,6 +71,7 @@ def validate_model(
         model: as on the command line, such as ``my_module@weights.pt``.
         device: where it runs. Default: where its ``load_model`` puts it.
         long: also embed 20 minutes of audio.
+        fast: leave out the checks that take longest, and audio of more than 5 seconds.
         progress: called with each check before it runs.
         on_outcome: called with each outcome as soon as there is one.
 
@@ -78,7 +80,7 @@ def validate_model(
     """
     outcomes: list[Outcome] = []
     with kept():
-        for outcome in Validation(str(model), device=device, long=long, progress=progress):
+        for outcome in Validation(str(model), device=device, long=long, fast=fast, progress=progress):
             outcomes.append(outcome)
             if on_outcome is not None:
                 on_outcome(outcome)
