@@ -287,6 +287,7 @@ def run(
     from benchmarks.running.run import expand_lists
     from benchmarks.running.run import run as run_all
     from benchmarks.running.run_bar import run_bar
+    from benchmarks.running.workload import find_work
     from benchmarks.tasks.find import find_task_folders
     from benchmarks.tasks.suites import find_suite
 
@@ -299,12 +300,7 @@ def run(
         "device": device, "batch_seconds": batch_seconds, "force": force,
     }  # fmt: skip
     if dry_run:
-        from benchmarks.running.estimate import estimate_run
-        from benchmarks.running.plan_table import plan_lines
-        from benchmarks.running.workload import find_work
-
-        work = partial(find_work, tasks_dir, expand_lists(task or ()), suite)
-        console().print("\n".join(plan_lines(estimate_run(models, work, out, **measured))))
+        _print_plan(models, partial(find_work, tasks_dir, expand_lists(task or ()), suite), out, measured)
         return
     folders = find_task_folders(tasks_dir, expand_lists(task or ()), suite, on_skip=shown.print)
     with run_bar(quiet) as bar:
@@ -324,6 +320,14 @@ def run(
     for name, clips in summary.skipped_clips.items():
         shown.print(f"{name}: {len(clips)} clips left out: {', '.join(clips)}")
     refuse_failures(summary.failures)
+
+
+def _print_plan(models: list[str], work: Any, out: Path, measured: dict[str, Any]) -> None:
+    """What a run would do, with its hours, memory and disk."""
+    from benchmarks.running.estimate import estimate_run
+    from benchmarks.running.plan_table import plan_lines
+
+    console().print("\n".join(plan_lines(estimate_run(models, work, out, **measured))))
 
 
 @app.command(cls=PlainCommand)
