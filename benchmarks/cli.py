@@ -52,7 +52,14 @@ ProtocolName = Enum("ProtocolName", {name: name for name in PROTOCOLS}, type=str
 PrecisionName = Enum("PrecisionName", {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}, type=str)
 SolverName = Enum("SolverName", {"adam": "adam", "logistic": "logistic"}, type=str)
 GridName = Enum("GridName", {"default": "default", "fast": "fast", "faster": "faster"}, type=str)
+# What a run is that must not score better than guesses.
+ControlName = Enum("ControlName", {"shuffled": "shuffled"}, type=str)
+NeedsName = Enum("NeedsName", {"scene": "scene", "timestamps": "timestamps"}, type=str)
 Device = Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda, cuda:1 or mps.")]
+Needs = Annotated[
+    NeedsName,
+    typer.Option(help="What to embed of clips: scene embeddings, or all timestamp embeddings (attentive, prototype)."),
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out audio that cannot be read, and list it.")]
 Force = Annotated[bool, typer.Option("--force", help="Embed again, even if the embeddings exist.")]
 BatchSeconds = Annotated[
@@ -67,10 +74,21 @@ Precision = Annotated[
     PrecisionName, typer.Option(help="Protocol hear: bfloat16 is faster on processors made for it; auto times both.")
 ]
 Solver = Annotated[SolverName, typer.Option(help="Protocol linear: Adam, or scikit-learn's logistic regression.")]
+Control = Annotated[
+    ControlName | None,
+    typer.Option(help="Permute the labels of training and validation clips by the seed: what chance scores."),
+]
+ShareGrid = Annotated[
+    bool,
+    typer.Option(
+        "--share-grid", help="Protocol hear: only the first seed searches the grid. heareval searches for each seed."
+    ),
+]
 Protocols = Annotated[
     list[ProtocolName] | None, typer.Option("--protocol", "-p", help="How to score; repeat for more. Default: hear.")
 ]
 Seed = Annotated[int, typer.Option(**whole(), help="The first seed. heareval uses 42.")]
+SUITES = "hear, delores, demo, papers or papers+"
 MODEL_HELP = (
     "A model: [LABEL=]MODEL[@WEIGHTS][?option=value&...]. MODEL is a short name of `delores models`, hf:ORG/NAME, "
     "torchaudio:BUNDLE, xares:MODULE:CLASS, an importable module or a .py file. Examples: log-mel, "
@@ -116,6 +134,7 @@ def embed(
     tasks_dir: TasksDir = Path("tasks"),
     embeddings_dir: Annotated[Path, typer.Option(help="The folder to write embeddings into.")] = Path("embeddings"),
     task: Tasks = None,
+    needs: Needs = NeedsName.scene,
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
     skip_bad: SkipBad = False,
@@ -137,7 +156,7 @@ def embed(
         with progress_bar(quiet, f"{folder.name}") as report:
             done = front_door.embed(
                 loaded, folder, embeddings_dir,
-                batch_seconds=batch_seconds, skip_bad=skip_bad, force=force, progress=report,
+                needs=needs.value, batch_seconds=batch_seconds, skip_bad=skip_bad, force=force, progress=report,
             )  # fmt: skip
         shown.print(f"{done.path} ({'from before' if done.cached else f'{done.seconds:.1f} s'})")
         for note in done.notes:
@@ -158,6 +177,8 @@ def score(
     precision: Precision = PrecisionName.float32,
     solver: Solver = SolverName.adam,
     shots: Shots = None,
+    control: Control = None,
+    share_grid: ShareGrid = False,
     seeds: Seeds = 1,
     seed: Seed = 42,
     device: Device = "cpu",
@@ -168,7 +189,7 @@ def score(
     from benchmarks import front_door
 
     set_up_process()
-    options = _options(grid, grid_points, precision, solver, shots)
+    options = _options(grid, grid_points, precision, solver, shots, control, seed if share_grid else None)
     errors = console(quiet, stderr=True)
 
     def waiting() -> None:
@@ -187,6 +208,8 @@ def score(
                 if not as_json:
                     scores = ", ".join(f"{metric} {value:.4f}" for metric, value in record.scores.items())
                     console(quiet).print(f"{record.model.label} on {record.task.name}, {name}, seed {number}: {scores}")
+                    if record.untrained:
+                        errors.print(f"{record.model.label} on {record.task.name}, {name}: {record.untrained}")
     if as_json:
         print_json([record.model_dump(exclude={"grid"}) for record in records])
 
@@ -196,12 +219,18 @@ def _names(protocols: list[ProtocolName] | None) -> list[str]:
 
 
 def _options(
-    grid: GridName, grid_points: int, precision: PrecisionName, solver: SolverName, shots: int | None
+    grid: GridName,
+    grid_points: int,
+    precision: PrecisionName,
+    solver: SolverName,
+    shots: int | None,
+    control: ControlName | None,
+    grid_seed: int | None,
 ) -> dict[str, dict[str, Any]]:
     """The options of each protocol: those that it has."""
     given = {
         "grid": grid.value, "grid_points": grid_points, "precision": precision.value, "solver": solver.value,
-        "shots": shots,
+        "shots": shots, "control": control and control.value, "grid_seed": grid_seed,
     }  # fmt: skip
     known = {name: [item.name for item in fields(find_protocol(name))] for name in PROTOCOLS}  # type: ignore[arg-type]
     return {name: {key: value for key, value in given.items() if key in own} for name, own in known.items()}
@@ -210,7 +239,7 @@ def _options(
 @app.command(cls=PlainCommand)
 def run(
     modules: Annotated[list[str], typer.Argument(help=f"{MODEL_HELP}. @FILE reads one model per line.")],
-    suite: Annotated[str | None, typer.Option(help="Use only the tasks of this suite: hear, delores or demo.")] = None,
+    suite: Annotated[str | None, typer.Option(help=f"Use only the tasks of this suite: {SUITES}.")] = None,
     tasks_dir: TasksDir = Path("tasks"),
     task: Annotated[
         list[str] | None,
@@ -225,7 +254,14 @@ def run(
     precision: Precision = PrecisionName.float32,
     solver: Solver = SolverName.adam,
     shots: Shots = None,
-    seeds: Seeds = 1,
+    control: Control = None,
+    share_grid: ShareGrid = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            **whole(1, 1000), help="How many seeds to run, from --seed upwards. Default: 1; 10 for the suite papers."
+        ),
+    ] = None,
     seed: Seed = 42,
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
@@ -252,13 +288,15 @@ def run(
     from benchmarks.running.run import run as run_all
     from benchmarks.running.run_bar import run_bar
     from benchmarks.tasks.find import find_task_folders
+    from benchmarks.tasks.suites import find_suite
 
     set_up_process()
-    shown = console(quiet)
+    shown, customary = console(quiet), find_suite(suite)
     models = expand_lists(modules)
     measured: dict[str, Any] = {
-        "protocols": _names(protocol), "seeds": range(seed, seed + seeds),
-        "options": _options(grid, grid_points, precision, solver, shots), "device": device,
+        "protocols": _names(protocol), "seeds": range(seed, seed + (seeds or customary.seeds)),
+        "options": _options(grid, grid_points, precision, solver, shots, control, seed if share_grid else None),
+        "device": device,
         "batch_seconds": batch_seconds, "force": force,
     }  # fmt: skip
     if dry_run:
@@ -283,7 +321,7 @@ def run(
             **measured,
         )
     if summary.records:
-        write_tables(summary.records, out, console())
+        write_tables(summary.records, out, console(), over_seeds=customary.over_seeds)
     for name, clips in summary.skipped_clips.items():
         shown.print(f"{name}: {len(clips)} clips left out: {', '.join(clips)}")
     refuse_failures(summary.failures)
@@ -312,7 +350,8 @@ def register_rooms() -> None:
     """Adds the commands that the packages define."""
     from benchmarks.command import ablate, convert, export
     from benchmarks.encoders.command import models
-    from benchmarks.reading.command import compare, report, standings, submit, tables
+    from benchmarks.reading.command import compare, geometry, report, standings, submit, tables
+    from benchmarks.running.command import layers
     from benchmarks.scoring.command import finetune
     from benchmarks.sharing.command import push
     from benchmarks.tasks.command import download, prepare, tasks
@@ -323,8 +362,8 @@ def register_rooms() -> None:
     app.command("pretrain", cls=PlainCommand)(pretrain)
     app.command("pack", cls=PlainCommand)(pack)
     for command in (
-        models, tasks, prepare, convert, export, ablate, download, validate, finetune, tables, compare, report,
-        submit, standings, push,
+        models, tasks, prepare, convert, export, ablate, download, validate, finetune, layers, tables, compare, report,
+        submit, standings, geometry, push,
     ):  # fmt: skip
         app.command(command.__name__, cls=PlainCommand)(command)
 

@@ -49,6 +49,7 @@ def embed(
     task: TaskFolder | str | Path,
     embeddings_dir: str | Path = "embeddings",
     *,
+    needs: str = "scene",
     batch_seconds: float | None = None,
     device: str = "auto",
     skip_bad: bool = False,
@@ -60,6 +61,7 @@ def embed(
     Args:
         model: as on the command line, such as ``hear_delores`` or ``hf:ORG/NAME?layer=6``, or one that is loaded.
         task: a task folder, its path, or the name of one in the folder ``tasks``.
+        needs: ``timestamps`` embeds every frame of clips, for the protocols that need them.
         batch_seconds: bounds the audio of one call of the model. Default: 120 s.
         device: of a model that is not yet loaded.
         skip_bad: leave out clips whose audio cannot be used, and list them.
@@ -73,7 +75,14 @@ def embed(
     folder = task if isinstance(task, TaskFolder) else load_task(task)
     bound = BATCH_SECONDS if batch_seconds is None else batch_seconds
     return embed_task(
-        loaded, folder, embeddings_dir, batch_seconds=bound, skip_bad=skip_bad, force=force, progress=progress
+        loaded,
+        folder,
+        embeddings_dir,
+        needs=needs,
+        batch_seconds=bound,
+        skip_bad=skip_bad,
+        force=force,
+        progress=progress,
     )
 
 

@@ -12,7 +12,7 @@ the mixing before the normalisation, where exp(x) is a power; the crop stays aft
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -66,18 +66,27 @@ class MixupMemory(nn.Module):
         self.register_buffer("ring", torch.zeros(size, n_mels, n_frames))
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+        self._filled: int | None = 0  # as ``count``, which on an accelerator would have to be waited for
 
     def __len__(self) -> int:
-        return int(self.count)
+        if self._filled is None:
+            self._filled = int(self.count)
+        return self._filled
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._filled = None
 
     def push(self, x: Tensor) -> None:
         """Appends the batch ``x`` (B, n_mels, n_frames); the oldest inputs fall out."""
         size = len(self.ring)
         x = x.detach()[-size:]
-        places = (int(self.pointer) + torch.arange(len(x), device=self.ring.device)) % size
+        places = (self.pointer + torch.arange(len(x), device=self.ring.device)) % size
         self.ring[places] = x.to(self.ring)
         self.pointer.copy_((self.pointer + len(x)) % size)
         self.count.copy_((self.count + len(x)).clamp(max=size))
+        if self._filled is not None:
+            self._filled = min(self._filled + len(x), size)
 
 
 def sample_mixup_parameters(generator: torch.Generator, batch: int, count: int, ratio: float) -> MixupParameters:

@@ -15,7 +15,7 @@ from pretrain.config import PretrainConfig
 from pretrain.distributed.world import ALONE, World
 from pretrain.losses import BarlowTwinsLoss, BarlowTwinsTerms, at_least_float32, info_nce
 
-__all__ = ["DeLoResM", "DeLoResS", "Method", "Observed", "build_method", "projector"]
+__all__ = ["DeLoResM", "DeLoResS", "Method", "Metrics", "Observed", "build_method", "projector"]
 
 Metrics = dict[str, Tensor]
 
@@ -174,11 +174,10 @@ class DeLoResM(Method):
         """Writes the batch's keys (B, dim) over the oldest ones of the ring."""
         size = len(self.queue)
         keys = keys[-size:]
-        start = int(self.pointer)
-        places = (start + torch.arange(len(keys), device=keys.device)) % size
+        places = (self.pointer + torch.arange(len(keys), device=keys.device)) % size
         # A new tensor: the loss of this step still needs the old one for its gradient.
         self.queue = self.queue.index_copy(0, places, keys.to(self.queue))
-        self.pointer.fill_((start + len(keys)) % size)
+        self.pointer.add_(len(keys)).remainder_(size)
 
 
 def build_method(config: PretrainConfig) -> Method:

@@ -16,7 +16,7 @@ import soxr
 import torch
 
 import hear_delores
-from benchmarks.embedding.layout import INFO_FILE, row_order
+from benchmarks.embedding.layout import INFO_FILE, embeddings_folder, row_order
 from benchmarks.embedding.model import LoadedModel
 from benchmarks.embedding.split import PROGRESS_DIR, BatchBound, SplitJob, embed_split
 from benchmarks.embedding.stored import DONE_FILE, Stored, key_of, stored_embeddings
@@ -41,7 +41,7 @@ from hear_delores.settings import require_number
 from hear_delores.temporary import beside
 from pretrain.locks import folder_lock
 
-__all__ = ["BATCH_SECONDS", "EMBEDDINGS_FORMAT", "EmbedSummary", "embed_task"]
+__all__ = ["BATCH_SECONDS", "EMBEDDINGS_FORMAT", "MARKS", "EmbedSummary", "describe", "embed_task"]
 
 #: Of the folder that :func:`embed_task` writes. Embeddings of another version are made again.
 EMBEDDINGS_FORMAT = 1
@@ -77,6 +77,7 @@ def embed_task(
     embeddings_dir: str | Path,
     *,
     batch_seconds: float = BATCH_SECONDS,
+    needs: str = "scene",
     skip_bad: bool = False,
     force: bool = False,
     progress: Progress | None = None,
@@ -93,6 +94,8 @@ def embed_task(
     Args:
         batch_seconds: bounds the audio of one call of the model (a longer clip comes alone). A call that runs out of
             memory halves it.
+        needs: ``timestamps`` writes all timestamp embeddings of the clips of a scene task, ragged, into
+            ``<task folder>.timestamps/`` beside the scene embeddings. An event task has no other rows.
         skip_bad: leave out clips whose audio cannot be used, and list them, instead of stopping. The
             rows are then those of a task without these clips.
         force: embed again whatever is there.
@@ -105,8 +108,9 @@ def embed_task(
             a fault of the model, naming clip or model.
     """
     require_number("embed", "batch_seconds", batch_seconds, 0.01, maximum=86_400.0)
-    target = Path(embeddings_dir) / model.folder_name / task.folder_name
-    described = _describe(model, task)
+    name = embeddings_folder(task.folder_name, task.embedding_type, needs)
+    target = Path(embeddings_dir) / model.folder_name / name
+    described = describe(model, task)
     key = key_of(described)
     before = stored_embeddings(target, key, model, skip_bad, force)
     if before.usable:
@@ -120,7 +124,7 @@ def embed_task(
         check_replaceable(real, MARKS)
         work = _start_or_resume(real, {**key, "batch_seconds": float(batch_seconds), "skip_bad": skip_bad}, model)
         skipped = _unusable_clips(work, model, task) if skip_bad else []
-        seconds = _embed_splits(model, task, work, skipped, batch_seconds, progress)
+        seconds = _embed_splits(model, task, work, skipped, batch_seconds, progress, needs)
         _finish(work, described, task, skipped, seconds)
         replace_folder(work, real, MARKS)
         _remove_progress(real)
@@ -137,7 +141,7 @@ def _remove_progress(target: Path) -> None:
         remove_tree(target / PROGRESS_DIR)
 
 
-def _describe(model: LoadedModel, task: TaskFolder) -> dict[str, Any]:
+def describe(model: LoadedModel, task: TaskFolder) -> dict[str, Any]:
     """What ``embedding-info.json`` says of model, task and device."""
     return {
         "format_version": EMBEDDINGS_FORMAT,
@@ -197,6 +201,7 @@ def _embed_splits(
     skipped: list[dict[str, str]],
     batch_seconds: float,
     progress: Progress | None,
+    needs: str,
 ) -> float:
     usable = {split: list(_usable_labels(task, split, skipped)) for split in task.splits}
     total, done, seconds = sum(map(len, usable.values())), 0, 0.0
@@ -209,7 +214,7 @@ def _embed_splits(
 
     bound = BatchBound(batch_seconds)
     for split, files in row_order(usable).items():
-        seconds += embed_split(SplitJob(model, task, split, files, work, bound, count))
+        seconds += embed_split(SplitJob(model, task, split, files, work, bound, count, needs))
     return seconds
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.embedding.layout import (
     AGAIN,
     open_rows,
+    read_frame_counts,
     read_info,
     read_row_files,
     read_row_labels,
@@ -43,6 +44,9 @@ class Split:
 
     ``files[file_index[row]]`` is the clip of a row. Event tasks have ``timestamps_ms`` (n,) float64 and
     ``events`` {file: [{"label", "start", "end"}]}, milliseconds, all files of the split included.
+
+    Timestamp embeddings of a scene task have ``frame_counts`` (n,) int64: the rows of targets, files and
+    ``file_index`` are clips, whose frames are that many rows of ``embeddings``, one clip after another.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Split:
     file_index: np.ndarray
     timestamps_ms: np.ndarray | None
     events: dict[str, list[dict[str, Any]]] | None
+    frame_counts: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,11 @@ class EmbeddingsTask:
         return bool(self.metadata["embedding_type"] == "event")
 
     @property
+    def has_frames(self) -> bool:
+        """Whether this holds the timestamp embeddings of clips of a scene task."""
+        return all(split.frame_counts is not None for split in self.splits.values())
+
+    @property
     def prediction_type(self) -> str:
         """``multiclass`` or ``multilabel``."""
         return str(self.metadata["prediction_type"])
@@ -152,12 +162,13 @@ class _SplitReader:
         """One split, checked."""
         embeddings = open_rows(self.folder, name)
         labels = read_row_labels(self.folder, name)
-        if len(labels) != len(embeddings):
-            raise DeloresError(
-                f"{self.folder}: {name} has {len(embeddings)} embeddings but {len(labels)} rows of labels; "
-                "embed the task again"
-            )
         is_event = self.details.embedding_type == "event"
+        counts = None if is_event else read_frame_counts(self.folder, name, len(embeddings))
+        n_rows = len(embeddings) if counts is None else len(counts)
+        if len(labels) != n_rows:
+            raise DeloresError(
+                f"{self.folder}: {name} has {n_rows} embeddings but {len(labels)} rows of labels; embed the task again"
+            )
         files: tuple[str, ...]
         timestamps: np.ndarray | None
         if is_event:
@@ -168,13 +179,16 @@ class _SplitReader:
         targets = self._targets(name, labels, files, file_index)
         if not is_event:
             self._check_labels(name, labels)
-        self._check_finite(name, embeddings, files, file_index)
+        of_row = file_index if counts is None else np.repeat(file_index, counts)
+        self._check_finite(name, embeddings, files, of_row)
         truth = self.truth[name]
         self.update(json.dumps([name, truth, labels, files], sort_keys=True).encode())
         if timestamps is not None:
             self.update(np.ascontiguousarray(timestamps))
             self.update(np.ascontiguousarray(file_index))
-        return Split(name, embeddings, targets, files, file_index, timestamps, truth if is_event else None)
+        if counts is not None:
+            self.update(np.ascontiguousarray(counts))
+        return Split(name, embeddings, targets, files, file_index, timestamps, truth if is_event else None, counts)
 
     def _check_finite(self, name: str, embeddings: np.ndarray, files: tuple[str, ...], file_index: np.ndarray) -> None:
         """Raises for the first row with a NaN or infinity, naming its clip; hashes the rows on the way."""

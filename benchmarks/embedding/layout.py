@@ -17,13 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from benchmarks.metrics.events import MAX_CLIP_MS, check_label
 from benchmarks.tasks.metadata import validated
 from hear_delores.documents import read_json
-from hear_delores.errors import DeloresError
+from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = [
     "AGAIN",
+    "FRAMES_SUFFIX",
+    "FRAME_COUNTS",
     "INFO_FILE",
+    "NEEDS",
     "ROW_FILES",
+    "embeddings_folder",
     "open_rows",
+    "read_frame_counts",
     "read_info",
     "read_row_files",
     "read_row_labels",
@@ -34,6 +39,12 @@ __all__ = [
 INFO_FILE = "embedding-info.json"
 #: Ends the name of the file that says which clip each row of a scene split is. Ours: heareval has none.
 ROW_FILES = ".files.json"
+#: Ends the name of the file that says how many rows each clip has, where rows are frames of clips. Ours, too.
+FRAME_COUNTS = ".frames.json"
+#: What a protocol may need of the clips of a scene task: a scene embedding of each, or all its timestamp embeddings.
+NEEDS = ("scene", "timestamps")
+#: Ends the name of a folder of timestamp embeddings of a scene task; that without it holds its scene embeddings.
+FRAMES_SUFFIX = ".timestamps"
 #: What to do about a damaged folder.
 AGAIN = "embed the task again"
 
@@ -93,6 +104,17 @@ def row_order(files_by_split: dict[str, list[str]]) -> dict[str, list[str]]:
     for files in ordered.values():
         prng.shuffle(files)
     return ordered
+
+
+def embeddings_folder(task_name: str, embedding_type: str, needs: str) -> str:
+    """The name of the folder with what a protocol needs of a task; rows of an event task are timestamps anyway.
+
+    Raises:
+        DeloresError: ``needs`` is not one of :data:`NEEDS`.
+    """
+    if needs not in NEEDS:
+        raise DeloresError(f"embeddings: expected {' or '.join(NEEDS)}, got {needs!r}. {did_you_mean(needs, NEEDS)}")
+    return task_name + FRAMES_SUFFIX if needs == "timestamps" and embedding_type == "scene" else task_name
 
 
 def open_rows(folder: Path, split: str) -> np.ndarray:
@@ -177,6 +199,21 @@ def read_row_files(folder: Path, split: str, labels: list[list[Any]], truth: dic
                 f"{path}: row {row} is of {file!r}, whose labels in {split}.json are not those of the row; {AGAIN}"
             )
     return files
+
+
+def read_frame_counts(folder: Path, split: str, n_rows: int) -> np.ndarray | None:
+    """How many rows each clip has, (n_clips,) int64, in the order of rows; None where each row is a clip or is timed.
+
+    Raises:
+        DeloresError: not whole positive numbers whose sum is ``n_rows``.
+    """
+    path = folder / f"{split}{FRAME_COUNTS}"
+    if not path.exists():
+        return None
+    counts = read_json(path, list, advice=AGAIN)
+    if not all(type(count) is int and count > 0 for count in counts) or sum(counts) != n_rows:
+        raise DeloresError(f"{path}: expected the numbers of frames of clips, {n_rows} in all; {AGAIN}")
+    return np.array(counts, dtype=np.int64)
 
 
 def read_timestamps(folder: Path, split: str, n_rows: int) -> tuple[list[str], np.ndarray]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.embedding.layout import ROW_FILES
+from benchmarks.embedding.layout import FRAME_COUNTS, ROW_FILES
 from benchmarks.embedding.model import LoadedModel, NotFinite, OutOfMemory
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.mono_audio import read_audio
@@ -30,14 +30,14 @@ from pretrain.data.ahead import ahead
 __all__ = ["BatchBound", "EmbeddedClip", "SplitJob", "embed_split", "labels_at_timestamps"]
 
 #: Audio that is held at once, in batches: enough that clips of unequal length find others of theirs. One
-#: for events, whose embeddings are many times larger.
-WINDOW_BATCHES = {"scene": 4, "event": 1}
+#: for timestamps, whose embeddings are many times larger.
+WINDOW_BATCHES = {"scene": 4, "timestamps": 1}
 PROGRESS_DIR = ".progress"  # in the folder of the embeddings: journals, and what a run that is taken up must know
 READERS = 2  # threads that decode and resample while the model computes
 MAX_READ_AHEAD = 64  # clips
 GUESSED_CLIP_SECONDS = 30.0  # where the task does not say how long its clips are
 
-#: A clip's embeddings (n, dimensions) float32, and for events the timestamp of each in ms.
+#: A clip's embeddings (n, dimensions) float32, and for timestamp embeddings the time of each in ms.
 Rows = tuple[np.ndarray, list[float] | None]
 
 
@@ -65,6 +65,7 @@ class SplitJob:
         folder: where the layout's files are written.
         bound: seconds of audio per batch; one for all splits of a task.
         on_clips: called with a number of clips that were just done.
+        needs: ``timestamps`` writes the timestamp embeddings of a scene task.
     """
 
     model: LoadedModel
@@ -74,20 +75,26 @@ class SplitJob:
     folder: Path
     bound: BatchBound
     on_clips: Callable[[int], None]
+    needs: str = "scene"
+
+    @property
+    def rows(self) -> str:
+        """What a row is: the embedding of a ``scene``, or one of its ``timestamps``."""
+        return "timestamps" if self.task.embedding_type == "event" else self.needs
 
     @property
     def dimensions(self) -> int:
         """Size of one row."""
-        is_event = self.task.embedding_type == "event"
-        return self.model.timestamp_embedding_size if is_event else self.model.scene_embedding_size
+        return self.model.timestamp_embedding_size if self.rows == "timestamps" else self.model.scene_embedding_size
 
 
 def embed_split(job: SplitJob) -> float:
     """Writes the split's files; returns the seconds that embedding took, earlier runs included.
 
     ``<split>.embeddings.npy`` (raw float32), ``.embedding-dimensions.json``, ``.target-labels.pkl``, and the clip of
-    each row: ``.files.json`` for scenes, which is ours, and ``.filename-timestamps.json`` for events. The dimensions
-    are written last: where they are, the split is finished and only its seconds are read.
+    each row: ``.files.json`` for scenes, which is ours (and ``.frames.json``, the rows of each clip, where rows are
+    timestamps of scenes), and ``.filename-timestamps.json`` for events. The dimensions come last: where they are,
+    the split is finished and only its seconds are read.
 
     Raises:
         DeloresError: an unusable audio file, or a fault of the model; naming clip or model.
@@ -181,7 +188,7 @@ class _Journal:
 
 def _windows(job: SplitJob, files: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
     """The clips' audio by file, in order, in portions of a few batches."""
-    limit = WINDOW_BATCHES[job.task.embedding_type] * job.bound.seconds * job.model.sample_rate
+    limit = WINDOW_BATCHES[job.rows] * job.bound.seconds * job.model.sample_rate
     window: dict[str, np.ndarray] = {}
     samples = 0
     for file, audio in zip(files, _read_ahead(job, files), strict=True):
@@ -226,9 +233,11 @@ def _embed_batch(job: SplitJob, batch: Sequence[str], window: dict[str, np.ndarr
     """Each clip's rows; a batch that does not fit the memory is halved until it does."""
     audio = np.stack([window[file] for file in batch])
     try:
-        if job.task.embedding_type == "scene":
+        if job.rows == "scene":
             return [(row[np.newaxis], None) for row in job.model.scene(audio)]
         embeddings, timestamps = job.model.timestamps(audio)
+        if job.task.embedding_type == "scene":
+            return [(rows, None) for rows in embeddings]  # the protocols ask for the order of frames, not their times
         return [(rows, times.tolist()) for rows, times in zip(embeddings, timestamps, strict=True)]
     except OutOfMemory as error:
         if len(batch) == 1:
@@ -252,6 +261,8 @@ def _write_labels(job: SplitJob, clips: Sequence[EmbeddedClip]) -> None:
     if job.task.embedding_type == "scene":
         labels = [raw[clip.file] for clip in clips]
         write_json(job.folder / f"{job.split}{ROW_FILES}", [clip.file for clip in clips])
+        if job.rows == "timestamps":
+            write_json(job.folder / f"{job.split}{FRAME_COUNTS}", [clip.rows for clip in clips])
     else:
         labels = []
         pairs: list[list[Any]] = []

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-__all__ = ["Cost", "main", "make_corpus"]
+__all__ = ["Cost", "main", "make_corpus", "measured_process"]
 
 SECONDS, SAMPLE_RATE = 0.25, 16000
 LABELS = ("p", "mp", "mf", "f")
@@ -71,14 +71,18 @@ def measure(n_clips: int, folder: Path) -> dict[str, Cost]:
 
 def run_step(step: str, corpus: Path, folder: Path) -> Cost:
     """One step in a process of its own."""
-    words = [sys.executable, "-m", "benchmarks.perf.scale", "--step", step, str(corpus), str(folder)]
+    return measured_process([sys.executable, "-m", "benchmarks.perf.scale", "--step", step, str(corpus), str(folder)])
+
+
+def measured_process(words: Sequence[str]) -> Cost:
+    """Runs a command, whose output is not shown, and says what it took."""
     started = time.perf_counter()
-    process = subprocess.Popen(words)
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"the step {step} ended with {process.returncode}")
+        raise SystemExit(f"{' '.join(words[1:5])} ended with {process.returncode}")
     unit = 1 if sys.platform == "darwin" else 1024
     return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
 

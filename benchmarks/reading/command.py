@@ -1,4 +1,4 @@
-"""The commands ``tables``, ``compare``, ``report``, ``submit`` and ``standings``. Libraries load when one runs."""
+"""The commands that read records and embeddings: ``tables``, ``compare``, ``report`` and more. Libraries load late."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from benchmarks.options import AsJson
 from pretrain.inputs.options import whole
 
-__all__ = ["compare", "report", "standings", "submit", "tables"]
+__all__ = ["compare", "geometry", "report", "standings", "submit", "tables"]
 
 FORMATS = {"md": "tables.md", "csv": "results.csv", "tex": "tables.tex", "html": "tables.html"}
 Results = Annotated[list[Path], typer.Argument(help="Folders that hold result records.")]
@@ -20,7 +20,17 @@ OnlyTasks = Annotated[
     list[str] | None, typer.Option("--task", "-t", help="Show this task only; repeat for more. Default: all.")
 ]
 Overlay = Annotated[
-    Path | None, typer.Option(help="A CSV of more published figures: model,task,metric,score,protocol,split,source.")
+    Path | None,
+    typer.Option(
+        help="More figures: a CSV of model,task,metric,score,protocol,split,source, heareval's result folders or JSON."
+    ),
+]
+Paper = Annotated[
+    str | None,
+    typer.Option(
+        help="Show the tasks and published figures of delores, hear, papers, papers+ or audio-barlow-twins. "
+        "papers has intervals over seeds and overall scores."
+    ),
 ]
 Label = Annotated[
     str | None, typer.Option("--model", "-m", help="The model's label. Needed if the folders hold several models.")
@@ -35,7 +45,10 @@ LeaderboardFile = Annotated[
 
 
 def tables(
-    results: Results,
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders that hold result records. With --paper, none shows the published figures alone."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to write the tables into. Default: print them.")] = None,
     formats: Annotated[
         str | None,
@@ -44,12 +57,14 @@ def tables(
         ),
     ] = None,
     task: OnlyTasks = None,
-    paper: Annotated[
-        str | None, typer.Option(help="delores or hear: show that paper's tasks, with its published figures.")
-    ] = None,
+    paper: Paper = None,
     overlay: Overlay = None,
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Show 95 % intervals instead of standard deviations.")
+    ] = False,
+    over_seeds: Annotated[
+        bool,
+        typer.Option("--over-seeds", help="Show 95 % intervals over seeds, and the overall scores that papers report."),
     ] = False,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Leave out records that cannot be read, and list them.")
@@ -66,9 +81,11 @@ def tables(
         raise DeloresError(f"--format: expected some of {', '.join(FORMATS)}, separated by commas; got {unknown[0]!r}")
     if overlay is not None and paper is None:
         raise DeloresError("--overlay needs published figures to add to; give --paper delores or --paper hear, too")
-    records, damaged = _load(results, skip_damaged)
+    if not results and paper is None:
+        raise typer.BadParameter("expected folders of results, or --paper to show published figures alone")
+    records, damaged = _load(results or [], skip_damaged)
     _say_left_out(damaged)
-    found = ResultTables.of(records, task, paper=paper, overlay=overlay, intervals=intervals)
+    found = ResultTables.of(records, task, paper=paper, overlay=overlay, intervals=intervals, over_seeds=over_seeds)
     if out is None and formats is None and sys.stdout.isatty():
         _print_tables(found.tables)
         return
@@ -115,7 +132,7 @@ def report(
     task: OnlyTasks = None,
     paper: Annotated[
         str | None,
-        typer.Option(help="delores or hear: show that paper's columns. Default: the measured tasks."),
+        typer.Option(help="Show that paper's columns: delores, hear, papers or papers+. Default: the measured tasks."),
     ] = None,
     overlay: Overlay = None,
     title: Annotated[str, typer.Option(help="The page's title.")] = "DeLoRes report",
@@ -316,3 +333,47 @@ def _print_standings(found: Any) -> None:
         name, style = (f"{model} (yours)", "bold") if i == found.ours else (model, None)
         table.add_row(str(i + 1), name, f"{score:+.4f}", str(blanks or ""), str(place), f"{total:.3f}", style=style)
     Console(highlight=False, markup=False).print(table)
+
+
+def geometry(
+    embeddings: Annotated[
+        list[Path], typer.Argument(help="Embeddings folders, or folders that hold some, from `delores embed` or `run`.")
+    ],
+    permutations: Annotated[
+        int, typer.Option(**whole(1, 100_000), help="Shuffles of the labels that separation is compared with.")
+    ] = 999,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how stored embeddings lie, without training: neighbours, clusters, rank, likeness. No score of a task."""
+    from dataclasses import asdict
+
+    from benchmarks.reading.tables.plain import markdown_table
+    from benchmarks.reading.training_free import MEASURES, likenesses, measure, open_embeddings
+    from benchmarks.terminal import print_json
+
+    tasks = open_embeddings(embeddings)
+    measured, alike = [measure(task, permutations) for task in tasks], likenesses(tasks)
+    if as_json:
+        print_json({"measures": [asdict(item) for item in measured], "linear_cka": [asdict(item) for item in alike]})
+        return
+    rows = [
+        [
+            item.task,
+            item.model,
+            str(item.clips),
+            str(item.dimensions),
+            *(_figure(item.values[name]) for name in MEASURES),
+        ]
+        for item in measured
+    ]
+    heads = ["task", "model", "clips", "dimensions", *(name.replace("_", " ") for name in MEASURES)]
+    text = markdown_table("Geometry of embeddings (no score of a task)", heads, rows, texts=2)
+    if alike:
+        pairs = [[item.task, *item.models, str(item.clips), _figure(item.linear_cka)] for item in alike]
+        text += "\n" + markdown_table("Linear CKA", ["task", "model", "other", "clips", "CKA"], pairs, texts=3)
+    sys.stdout.write(text)
+
+
+def _figure(value: float) -> str:
+    """To four digits; "" for what does not apply."""
+    return "" if value != value else f"{value:.4g}"

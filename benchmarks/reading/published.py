@@ -2,15 +2,17 @@
 
 ``published/*.csv`` have the columns model, task, metric, score (per cent; empty where none was published or known),
 protocol, split and source. ``published/leaderboard.csv`` is the HEAR leaderboard, byte for byte. A user's overlay
-file of the same columns replaces or adds rows, e.g. the DeLoRes-M figures, which are left empty here.
+file of the same columns replaces or adds rows, e.g. the DeLoRes-M figures, which are left empty here; results of
+others are added as they are.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+from benchmarks.reading.figure import PublishedFigure
 from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError, did_you_mean
 from pretrain.inputs.csv_table import parse_table, read_number
@@ -29,20 +31,10 @@ COLUMNS = ("model", "task", "metric", "score", "protocol", "split", "source")
 PAPERS = {
     "delores": ("delores_linear.csv", "delores_transfer.csv", "delores_random_init.csv", "byola_readme.csv"),
     "hear": ("leaderboard.csv",),
+    "audio-barlow-twins": ("audio_barlow_twins.csv",),
+    "papers": ("leaderboard.csv", "audio_barlow_twins.csv"),
+    "papers+": ("leaderboard.csv", "audio_barlow_twins.csv"),
 }
-
-
-@dataclass(frozen=True)
-class PublishedFigure:
-    """One published score in per cent, None if there is none; ``task`` is a task or a leaderboard column."""
-
-    model: str
-    task: str
-    metric: str
-    score: float | None
-    protocol: str
-    split: str
-    source: str
 
 
 def published_text(name: str) -> str:
@@ -54,8 +46,11 @@ def published_figures(paper: str, overlay: str | Path | None = None) -> list[Pub
     """The published figures of a paper, in the order of its tables.
 
     Args:
-        paper: ``delores`` (the paper's tables 4, 5 and 6, and BYOL-A's README) or ``hear`` (the leaderboard).
-        overlay: a CSV of the same columns; a row replaces that of its model, task and protocol, or is added.
+        paper: ``delores`` (the paper's tables 4, 5 and 6, and BYOL-A's README), ``hear`` (the leaderboard),
+            ``audio-barlow-twins`` (AudioNTT, ResNet-18 and ViT, untrained and with Barlow Twins), ``papers`` and
+            ``papers+`` (the last two together).
+        overlay: a CSV of the same columns, of which a row replaces that of its model, task and protocol, or is added;
+            or heareval's result folders or a JSON file of scores (see ``foreign_results.py``), which are added.
 
     Raises:
         DeloresError: an unknown paper, or an overlay with a wrong column or score.
@@ -63,18 +58,24 @@ def published_figures(paper: str, overlay: str | Path | None = None) -> list[Pub
     if paper not in PAPERS:
         raise DeloresError(f"unknown paper {paper!r}. {did_you_mean(paper, PAPERS)}")
     found: dict[tuple[str, str, str], PublishedFigure] = {}
-    if paper == "hear":
-        figures = _leaderboard_figures()
-    else:
-        figures = [figure for name in PAPERS[paper] for figure in read_figures(published_text(name), name)]
+    figures: list[PublishedFigure] = []
+    for name in PAPERS[paper]:
+        figures += _leaderboard_figures() if name == "leaderboard.csv" else read_figures(published_text(name), name)
     # Table 6 repeats DeLoRes of tables 4 and 5 (once 0.1 off): the first one stands.
     for figure in figures:
         found.setdefault((figure.model, figure.task, figure.protocol), figure)
     if overlay is not None:
-        path = Path(overlay)
-        for figure in read_figures(read_text(path), str(path)):
+        for figure in _overlay_figures(Path(overlay)):
             found[figure.model, figure.task, figure.protocol] = figure
     return list(found.values())
+
+
+def _overlay_figures(path: Path) -> list[PublishedFigure]:
+    if path.is_dir() or path.suffix == ".json":
+        from benchmarks.reading.foreign_results import foreign_figures
+
+        return foreign_figures(path)
+    return read_figures(read_text(path), str(path))
 
 
 def published_table_six() -> list[PublishedFigure]:

@@ -15,6 +15,7 @@ from pretrain.inputs.schema import Figure, Schema
 
 __all__ = [
     "RECORD_FORMAT",
+    "ChanceInfo",
     "FoldPredictions",
     "FoldResult",
     "GridPoint",
@@ -96,8 +97,20 @@ class ProtocolInfo(_Part):
         return f"{self.name} ({self.variant})" if self.variant else self.name
 
 
+class ChanceInfo(_Part):
+    """What guesses score in a metric: see :class:`~benchmarks.metrics.chance.Chance`."""
+
+    level: Figure
+    constant: Figure
+    low: Figure
+    high: Figure
+
+
 class FoldResult(_Part):
-    """One fold, tested once. ``epoch`` counts from 0; ``scores`` hold each metric and its parts."""
+    """One fold, tested once. ``epoch`` counts from 0; ``scores`` hold each metric and its parts.
+
+    ``chance`` says what guesses score on the fold's test clips, by metric; empty in records from before it was stored.
+    """
 
     test_split: str
     scores: dict[str, Figure]
@@ -110,6 +123,7 @@ class FoldResult(_Part):
     n_train_rows: int
     n_test_rows: int
     seconds: float
+    chance: dict[str, ChanceInfo] = {}
 
 
 class GridPoint(_Part):
@@ -129,6 +143,7 @@ class ResultRecord(_Part):
 
     ``scores`` are means over folds, ``scores_std`` their standard deviations (ddof 1; empty for one fold).
     ``embeddings_hash`` is "" where there are none: ``finetune`` goes from audio to scores.
+    ``untrained`` is a line that says that no head learnt anything, "" where one did.
     ``fingerprint`` is a hash of everything the scores depend on: a run with the same one is not repeated.
     """
 
@@ -145,6 +160,7 @@ class ResultRecord(_Part):
     grid: list[GridPoint] = []
     seconds: dict[str, float] = {}
     peak_memory_bytes: int | None = None
+    untrained: str = ""
     device: str
     versions: dict[str, str]
     created: str

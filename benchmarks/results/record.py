@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from benchmarks.results.consistency import check_archive, check_arrays, check_record
 from benchmarks.results.format import (
     RECORD_FORMAT,
+    ChanceInfo,
     FoldPredictions,
     FoldResult,
     GridPoint,
@@ -36,6 +37,7 @@ from pretrain.locks import folder_lock
 
 __all__ = [
     "RECORD_FORMAT",
+    "ChanceInfo",
     "FoldPredictions",
     "FoldResult",
     "GridPoint",

@@ -19,10 +19,11 @@ from benchmarks.embedding.model import LoadedModel
 from benchmarks.metrics.decode import FrameIndex
 from benchmarks.metrics.registry import find_metrics
 from benchmarks.running.workload import Workload
+from benchmarks.scoring.descent import Adam
 from benchmarks.scoring.hear.grid import HeadConfig, postprocessing_configs
 from benchmarks.scoring.hear.heads import HeadJob, initial_head
 from benchmarks.scoring.hear.stacked import HeadStack
-from benchmarks.scoring.linear.protocol import Adam, LinearHead
+from benchmarks.scoring.linear.protocol import LinearHead
 from benchmarks.tasks.mono_audio import read_audio
 from benchmarks.tasks.writer import write_wav
 from hear_delores.memory import resident_bytes
@@ -152,8 +153,9 @@ def linear_seconds(size: int, labels: int, rows: int, device: str) -> float:
     rows_of = torch.zeros(rows, size, device=device)
     with torch.random.fork_rng([]):
         head = LinearHead(torch.zeros(size), torch.ones(size), labels).to(device)
-    optimizer = Adam(list(head.parameters()), 1e-3)
-    return _timed(lambda: optimizer.step(head(rows_of).square().mean()), device)
+    parameters = list(head.parameters())
+    optimizer = Adam(parameters, 1e-3)
+    return _timed(lambda: optimizer.step(torch.autograd.grad(head(rows_of).square().mean(), parameters)), device)
 
 
 @functools.cache

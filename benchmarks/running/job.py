@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.embedding.embed import embed_task
+from benchmarks.embedding.embed import EmbedSummary, embed_task
 from benchmarks.embedding.foreign_code import contained, one_line
 from benchmarks.embedding.isolation import NameClash
 from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
 from benchmarks.results.record import ResultRecord
 from benchmarks.running.run_bar import Inner, nothing
+from benchmarks.scoring.protocols import needed_by
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.memory import peak_bytes
@@ -80,7 +81,10 @@ Done = Callable[[int, JobResult], None]
 
 
 def run_job(job: Job, say: Say = lambda text: None, inner: Inner = nothing) -> JobResult:
-    """Embeds each clip once and scores; what is already done is read, not done again. Failures are in the result."""
+    """Embeds each clip once and scores; what is already done is read, not done again. Failures are in the result.
+
+    Timestamp embeddings of clips are made, once too, where a protocol needs them.
+    """
     result = JobResult()
 
     def tell(line: str) -> None:
@@ -109,14 +113,12 @@ def run_job(job: Job, say: Say = lambda text: None, inner: Inner = nothing) -> J
 def _embed_and_score(
     job: Job, model: LoadedModel, task: TaskFolder, result: JobResult, tell: Say, inner: Inner
 ) -> None:
-    parts = 1 + len(job.protocols) * len(job.seeds)
+    parts = len({needed_by(protocol) for protocol in job.protocols}) + len(job.protocols) * len(job.seeds)
     stages = itertools.count()
 
     def stage(name: str) -> Callable[..., None]:
         number = next(stages)
         return lambda done, total, text="": inner(name, (number + done / max(total, 1)) / parts, done, total)
-
-    bounded: dict[str, Any] = {} if job.batch_seconds is None else {"batch_seconds": job.batch_seconds}
 
     def waiting() -> None:
         tell(f"  {task.name}: another run is at work on this; waiting for it")
@@ -124,15 +126,14 @@ def _embed_and_score(
     def measured(text: str) -> None:
         tell(f"  {task.name}: {text}")
 
-    embedded = embed_task(
-        model, task, job.out / "embeddings",
-        skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, progress=stage("embedding"), **bounded,
-    )  # fmt: skip
-    result.skipped = list(embedded.skipped)
-    for note in embedded.notes:
-        tell(f"  {task.name}: {note}")
-    when = ", from before" if embedded.cached else ""
+    made: dict[str, EmbedSummary | None] = {}  # of each kind once; None failed, which is said once
     for protocol in job.protocols:
+        needs = needed_by(protocol)
+        if needs not in made:
+            made[needs] = _embedded(job, model, task, needs, result, tell, waiting, stage("embedding"))
+        if (embedded := made[needs]) is None:
+            continue
+        when = ", from before" if embedded.cached else ""
         try:
             for seed in job.seeds:
                 record = score_embeddings(
@@ -145,9 +146,38 @@ def _embed_and_score(
                     f"  {task.name}: {record.task.primary_metric} {record.primary_score:.4f} ({protocol}; embedded in"
                     f" {embedded.seconds:.1f} s{when}; scored in {record.seconds['total']:.1f} s)"
                 )
+                if record.untrained:
+                    tell(f"  {task.name}: {record.untrained}")
         except Exception as error:  # as above; other seeds would fail alike
             result.failures.append(f"{protocol}: {one_line(error)}")
             tell(f"  {task.name}: failed: {result.failures[-1]}")
+
+
+def _embedded(
+    job: Job,
+    model: LoadedModel,
+    task: TaskFolder,
+    needs: str,
+    result: JobResult,
+    tell: Say,
+    waiting: Callable[[], None],
+    progress: Callable[..., None],
+) -> EmbedSummary | None:
+    bounded: dict[str, Any] = {} if job.batch_seconds is None else {"batch_seconds": job.batch_seconds}
+    try:
+        made = embed_task(
+            model, task, job.out / "embeddings", needs=needs,
+            skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, progress=progress,
+            **bounded,
+        )  # fmt: skip
+    except Exception as error:  # a foreign module may raise anything; protocols that need other rows still run
+        result.failures.append(one_line(error))
+        tell(f"  {task.name}: failed: {result.failures[-1]}")
+        return None
+    result.skipped = list(made.skipped)
+    for note in made.notes:
+        tell(f"  {task.name}: {note}")
+    return made
 
 
 #: The model whose notes were told last: once for all its tasks.

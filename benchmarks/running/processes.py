@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -210,11 +210,11 @@ FLOATS_PER_SAMPLE = 64
 EMBEDDING_SIZE, FRAMES_PER_SECOND, CLIP_SECONDS = 2048, 40, 30.0
 
 
-def expected_bytes(task: TaskFolder, batch_seconds: float | None = None) -> int:
-    """A first guess, rather too high, of what one model takes on a task."""
+def expected_bytes(task: TaskFolder, batch_seconds: float | None = None, needs: Collection[str] = ()) -> int:
+    """A first guess, rather too high, of what one model takes on a task, by what protocols need of its clips."""
     call = (batch_seconds or BATCH_SECONDS) * 16000 * 4 * FLOATS_PER_SAMPLE
     rows = float(task.n_clips)
-    if task.embedding_type == "event":
+    if task.embedding_type == "event" or "timestamps" in needs:
         rows *= (task.info.sample_duration or CLIP_SECONDS) * FRAMES_PER_SECOND
     # Train, valid and test; what is larger is read from disk as needed.
     return BASE_BYTES + int(max(call, min(rows * EMBEDDING_SIZE * 4, 3 * IN_MEMORY_BYTES)))

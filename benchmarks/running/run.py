@@ -16,6 +16,7 @@ from benchmarks.running.apart import forget_apart, run_anywhere
 from benchmarks.running.job import Job, JobResult, Say, forget
 from benchmarks.running.processes import CLIP_SECONDS, expected_bytes, run_side_by_side
 from benchmarks.running.run_bar import RunProgress, RunSteps
+from benchmarks.scoring.protocols import needed_by
 from benchmarks.tasks.find import load_task
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.documents import read_text
@@ -93,10 +94,11 @@ def run(
     named_once = {task.path: task for task in opened}.values()  # lists may name one twice
     specs = [ModelSpec.parse(model) if isinstance(model, str) else model for model in models]
     pairs = list(itertools.product(tell_apart(specs), named_once))
+    needs = {needed_by(protocol) for protocol in protocols}
     plan = [
         Job(
             name, spec, task.path, Path(out), tuple(dict.fromkeys(protocols)), tuple(dict.fromkeys(seeds)),
-            options or {}, device, batch_seconds, skip_bad, expected_bytes(task, batch_seconds), force,
+            options or {}, device, batch_seconds, skip_bad, expected_bytes(task, batch_seconds, needs), force,
         )
         for spec, task in pairs
     ]  # fmt: skip

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.optim.adam import adam
 
-from benchmarks.scoring.rows import Rows
 from hear_delores.errors import DeloresError
 
 __all__ = ["BestEpoch", "ScoreOrLoss", "activate", "derive_seed", "logit_loss", "predict", "share_loss"]
@@ -114,8 +113,8 @@ def logit_loss(logits: torch.Tensor, target: torch.Tensor, prediction_type: str)
 
 
 @torch.no_grad()
-def predict(head: nn.Module, rows: Rows) -> torch.Tensor:
-    """Logits (n, n_labels) float32 of all rows, the head in eval mode."""
+def predict(head: nn.Module, rows: Any) -> torch.Tensor:
+    """Logits (n, n_labels) float32 of all rows (or clips of frames), the head in eval mode."""
     head.eval()
     return torch.cat([head(rows.embeddings(start, stop)) for start, stop in rows.blocks()])
 

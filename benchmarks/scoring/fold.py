@@ -12,11 +12,15 @@ import numpy as np
 import torch
 
 from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.metrics.chance import Chance, chance_levels
 from benchmarks.metrics.events import EventTable
+from benchmarks.scoring.control import with_shuffled_labels
 from benchmarks.scoring.evaluation import Evaluator, make_evaluator
 from benchmarks.scoring.few_shot import draw_shots, shortfall, shortfall_note
 from benchmarks.scoring.fitting import activate, as_device, cuda_devices, logit_loss, share_loss
+from benchmarks.scoring.frames import Frames
 from benchmarks.scoring.rows import Rows
+from benchmarks.scoring.untrained import untrained_line
 from benchmarks.scoring.work import Fitted, WorkFolder
 from pretrain.distributed.world import ALONE, World
 
@@ -60,10 +64,10 @@ class Fold(Generic[D]):
     @classmethod
     def of(
         cls, task: EmbeddingsTask, number: int, device: torch.device | str = "cpu", score_missing_files: bool = True
-    ) -> Fold[Rows]:
-        """Fold ``number`` of ``task.data_splits()``, its rows on ``device``."""
-        names = task.data_splits()[number]
-        train, valid, test = (Rows(task, names[role], device) for role in ("train", "valid", "test"))
+    ) -> Fold[Any]:
+        """Fold ``number`` of ``task.data_splits()``, its rows on ``device``: Frames where the task has them."""
+        names, kind = task.data_splits()[number], Frames if task.has_frames else Rows
+        train, valid, test = (kind(task, names[role], device) for role in ("train", "valid", "test"))
         validator, tester = (make_evaluator(task, names[role], score_missing_files) for role in ("valid", "test"))
         return Fold(
             number, names, train, valid, test, validator, tester, task.prediction_type,
@@ -85,7 +89,8 @@ class Fold(Generic[D]):
 class TestedFold:
     """One fold's result: the selected head and its one test. ``probabilities`` (n, n_labels) float32.
 
-    ``missing_files`` are files of the validation or test truth that have no row.
+    ``missing_files`` are files of the validation or test truth that have no row; ``chance`` is what guesses score by
+    metric, and ``validation_chance`` what they score in the primary metric on the validation rows.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
@@ -98,16 +103,22 @@ class TestedFold:
     probabilities: np.ndarray
     events: EventTable | None
     missing_files: tuple[str, ...]
+    chance: dict[str, Chance] = field(default_factory=dict)
+    validation_chance: Chance | None = None
 
 
 @dataclass(frozen=True)
 class ProtocolRun:
-    """What a protocol found: every fold tested, every grid point tried, and where it left the protocol."""
+    """What a protocol found: every fold tested, every grid point tried, and where it left the protocol.
+
+    ``untrained`` says in a line that no head learnt anything, where none did.
+    """
 
     folds: list[TestedFold]
     grid: list[Fitted]
     deviations: list[str]
     score_mode: Literal["max", "min"]
+    untrained: str = ""
 
 
 @dataclass(eq=False)
@@ -116,6 +127,8 @@ class Folds(Generic[D]):
 
     Attributes:
         world: several processes that fit one head together.
+        searched: the hyper-parameters that the grid search of another seed has chosen on this task, where the protocol
+            takes them over.
         tried: the points of a grid that were tried on the first fold.
         short: by fold, how many classes have too few clips.
     """
@@ -126,6 +139,7 @@ class Folds(Generic[D]):
     make: Callable[[int], Fold[D]]
     progress: Progress | None = None
     world: World = ALONE
+    searched: Mapping[str, Any] | None = None
     tried: list[Fitted] = field(default_factory=list)
     short: dict[int, int] = field(default_factory=dict)
     _held: dict[int, Fold[D]] = field(default_factory=dict)
@@ -135,14 +149,17 @@ class Folds(Generic[D]):
         return len(self.task.data_splits())
 
     def __getitem__(self, number: int) -> Fold[D]:
-        """A fold, few-shot if the protocol says so: validation and test are left whole."""
+        """A fold, few-shot or with shuffled labels if the protocol says so: the test is left as it is."""
         if number not in self._held:
             self._held[number] = self.world.share(partial(self._fold, number))
         return self._held[number]
 
     def _fold(self, number: int) -> Fold[D]:
-        fold, shots = self.make(number), self.protocol.shots
-        if shots is None:
+        fold = self._few_shot(self.make(number), number)
+        return fold if self.protocol.control is None else with_shuffled_labels(fold, self.protocol.seed)
+
+    def _few_shot(self, fold: Fold[D], number: int) -> Fold[D]:
+        if (shots := self.protocol.shots) is None:
             return fold
         targets, multilabel = torch.as_tensor(fold.train.targets).cpu().numpy(), fold.prediction_type == "multilabel"
         rows = draw_shots(targets, shots, self.protocol.seed, number, multilabel=multilabel)
@@ -204,6 +221,8 @@ def evaluate(fold: Fold[D], fitted: Fitted, outputs: torch.Tensor, kind: str = "
         probabilities=probabilities,
         events=predicted if isinstance(predicted, EventTable) else None,
         missing_files=(*fold.validator.missing_files, *fold.tester.missing_files),
+        chance=chance_levels(fold.tester.metrics, fold.tester.target),
+        validation_chance=next(iter(chance_levels(fold.validator.metrics[:1], fold.validator.target).values()), None),
     )
 
 
@@ -213,7 +232,8 @@ def run_protocol(folds: Folds[D]) -> ProtocolRun:
     by_number = {number: folds.test(number, fitted) for number, fitted in protocol.fit_all(folds)}
     found = [by_number[number] for number in range(len(folds))]
     notes = protocol.notes(task, found, shortfall_note(folds.short, protocol.shots or 0))
-    return ProtocolRun(found, folds.tried, notes, "max" if protocol.maximise(task) else "min")
+    untrained = untrained_line(found, folds.tried) if protocol.control is None else ""
+    return ProtocolRun(found, folds.tried, notes, "max" if protocol.maximise(task) else "min", untrained)
 
 
 def run_folds(
@@ -223,8 +243,9 @@ def run_folds(
     *,
     device: str = "cpu",
     progress: Progress | None = None,
+    searched: Mapping[str, Any] | None = None,
 ) -> ProtocolRun:
     """Fits and tests a protocol on every fold of an embedded task."""
     where = torch.device("cpu") if protocol.on_cpu else as_device(device)
     make = partial(Fold.of, task, device=where, score_missing_files=protocol.score_missing_files)
-    return run_protocol(Folds(task, protocol, work, make, progress))
+    return run_protocol(Folds(task, protocol, work, make, progress, searched=searched))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
@@ -14,9 +14,8 @@ import torch
 from benchmarks.scoring.choice import best_of, tried_points
 from benchmarks.scoring.fitting import share_loss
 from benchmarks.scoring.fold import Fold
-from benchmarks.scoring.linear.protocol import standardisation
 from benchmarks.scoring.protocol import Protocol
-from benchmarks.scoring.rows import Rows
+from benchmarks.scoring.rows import Rows, standardisation
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError, did_you_mean
 
@@ -33,7 +32,9 @@ class Knn(Protocol[Rows]):
     Attributes:
         metric: ``cosine`` compares L2-normalised embeddings; ``euclidean`` embeddings standardised by the mean
             and the deviation of the training rows.
-        shots: train on so many clips per class, drawn by ``seed``; None takes all. Nothing else is random.
+        shots: train on so many clips per class, drawn by ``seed``; None takes all.
+        control: ``shuffled`` permutes the labels of training and validation clips by ``seed``; None leaves them.
+            Nothing else is random.
     """
 
     name = "knn"
@@ -46,6 +47,7 @@ class Knn(Protocol[Rows]):
     metric: str | None = None
     seed: int = 42
     shots: int | None = None
+    control: str | None = field(default=None, metadata={"added": True})
 
     def __post_init__(self) -> None:
         if self.k is not None and (isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import torch
 
 from benchmarks.metrics.registry import find_metrics
+from benchmarks.scoring.control import check_control
 from benchmarks.scoring.few_shot import check_shots
 from benchmarks.scoring.fitting import cuda_devices, derive_seed
 from benchmarks.scoring.fold import Data, Fold, Folds, TestedFold
@@ -30,17 +31,22 @@ class Protocol(Generic[D]):
     Attributes:
         version: raised with every change of code that changes scores; a part of the record's fingerprint.
         takes_events: whether tasks of events can be scored.
+        needs: of the clips of a scene task, ``scene`` embeddings or all ``timestamps``: then ``fit`` and ``predict``
+            get :class:`~benchmarks.scoring.frames.Frames`.
         on_cpu: whether rows are held on the CPU whatever the device.
         outputs: what ``predict`` returns: ``logits``, or ``probabilities`` (then the loss is the Brier score).
         keeps_outputs: keep a fold's test outputs in the work folder, in place of its weights.
         chooses: what is chosen by the least loss where the primary score is NaN throughout.
         shots: train on so many clips per class, drawn by ``seed``; None takes all.
         score_missing_files: whether a file without predictions costs its events.
+        control: ``shuffled`` permutes the labels of training and validation clips; None leaves them.
+        search_seed: the seed whose grid search this run takes over; None where it searches by itself, or has no grid.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     takes_events: ClassVar[bool] = True
+    needs: ClassVar[Literal["scene", "timestamps"]] = "scene"
     on_cpu: ClassVar[bool] = False
     outputs: ClassVar[Literal["logits", "probabilities"]] = "logits"
     keeps_outputs: ClassVar[bool] = False
@@ -48,10 +54,17 @@ class Protocol(Generic[D]):
     seed: int = 42
     shots: int | None = None
     score_missing_files: bool = True
+    control: str | None = None
 
     def __post_init__(self) -> None:
         require_integer(f"{self.name} protocol", "seed", self.seed, 0)
         check_shots(self.shots)
+        check_control(self.control)
+
+    @property
+    def search_seed(self) -> int | None:
+        """None: every run searches by itself."""
+        return None
 
     def fit(self, fold: Fold[D]) -> Fitted:
         """What is learnt from ``fold.train`` and chosen on ``fold.valid``. torch's random state is the fold's own."""

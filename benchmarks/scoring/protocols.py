@@ -12,13 +12,15 @@ from hear_delores.errors import DeloresError, did_you_mean
 if TYPE_CHECKING:
     from benchmarks.scoring.protocol import Protocol
 
-__all__ = ["PROTOCOLS", "find_protocol", "make_protocol"]
+__all__ = ["PROTOCOLS", "find_protocol", "make_protocol", "needed_by"]
 
 #: Name -> "module:class" of a :class:`~benchmarks.scoring.protocol.Protocol` on embeddings. Imported when it is used.
 PROTOCOLS = {
     "hear": "benchmarks.scoring.hear.protocol:Hear",
     "linear": "benchmarks.scoring.linear.protocol:Linear",
     "knn": "benchmarks.scoring.knn:Knn",
+    "attentive": "benchmarks.scoring.pooling.attentive:Attentive",
+    "prototype": "benchmarks.scoring.pooling.prototype:Prototype",
 }
 #: Points of the grid of protocol hear that may be searched; here, where the command line reads it without numpy.
 MAX_POINTS = 10_000
@@ -30,6 +32,11 @@ def find_protocol(name: str) -> type[Protocol[Any]]:
         raise DeloresError(f"unknown protocol {name!r}. {did_you_mean(name, PROTOCOLS)}")
     module, _, kind = PROTOCOLS[name].partition(":")
     return getattr(importlib.import_module(module), kind)  # type: ignore[no-any-return]
+
+
+def needed_by(name: str) -> str:
+    """What a protocol needs of clips: ``scene`` or ``timestamps`` embeddings; of an unknown one ``scene``."""
+    return find_protocol(name).needs if name in PROTOCOLS else "scene"
 
 
 def make_protocol(kind: Any, seed: int, options: Mapping[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.results.means import aggregate
 from benchmarks.results.record import (
     RECORD_FORMAT,
+    ChanceInfo,
     FoldPredictions,
     FoldResult,
     GridPoint,
@@ -88,6 +89,7 @@ def finish_record(
             "scores": scores,
             "scores_std": deviation,
             "folds": [_fold_result(fold) for fold in run.folds],
+            "untrained": run.untrained,
             "grid": [GridPoint(**_found(head), trace=head.trace) for head in run.grid],
             "seconds": times,
             "peak_memory_bytes": peak_bytes(),
@@ -103,6 +105,7 @@ def variant_of(protocol: Any) -> str:
     defaults = asdict(type(protocol)())
     changed = {name: value for name, value in asdict(protocol).items() if value != defaults[name] and name != "seed"}
     names = {"grid": "{}", "grid_points": "{}points", "shots": "{}-shot", "solver": "{}", "amp": "amp"}
+    names |= {"control": "{} labels", "grid_seed": "grid of seed {}"}
     return "-".join(names.get(name, f"{name}={{}}").format(value) for name, value in changed.items())
 
 
@@ -163,6 +166,7 @@ def _fold_result(fold: TestedFold) -> FoldResult:
         loss=fold.loss,
         n_train_rows=fold.n_train_rows,
         n_test_rows=len(fold.probabilities),
+        chance={name: ChanceInfo(**asdict(chance)) for name, chance in fold.chance.items()},
         **_found(fold.head),
     )
 

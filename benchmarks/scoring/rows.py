@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from benchmarks.embedding.folder import EmbeddingsTask
+from pretrain.data.ahead import ahead
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "standardisation"]
 
 IN_MEMORY_BYTES = 1 << 30  # larger sets are read from the memory map batch by batch
 
@@ -18,7 +21,8 @@ IN_MEMORY_BYTES = 1 << 30  # larger sets are read from the memory map batch by b
 class Rows:
     """Rows of some splits, one after another; held on ``device`` when small, else read when asked for.
 
-    ``targets`` is (n, n_labels) float32 on ``device``.
+    ``targets`` is (n, n_labels) float32 on ``device``. Rows of a task of events are frames of ``files``, and
+    ``file_of_row`` (n,) int64 says of which; of clips it is None.
     """
 
     def __init__(
@@ -33,9 +37,29 @@ class Rows:
         self._parts = [split.embeddings for split in splits]
         self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
         self.targets = torch.from_numpy(np.concatenate([split.targets for split in splits])).to(self.device)
+        self.files = tuple(file for split in splits for file in split.files)
+        self.file_of_row: np.ndarray | None = None
+        if task.is_event:
+            first = np.cumsum([0, *(len(split.files) for split in splits)])
+            numbers = [split.file_index + start for split, start in zip(splits, first, strict=False)]
+            self.file_of_row = np.concatenate(numbers).astype(np.int64)
         self._whole: torch.Tensor | None = None
-        if sum(part.nbytes for part in self._parts) <= in_memory_bytes:
-            self._whole = torch.from_numpy(np.concatenate(self._parts)).to(self.device)
+        size = sum(part.nbytes for part in self._parts)
+        if self.device.type == "cuda":
+            in_memory_bytes = max(in_memory_bytes, torch.cuda.mem_get_info(self.device)[0] // 4)
+        if size <= in_memory_bytes:
+            self._whole = self._resident()
+
+    def _resident(self) -> torch.Tensor:
+        """All rows on the device, (n, d) float32; on an accelerator block by block, without a second copy here."""
+        if self.device.type == "cpu":
+            return torch.from_numpy(np.concatenate(self._parts))
+        whole = torch.empty(len(self), self._parts[0].shape[1], device=self.device)
+        bounds = list(self.blocks())
+        with contextlib.closing(self.batches(bounds)) as read:
+            for (start, stop), block in zip(bounds, read, strict=True):
+                whole[start:stop] = block
+        return whole
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -48,7 +72,15 @@ class Rows:
             part[max(start - first, 0) : max(stop - first, 0)]
             for first, part in zip(self._starts[:-1], self._parts, strict=True)
         ]
-        return torch.from_numpy(np.concatenate(pieces)).to(self.device)
+        rows = torch.from_numpy(np.concatenate(pieces))
+        if self.device.type != "cuda":
+            return rows.to(self.device)
+        return rows.pin_memory().to(self.device, non_blocking=True)
+
+    def batches(self, bounds: Sequence[tuple[int, int]]) -> Generator[torch.Tensor, None, None]:
+        """The rows of each (start, stop); those that are not held on the device are read one batch ahead."""
+        threads = int(self._whole is None and self.device.type != "cpu")
+        return ahead(lambda bound: self.embeddings(*bound), bounds, threads, depth=2)
 
     def take(self, indices: torch.Tensor) -> torch.Tensor:
         """Chosen rows: ``indices`` (m,) int64 on the CPU -> (m, d) float32."""
@@ -66,13 +98,24 @@ class Rows:
         """Only the rows ``indices`` (m,) int64 on the CPU, in that order, held on the device."""
         chosen = copy.copy(self)
         chosen.targets = self.targets[indices.to(self.device)]
+        if self.file_of_row is not None:
+            chosen.file_of_row = self.file_of_row[indices.numpy()]
         chosen._whole = self.take(indices)
         chosen._parts, chosen._starts = [], np.array([0, len(indices)])
         return chosen
 
+    def portions(self, indices: torch.Tensor) -> Iterator[torch.Tensor]:
+        """``indices`` in one portion: a batch of rows is small."""
+        yield indices
+
+    def unpadded(self) -> Iterator[torch.Tensor]:
+        """All rows, (k, d) float32 at a time."""
+        for start, stop in self.blocks():
+            yield self.embeddings(start, stop)
+
     def mean(self) -> torch.Tensor:
         """Of each dimension over all rows, (d,) float64 on the device."""
-        total = sum(self.embeddings(start, stop).double().sum(dim=0) for start, stop in self.blocks())
+        total = sum(block.double().sum(dim=0) for block in self.unpadded())
         return torch.as_tensor(total) / len(self)
 
     def standardised(self, mean: torch.Tensor | float, scale: torch.Tensor | float) -> np.ndarray:
@@ -84,3 +127,28 @@ class Rows:
         """(start, stop) of consecutive blocks of at most ``size`` rows."""
         for start in range(0, len(self), size):
             yield start, min(start + size, len(self))
+
+
+class Spread(Protocol):
+    """Whose mean and deviation are asked for: rows, or the frames of clips."""
+
+    def unpadded(self) -> Iterator[torch.Tensor]:
+        """All of them, (k, d) float32 at a time."""
+
+
+def standardisation(rows: Spread) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (ddof 0) of each dimension over ``rows``, (d,) float32, in float64 sums.
+
+    A constant dimension gets the scale 1, so that it becomes 0 on the training rows. Of clips, over all their frames.
+    """
+    total, n = torch.zeros(()), 0
+    for block in rows.unpadded():
+        total, n = total.to(block.device) + block.double().sum(dim=0), n + len(block)
+    mean = (total / n).cpu()
+    square = torch.zeros_like(mean)
+    for block in rows.unpadded():
+        square += (block.double().cpu() - mean).square().sum(dim=0)
+    scale = (square / n).sqrt()
+    # Below the resolution of float32 around the mean, a dimension is constant.
+    constant = scale <= 1e-6 * mean.abs()
+    return mean.float(), torch.where(constant, 1.0, scale).float()

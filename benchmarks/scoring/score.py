@@ -26,6 +26,7 @@ from benchmarks.scoring.protocol import Protocol
 from benchmarks.scoring.protocols import find_protocol, make_protocol
 from benchmarks.scoring.record_maker import draft_record, finish_record, task_info
 from benchmarks.scoring.work import WorkFolder
+from hear_delores.errors import DeloresError
 from hear_delores.files import remove_leftovers
 from pretrain.locks import folder_lock
 
@@ -52,16 +53,15 @@ def score_embeddings(
 
     Args:
         embeddings_task_dir: a folder written by ``delores embed`` or by heareval.
-        protocol: one of :data:`~benchmarks.scoring.protocols.PROTOCOLS`: ``hear``, ``linear`` or ``knn``.
+        protocol: one of :data:`~benchmarks.scoring.protocols.PROTOCOLS`, such as ``hear`` or ``linear``.
         seed: of initialisation, dropout and shuffling.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
         progress: called as progress(done, total, text) after each head.
         overwrite: score again although an identical record exists.
         on_wait: called when another process is making this record, before waiting for it.
         say: told what was measured to decide an option, and of a precision that costs time here.
-        options: of the protocol: the fields of :class:`~benchmarks.scoring.hear.protocol.Hear`,
-            :class:`~benchmarks.scoring.linear.protocol.Linear` or :class:`~benchmarks.scoring.knn.Knn`; None leaves
-            the default.
+        options: of the protocol: the fields of its class, such as :class:`~benchmarks.scoring.hear.protocol.Hear`;
+            None leaves the default.
 
     Raises:
         DeloresError: for a folder that cannot be scored, or an unknown protocol or option.
@@ -71,6 +71,14 @@ def score_embeddings(
     where = as_device(device)
     task = EmbeddingsTask.open(embeddings_task_dir)
     chosen.check(task)
+    check_needs(chosen, task)
+    searched = None
+    if chosen.search_seed is not None:  # its record is made first, if it is not there
+        first = score_embeddings(
+            embeddings_task_dir, protocol=protocol, results_dir=results_dir, seed=chosen.search_seed, device=device,
+            progress=progress, on_wait=on_wait, **options,
+        )  # fmt: skip
+        searched = first.folds[0].hyperparameters
     model = _model_info(task)
     # A heareval folder says nothing of the audio: a hash of its metadata and labels stands in.
     revision = str((task.info.get("task") or {}).get("revision") or task.truth_hash)
@@ -96,11 +104,21 @@ def score_embeddings(
             return existing  # another process has made it meanwhile
         remove_leftovers(folder)
         work = WorkFolder(folder / WORK_FOLDER, draft.fingerprint)
-        run = run_folds(task, chosen, work, device=str(where), progress=progress)
+        run = run_folds(task, chosen, work, device=str(where), progress=progress, searched=searched)
         return finish_record(
             draft, run, _predictions(task, run), results_dir, work,
             source=task.path, began=began, embedding=task.info.get("seconds"),
         )  # fmt: skip
+
+
+def check_needs(protocol: Protocol[Any], task: EmbeddingsTask) -> None:
+    """Raises DeloresError where the embeddings are not of the kind that the protocol needs."""
+    found = "timestamps" if task.has_frames else "scene"
+    if found != protocol.needs and not task.is_event:
+        raise DeloresError(
+            f"protocol {protocol.name} needs {protocol.needs} embeddings of clips, but {task.path} holds "
+            f"{found} embeddings; make the others with 'delores embed --needs {protocol.needs}', or use 'delores run'"
+        )
 
 
 def _model_info(task: EmbeddingsTask) -> ModelInfo:

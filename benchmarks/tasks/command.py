@@ -22,7 +22,9 @@ def tasks(
         list[str] | None,
         typer.Argument(metavar="TASK", help="Tasks to describe in full. Default: list all tasks."),
     ] = None,
-    suite: Annotated[str | None, typer.Option(help="List only this suite: hear, delores or demo.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="List only this suite: hear, delores, demo, papers or papers+.")
+    ] = None,
     long: Annotated[
         bool, typer.Option("--long", help="Describe each task in full: splits, counts and sources.")
     ] = False,

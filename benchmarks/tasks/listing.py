@@ -54,8 +54,18 @@ def list_lines(tasks: Sequence[Listed], width: int = 80) -> Iterator[str]:
     """The list: below a heading for each suite two lines for each task, cut to ``width`` where a text is long."""
     yield f"{'task':24} {'kind':11} {'cls':>5} {'clips':>7} {'split':7} {'metric':11} here"
     yield f"   {'licence':24} {'size':8} {'get by':9} source"
+    listed: list[Listed] = []
     for suite in dict.fromkeys(suite for task in tasks for suite in task.spec.suite):
         of_suite = [task for task in tasks if suite in task.spec.suite]
+        if all(task in listed for task in of_suite):
+            names = ", ".join(
+                task.spec.name if task.spec.mode == "full" else task.spec.folder_name for task in of_suite
+            )
+            yield from textwrap.wrap(
+                f"{suite}: {len(of_suite)} of these tasks: {names}", width, subsequent_indent="   "
+            )
+            continue
+        listed += of_suite
         yield f"{suite}: {_counted(of_suite)}"
         for task in of_suite:
             yield _cut(_figures(task), width)

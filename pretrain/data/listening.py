@@ -83,7 +83,9 @@ class Listener:
 
         One and the same tensor where nothing differs: for recordings, and with ``views.delta`` of 0.
         """
-        audio = batch.audio.to(self.device, non_blocking=True)
+        # Pinned, so that the copy runs beside what is still being computed of the last step.
+        pinned = batch.audio.pin_memory() if torch.device(self.device).type == "cuda" else batch.audio
+        audio = pinned.to(self.device, non_blocking=True)
         if batch.sounds is None or batch.synthetic is None or not len(batch.sounds[0].kinds):
             heard = to_log_mel(audio, self.logmel)
             return heard, heard

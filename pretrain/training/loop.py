@@ -28,7 +28,7 @@ from pretrain.data.listening import Listener, measure_statistics, open_sampler
 from pretrain.decorrelate import learn_decorrelation
 from pretrain.distributed.synchronised import spread_out
 from pretrain.distributed.world import ALONE, World
-from pretrain.methods import build_method
+from pretrain.methods import Metrics, build_method
 from pretrain.training.optim import build_optimizer, schedule_factor, set_learning_rate
 from pretrain.training.state import concerns_parts, save_state
 from pretrain.training.stopping import stop_requests
@@ -40,6 +40,7 @@ from pretrain.watching.tensorboard import Board
 
 __all__ = ["Run", "Watching"]
 
+UNREAD = 10  # steps whose numbers an accelerator may owe
 STATEFUL = ("method", "optimizer", "augmenter", "means", "watcher")  # parts of a run with a ``state_dict``
 
 
@@ -103,6 +104,7 @@ class Run:
         self.optimizer = build_optimizer(self.method, config.optimizer, config.batch_size)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.means = Means()
+        self.unread: list[Metrics] = []  # of the last steps
         self.last: dict[str, float] = {}
         self.reported: set[str] = {name for name, _ in corpus.skipped}
         self.step = 0
@@ -110,7 +112,8 @@ class Run:
         self.log = RunLog(out / "log.jsonl" if world.leads else None, self.seconds)
         if state is not None:
             self._restore(state)
-        self.began = self.step
+        self.began = self.showed = self.step
+        self.shown = math.nan  # the last loss that was read
         if world.size > 1:  # around what was restored
             self.trained = spread_out(self.method, world, device)
 
@@ -144,11 +147,11 @@ class Run:
             while self.step < self.total:
                 self._advance(self._next(made))
                 if number := max(self.world.everybody(stopping.number)):
-                    self.world.lead(self.save)
+                    self._save_together()
                     self.display.say(f"stopped after step {self.step}, state saved: go on with --resume")
                     stopping.obey(number)
                 if self.step % self.config.save_every == 0 and self.step < self.total:
-                    self.world.lead(self.save)
+                    self._save_together()
         self.world.lead(self._finish)
         return self.checkpoint
 
@@ -157,7 +160,7 @@ class Run:
         try:
             batch = self.world.share(lambda: next(made))
         except DeloresError:
-            self.world.lead(self.save)  # a bad file can be fixed and the run resumed
+            self._save_together()  # a bad file can be fixed and the run resumed
             raise
         return batch._replace(bad=self._everybodys_bad(batch.bad))
 
@@ -176,19 +179,14 @@ class Run:
         logged = (self.step + 1) % self.config.log_every == 0 or self.step + 1 == self.total
         self.method.observing = logged or self.step == 0
         views = self.views(batch)
-        values = self._optimize(*views)
+        self.unread.append(self._optimize(*views))
         self.step += 1
-        if not math.isfinite(values["loss"]):
-            self.world.agree(  # the loss of the whole batch: the same on all processes
-                DeloresError(
-                    f"the loss is {values['loss']} at step {self.step}: lower optimizer.lr (now "
-                    f"{self.config.optimizer.lr}); the last saved state is in {self.out}"
-                )
-            )
+        # A processor's numbers are there; an accelerator is waited for when they are wanted, and now and then.
+        if logged or self.device.type == "cpu" or len(self.unread) >= UNREAD:
+            self._read_metrics()
         self._report_bad(batch.bad)
-        self.means.add(values)
         self._watch()
-        self.display.step(self.step, self.total, values["loss"], self.config.batch_size, self._note())
+        self._show()
         if logged:
             self._write_line()
         if self.step % self.watching.probe_every == 0 or self.step == self.total:
@@ -201,8 +199,8 @@ class Run:
         view1, view2 = self.augmenter(first, self.generator, second)
         return view1[:, None], view2[:, None]
 
-    def _optimize(self, view1: Tensor, view2: Tensor) -> dict[str, float]:
-        """Forward, backward and update; the metrics as numbers."""
+    def _optimize(self, view1: Tensor, view2: Tensor) -> Metrics:
+        """Forward, backward and update; the metrics, which on an accelerator are still being computed."""
         self.method.train()
         reduced = self.config.precision == "bfloat16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced):
@@ -210,7 +208,36 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        return dict(zip(metrics, torch.stack([v.float() for v in metrics.values()]).tolist(), strict=True))
+        return metrics
+
+    def _read_metrics(self) -> None:
+        """Takes the numbers of the steps since the last call; raises if a loss is not finite."""
+        unread, self.unread = self.unread, []
+        for step, metrics in enumerate(unread, self.step - len(unread) + 1):
+            values = dict(zip(metrics, torch.stack([v.float() for v in metrics.values()]).tolist(), strict=True))
+            loss = values["loss"]
+            if not math.isfinite(loss):
+                self.world.agree(  # the loss of the whole batch: the same on all processes
+                    DeloresError(
+                        f"the loss is {loss} at step {step}: lower optimizer.lr (now "
+                        f"{self.config.optimizer.lr}); the last saved state is in {self.out}"
+                    )
+                )
+            self.means.add(values)
+            self.shown = loss
+
+    def _show(self) -> None:
+        """Shows the steps whose numbers were read."""
+        done = self.step - len(self.unread)
+        if done > self.showed:
+            clips = (done - self.showed) * self.config.batch_size
+            self.display.step(done, self.total, self.shown, clips, self._note())
+            self.showed = done
+
+    def _save_together(self) -> None:
+        """Saves the state, by one process; none is saved after a loss that is not finite."""
+        self._read_metrics()
+        self.world.lead(self.save)
 
     def _watch(self) -> None:
         """Looks at what the method left to look at, if it did, and warns of collapse."""

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.reading.published import PAPERS, PublishedFigure, published_figures
+from benchmarks.reading.published import PublishedFigure, published_figures
 from benchmarks.reading.statistics.intervals import record_interval, statistics_of
 from benchmarks.reading.statistics.weighted import METRIC_NAMES
 from benchmarks.reading.tables.shown import ShownCell, lines
 from benchmarks.reading.tables.table import (
     ComparisonTable,
     comparison_tables,
+    measured_kind,
     paper_columns,
     published_rows,
     task_columns,
@@ -25,8 +26,8 @@ from hear_delores.errors import DeloresError
 
 __all__ = ["Gathered", "gather"]
 
-#: How the protocol of a published figure begins, and that of the measured ones it may stand beside.
-BESIDE = {"hear": "hear", "linear": "linear", "transfer": "finetune", "fine": "finetune"}
+#: The papers whose figures stand beside measured ones of the same tasks without being asked for.
+PAPERS = ("delores", "hear")
 
 
 @dataclass(frozen=True)
@@ -188,5 +189,4 @@ def _with_published(
 def _fits(figure: PublishedFigure, table: ComparisonTable, column: str) -> bool:
     if figure.metric != table.metrics[column]:
         return False
-    kind = next((ours for theirs, ours in BESIDE.items() if figure.protocol.startswith(theirs)), figure.protocol)
-    return table.protocol.replace("-", "").startswith(kind)
+    return table.protocol.replace("-", "").startswith(measured_kind(figure.protocol))

@@ -24,7 +24,7 @@ from benchmarks.reading.report.maps import embedding_maps
 from benchmarks.reading.report.provenance import model_facts, option_texts, subset_texts, version_counts
 from benchmarks.reading.report.score_table import cell_note, clips_of, shade
 from benchmarks.reading.report.svg import number_text, templates
-from benchmarks.reading.tables.shown import lines, notes
+from benchmarks.reading.tables.shown import chance_line, lines, notes
 from benchmarks.tasks.vocabulary import read_vocabulary
 from hear_delores.errors import DeloresError
 
@@ -131,6 +131,7 @@ def _distinct(records: Iterable[Any], name: str) -> list[Any]:
 def _environment() -> Environment:
     environment = templates(
         duration=duration_text, memory=memory_text, number=number_text, lines=lines, notes=notes, note=cell_note,
+        chance_line=chance_line,
         model_facts=model_facts, options=option_texts, subsets=subset_texts,
     )  # fmt: skip
     environment.globals |= {"clips_of": clips_of, "shade": shade, "distinct": _distinct}

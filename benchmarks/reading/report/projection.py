@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.embedding.layout import AGAIN, open_rows, read_info, read_row_labels
+from benchmarks.embedding.layout import AGAIN, FRAME_COUNTS, open_rows, read_info, read_row_labels
 from benchmarks.results.identity import read_behaviour
 from benchmarks.results.record import ModelInfo
 from benchmarks.tasks.metadata import METADATA_FILE, read_metadata
@@ -66,10 +66,10 @@ def find_embeddings(root: str | Path) -> list[EmbeddingsFolder]:
 
 
 def _folder(path: Path) -> EmbeddingsFolder | None:
-    """None for a task folder, which holds audio and no embeddings."""
+    """None for a task folder, which holds audio and no embeddings, and for one of frames, whose rows are no clips."""
     _, details = read_metadata(path / METADATA_FILE, AGAIN)
     splits = tuple(name for name in sorted(details.splits) if (path / f"{name}.embedding-dimensions.json").is_file())
-    if not splits:
+    if not splits or (path / f"{splits[0]}{FRAME_COUNTS}").is_file():
         return None
     info = read_info(path)
     model, task = info.get("model") or {}, info.get("task") or {}

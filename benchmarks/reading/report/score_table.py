@@ -31,6 +31,8 @@ def cell_note(cell: Cell | None) -> str:
         about.append(f"mean of {cell.n_seeds} seeds")
     if cell.subset:
         about.append(f"on a subset: {cell.subset}")
+    if cell.at_chance:
+        about.append("at chance: guesses score as well")
     return "; ".join(about)
 
 

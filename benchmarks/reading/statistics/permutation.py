@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.reading.statistics.weighted import PairedRanks, RankStatistic, RatioStatistic, Statistic
+from benchmarks.reading.statistics.weighted import PairedRanks, RankStatistic, RatioStatistic, Statistic, weighted_sums
 
 __all__ = ["SwapTest", "comparable_ranks", "holm", "share_as_large", "sign_flip_p", "swap_differences", "swap_test"]
 
@@ -129,7 +129,7 @@ def _ratios(a: RatioStatistic, b: RatioStatistic) -> tuple[np.ndarray, Callable[
     other = np.stack([b.numerator, b.denominator])
 
     def differences(swapped: np.ndarray) -> np.ndarray:
-        moved = (other - own) @ swapped.astype(np.float64)
+        moved = weighted_sums(other - own, swapped)
         above = [own[0].sum() + moved[0], other[0].sum() - moved[0]]
         below = [own[1].sum() + moved[1], other[1].sum() - moved[1]]
         # No event, true or predicted, is left to a side whose denominator is 0: no ratio, so as unlike as can be.

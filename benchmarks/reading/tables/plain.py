@@ -7,6 +7,7 @@ import io
 import itertools
 import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,22 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchmarks.metrics.registry import metric_scale
+from benchmarks.metrics.chance import Chance
+from benchmarks.metrics.registry import METRICS, metric_scale
 from benchmarks.reading.published import PublishedFigure
-from benchmarks.reading.tables.shown import heading, label_heads, lines, notes, subset_notes
-from benchmarks.reading.tables.table import ComparisonTable, comparison_tables, split_text
+from benchmarks.reading.statistics.record_chance import record_chance
+from benchmarks.reading.tables.shown import (
+    Line,
+    chance_line,
+    chance_notes,
+    heading,
+    label_heads,
+    lines,
+    notes,
+    subset_notes,
+    tail_heads,
+)
+from benchmarks.reading.tables.table import Cell, ComparisonTable, comparison_tables, split_text
 from benchmarks.results.record import ResultRecord
 from hear_delores.files import atomic_path
 
@@ -26,6 +39,7 @@ __all__ = ["markdown_row", "markdown_table", "to_csv", "to_markdown", "to_rich",
 CSV_COLUMNS = (
     "model", "module", "weights_hash", "task", "task_revision", "protocol", "seed", "metric", "primary", "score",
     "std_over_folds", "n_folds", "n_clips", "low", "high", "interval_over", "split", "source", "options", "behaviour",
+    "at_chance",
 )  # fmt: skip
 
 
@@ -34,15 +48,20 @@ def to_markdown(tables: Sequence[ComparisonTable]) -> str:
     parts = []
     for table in tables:
         labels = label_heads(table)
-        heads = [*labels, *(heading(table, task) for task in table.tasks), "mean"]
+        heads = [*labels, *(heading(table, task) for task in table.tasks), "mean", *tail_heads(table)]
         rows = []
-        for line in lines(table):
+        for line in (*lines(table), *_foot(table)):
             cells = [f"**{cell.text}**" if cell.best else cell.text for cell in line.cells]
-            rows.append([*line.labels, *cells, line.mean.text])
+            rows.append([*line.labels, *cells, line.mean.text, *line.tail])
         found = "".join(f"\n- {note}" for note in notes(table))
         text = markdown_table(f"Protocol: {table.protocol}", heads, rows, texts=len(labels))
         parts.append(f"{text}{found}\n" if found else text)
     return "\n".join(parts)
+
+
+def _foot(table: ComparisonTable) -> list[Line]:
+    foot = chance_line(table)
+    return [] if foot is None else [foot]
 
 
 def markdown_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int) -> str:
@@ -79,16 +98,18 @@ def to_rich(table: ComparisonTable, columns: Sequence[int] | None = None) -> Ric
         name = "\n".join(_broken(task)) if is_part else task
         shown.add_column(f"{name}\n{table.metrics[task]}", justify="right", overflow="fold")
     if with_mean:
-        shown.add_column("mean", justify="right")
-    for published, rows in itertools.groupby(lines(table), key=lambda line: line.published):
-        if published:
+        for head in ("mean", *tail_heads(table)):
+            shown.add_column(head, justify="right")
+    measured_and_published = [list(rows) for _, rows in itertools.groupby(lines(table), lambda line: line.published)]
+    for number_of_part, rows in enumerate([*measured_and_published, _foot(table)]):
+        if number_of_part:
             shown.add_section()
         for line in rows:
             cells = [Text(cell.text, style="bold green" if cell.best else "") for cell in line.cells]
-            mean = [Text(line.mean.text)] if with_mean else []
+            mean = [Text(text) for text in (line.mean.text, *line.tail)] if with_mean else []
             shown.add_row(*map(Text, line.labels[: len(labels)]), *(cells[number] for number in columns), *mean)
-    if subsets := subset_notes(table):
-        shown.caption, shown.caption_justify = Text("\n".join(subsets)), "left"
+    if remarks := subset_notes(table) + ([] if is_part else chance_notes(table)):
+        shown.caption, shown.caption_justify = Text("\n".join(remarks)), "left"
     return shown
 
 
@@ -111,18 +132,25 @@ def to_rich_blocks(table: ComparisonTable, console: Console) -> list[RichTable]:
 
 
 def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures: Iterable[PublishedFigure] = ()) -> str:
-    """Every metric of every record, one row each, then published figures: what a program or a spreadsheet reads.
+    """Every metric of every record, one row each, then published figures, then chance levels: what a program reads.
 
     Scores are means over folds as the scorer gives them, from 0 to 1 where others print per cent; those of ``figures``
     likewise. ``low``, ``high`` and ``interval_over`` are filled with ``intervals``; ``source`` for published figures
-    alone. :func:`benchmarks.load_results` has the folds.
+    alone. ``at_chance`` is 1 where guesses score as well, "" where that is not known. The rows of the model ``chance``
+    hold the chance level of each metric, with the range of guesses. :func:`benchmarks.load_results` has the folds.
     """
     from benchmarks.results.frame import run_facts
 
+    records = list(records)
+    chances = _chances(records)
     rows = [
-        {**run_facts(record), **_measured(record, metric, intervals)} for record in records for metric in record.scores
+        {**run_facts(record), **_measured(record, metric, intervals, chances.get((record.task.folder_name, metric)))}
+        for record in records
+        for metric in record.scores
     ]
     rows += [_published(figure) for figure in figures]
+    task_of = {record.task.folder_name: record for record in records}
+    rows += [_chance_row(task_of[folder], metric, chance) for (folder, metric), chance in chances.items()]
     text = io.StringIO()
     # csv, not pandas, which writes the same bytes: `delores run` ends here, and its import takes a quarter of a second.
     table = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -131,7 +159,35 @@ def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures:
     return text.getvalue()
 
 
-def _measured(record: ResultRecord, metric: str, intervals: bool) -> dict[str, Any]:
+def _chances(records: Sequence[ResultRecord]) -> dict[tuple[str, str], Chance]:
+    """The chance levels that are known, by task folder and metric: of the first record that knows it."""
+    found: dict[tuple[str, str], Chance] = {}
+    for record in sorted(records, key=lambda record: bool(record.task.subset)):
+        for metric in record.task.metrics:
+            key = record.task.folder_name, metric
+            if key not in found and (chance := record_chance(record, metric)) is not None:
+                found[key] = chance
+    return found
+
+
+def _chance_row(record: ResultRecord, metric: str, chance: Chance) -> dict[str, Any]:
+    facts = METRICS[metric]
+    return {
+        "label": "chance",
+        "task": record.task.name,
+        "task_revision": record.task.revision,
+        "metric": metric,
+        "primary": int(metric == record.task.primary_metric),
+        "score": repr(chance.best(facts.maximise)),
+        "n_folds": len(record.folds),
+        "low": repr(chance.low),
+        "high": repr(chance.high),
+        "interval_over": "guesses",
+        "split": split_text([record], (record.task.folder_name,)),
+    }
+
+
+def _measured(record: ResultRecord, metric: str, intervals: bool, chance: Chance | None) -> dict[str, Any]:
     """Numbers as text with every digit, NaN as "nan": an empty cell is a number that there is not."""
     deviation, task = record.scores_std.get(metric), record.task
     split = split_text([record], (task.folder_name,))
@@ -144,14 +200,16 @@ def _measured(record: ResultRecord, metric: str, intervals: bool) -> dict[str, A
         "n_clips": task.n_clips,
         "split": f"{split}; subset: {task.subset}" if task.subset else split,
     }
-    if not intervals:
-        return found
-    from benchmarks.reading.statistics.intervals import record_interval
+    cell = Cell(record.scores[metric], None, "", 1)
+    if intervals:
+        from benchmarks.reading.statistics.intervals import record_interval
 
-    ends = record_interval(record, metric)
-    if ends is None:
-        return found
-    return {**found, "low": repr(ends.low), "high": repr(ends.high), "interval_over": ends.over}
+        if (ends := record_interval(record, metric)) is not None:
+            found |= {"low": repr(ends.low), "high": repr(ends.high), "interval_over": ends.over}
+            cell = replace(cell, low=ends.low, high=ends.high)
+    if chance is not None:
+        found["at_chance"] = int(cell.beside(chance, METRICS[metric].maximise).at_chance)
+    return found
 
 
 def _published(figure: PublishedFigure) -> dict[str, Any]:
@@ -160,9 +218,12 @@ def _published(figure: PublishedFigure) -> dict[str, Any]:
     return {"label": figure.model, "primary": 1, "score": score, **about}
 
 
-def write_tables(records: Sequence[ResultRecord], out: Path, shown: Console) -> None:
-    """Writes ``tables.md`` and ``results.csv`` into ``out`` and prints the tables."""
-    tables = comparison_tables(records)
+def write_tables(records: Sequence[ResultRecord], out: Path, shown: Console, *, over_seeds: bool = False) -> None:
+    """Writes ``tables.md`` and ``results.csv`` into ``out`` and prints the tables.
+
+    With ``over_seeds`` they have intervals over seeds and the overall scores of papers.
+    """
+    tables = comparison_tables(records, over_seeds=over_seeds)
     for table in tables:
         shown.print(to_rich(table), soft_wrap=False)
     for name, text in (("tables.md", to_markdown(tables)), ("results.csv", to_csv(records))):

@@ -41,9 +41,12 @@ class ResultTables:
         paper: str | None = None,
         overlay: str | Path | None = None,
         intervals: bool = False,
+        over_seeds: bool = False,
     ) -> ResultTables:
         """The tables of ``records``; see :func:`~benchmarks.reading.tables.table.comparison_tables`."""
-        found = comparison_tables(records, tasks, intervals=intervals, paper=paper, overlay=overlay, whole_paper=True)
+        found = comparison_tables(
+            records, tasks, intervals=intervals, paper=paper, overlay=overlay, whole_paper=True, over_seeds=over_seeds
+        )
         figures = published_figures(paper, overlay) if paper else []
         return cls(found, [record for record in records if not tasks or record.task.name in tasks], figures, intervals)
 

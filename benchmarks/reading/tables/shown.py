@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.metrics.registry import metric_scale
+from benchmarks.reading.statistics.overall import Overall
 from benchmarks.reading.tables.table import Cell, ComparisonTable, PublishedRow
 
 __all__ = [
@@ -13,22 +14,28 @@ __all__ = [
     "ShownCell",
     "ShownMean",
     "about",
+    "chance_line",
+    "chance_notes",
     "heading",
     "label_heads",
     "lines",
     "notes",
     "subset_notes",
+    "tail_heads",
 ]
 
 #: Behind a score that is of a part of the task alone.
 SUBSET = "†"
+#: Behind a score that guesses reach as well.
+AT_CHANCE = "‡"
 
 
 @dataclass(frozen=True)
 class ShownCell:
     """A score as printed; all of it is empty where there is none.
 
-    ``detail`` is the interval or the deviation, ``mark`` the sign of a score that is of a part of the task alone.
+    ``detail`` is the interval or the deviation, ``mark`` the signs of a score that is of a part of the task alone, and
+    of one at chance.
     ``value`` is the score as a number, None where there is none or NaN, and ``cell`` what was measured.
     """
 
@@ -65,12 +72,16 @@ class ShownMean:
 
 @dataclass(frozen=True)
 class Line:
-    """One row: a cell for each task, and their mean. ``labels`` are what stands before them, the model first."""
+    """One row: a cell for each task, and their mean. ``labels`` are what stands before them, the model first.
+
+    ``tail`` is what stands behind the mean: the overall scores, where they were asked for.
+    """
 
     labels: tuple[str, ...]
     cells: tuple[ShownCell, ...]
     mean: ShownMean
     published: bool = False
+    tail: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -83,8 +94,16 @@ def label_heads(table: ComparisonTable) -> list[str]:
     return ["model", "protocol"] if table.published else ["model"]
 
 
+def tail_heads(table: ComparisonTable) -> list[str]:
+    """What stands above the overall scores behind the mean; nothing where there are none."""
+    return ["s(m)", "leaderboard", "mean rank"] if table.overall else []
+
+
 def lines(table: ComparisonTable) -> list[Line]:
-    """The rows of a table, measured first. Best of a column: among measured rows, and apart among published ones."""
+    """The rows of a table, measured first. Best of a column: among measured rows, and apart among published ones.
+
+    The row of chance levels, which is no model's, is :func:`chance_line`.
+    """
     found = []
     for model in table.models:
         cells = tuple(_measured(table, table.cells.get((model, task)), task) for task in table.tasks)
@@ -93,7 +112,27 @@ def lines(table: ComparisonTable) -> list[Line]:
     for row in table.published:
         cells = tuple(_published(table, row, task) for task in table.tasks)
         found.append(Line((row.model, row.protocol), cells, _mean(table, *table.mean_of(row.scores)), True))
+    if table.overall:
+        found = [replace(line, tail=_tail(each)) for line, each in zip(found, table.overall, strict=True)]
     return found
+
+
+def chance_line(table: ComparisonTable) -> Line | None:
+    """The row at the foot of a table: what guesses score on each task. None where that is of no task known."""
+    if not table.chance:
+        return None
+    ranges, cells = any(cell.low is not None for cell in table.cells.values()), []
+    for task in table.tasks:
+        if (chance := table.chance.get(task)) is None:
+            cells.append(ShownCell())
+            continue
+        digits, level = _digits(table, task), chance.best(table.maximise[task])
+        detail = f"[{chance.low:.{digits}f}, {chance.high:.{digits}f}]" if ranges else ""
+        cells.append(ShownCell(f"{level:.{digits}f}", detail, value=level))
+    levels = {task: chance.best(table.maximise[task]) for task, chance in table.chance.items()}
+    labels = ("chance", "guesses") if table.published else ("chance",)
+    tail = tuple("" for _ in tail_heads(table))
+    return Line(labels, tuple(cells), _mean(table, *table.mean_of(levels)), tail=tail)
 
 
 def about(table: ComparisonTable, task: str) -> str:
@@ -108,8 +147,38 @@ def heading(table: ComparisonTable, task: str) -> str:
 
 
 def notes(table: ComparisonTable) -> list[str]:
-    """What a reader has to know: scores of subsets; sources of published rows, and splits that differ from ours."""
-    return subset_notes(table) + _source_notes(table)
+    """What a reader has to know: scores of subsets and at chance, what did not train, sources and splits of others."""
+    return subset_notes(table) + chance_notes(table) + _overall_notes(table) + _source_notes(table)
+
+
+def chance_notes(table: ComparisonTable) -> list[str]:
+    """What the row of chance levels and the mark of scores at chance mean, and on what no head learnt anything."""
+    found = [f"{text}." for text in table.untrained]
+    if table.chance:
+        how = "answers drawn at random as often as they occur, or the one best answer for every clip"
+        found.insert(0, f"chance: what guesses score ({how}, whichever scores better).")
+    if any(cell.at_chance for cell in table.cells.values()):
+        found.insert(1, f"{AT_CHANCE} at chance: {_reach(table)}.")
+    return found
+
+
+def _reach(table: ComparisonTable) -> str:
+    marked = [cell for cell in table.cells.values() if cell.at_chance]
+    interval, reach = "its 95 % interval holds the chance level or lies below it", "95 % of guesses reach no further"
+    kinds = [interval] if any(cell.low is not None for cell in marked) else []
+    return " or ".join(kinds + ([reach] if any(cell.low is None for cell in marked) else []))
+
+
+def _overall_notes(table: ComparisonTable) -> list[str]:
+    """What the overall scores are, and over which rows."""
+    if not table.overall:
+        return []
+    ranked = sum(each.rank is not None for each in table.overall)
+    return [
+        f"s(m): each task min-max normalised over the {ranked} rows that have every task, then averaged, in per cent. "
+        "leaderboard: the normalised score among the leaderboard's models, tasks without a score imputed. "
+        "mean rank: over tasks, among the same rows, with Student's 95 % interval over tasks."
+    ]
 
 
 def subset_notes(table: ComparisonTable) -> list[str]:
@@ -127,8 +196,8 @@ def _source_notes(table: ComparisonTable) -> list[str]:
         if not row.source.startswith("HEAR leaderboard"):
             sources.setdefault(row.source, []).append(row.model)
     found = [f"{', '.join(models)}: {source}." for source, models in sources.items()]
-    if not found:
-        found = ["Published rows: the HEAR leaderboard, which links each model."]
+    if len(found) < len({row.source.startswith("HEAR leaderboard") or row.source for row in table.published}):
+        found.append(f"{'Other p' if found else 'P'}ublished rows: the HEAR leaderboard, which links each model.")
     by_protocol: dict[str, dict[str, list[str]]] = {}
     for (protocol, task), split in table.published_splits.items():
         if split != "official":
@@ -144,8 +213,7 @@ def _measured(table: ComparisonTable, cell: Cell | None, task: str) -> ShownCell
         return ShownCell()
     if math.isnan(cell.score):
         return ShownCell("n/a", cell=cell)
-    digits = 1 if metric_scale(table.metrics[task]) == 100.0 else 3
-    detail = ""
+    digits, detail = _digits(table, task), ""
     if cell.low is not None and cell.high is not None:
         detail = f"[{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
     elif cell.spread is not None:
@@ -153,7 +221,21 @@ def _measured(table: ComparisonTable, cell: Cell | None, task: str) -> ShownCell
     text, best = f"{cell.score:.{digits}f}", table.best(task)
     # Ties as printed share the mark: a reader cannot tell them apart.
     is_best = best is not None and text == f"{best:.{digits}f}"
-    return ShownCell(text, detail, SUBSET if cell.subset else "", is_best, cell.score, cell)
+    mark = (SUBSET if cell.subset else "") + (AT_CHANCE if cell.at_chance else "")
+    return ShownCell(text, detail, mark, is_best, cell.score, cell)
+
+
+def _digits(table: ComparisonTable, task: str) -> int:
+    return 1 if metric_scale(table.metrics[task]) == 100.0 else 3
+
+
+def _tail(overall: Overall) -> tuple[str, ...]:
+    interval, rank = overall.rank_interval, "" if overall.rank is None else f"{overall.rank:.1f}"
+    return (
+        "" if overall.min_max is None else f"{overall.min_max:.1f}",
+        "" if overall.normalised is None else f"{overall.normalised:+.3f}",
+        rank if interval is None else f"{rank} [{interval.low:.1f}, {interval.high:.1f}]",
+    )
 
 
 def _published(table: ComparisonTable, row: PublishedRow, task: str) -> ShownCell:

@@ -13,8 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.metrics.registry import metric_scale
-from benchmarks.reading.published import PublishedFigure, published_figures, published_table_six
+import numpy as np
+
+from benchmarks.metrics.chance import Chance
+from benchmarks.metrics.registry import metric_bounds, metric_scale
+from benchmarks.reading.published import PAPERS, PublishedFigure, published_figures, published_table_six
+from benchmarks.reading.statistics.overall import Overall, leaderboard_scores, overall_of
+from benchmarks.reading.statistics.record_chance import column_chance
 from benchmarks.results.record import ResultRecord, refuse_repeats
 from hear_delores.errors import DeloresError
 
@@ -23,12 +28,15 @@ __all__ = [
     "ComparisonTable",
     "PublishedRow",
     "comparison_tables",
+    "measured_kind",
     "paper_columns",
     "published_rows",
     "split_text",
     "task_columns",
 ]
 
+#: How the protocol of a published figure begins, and that of the measured ones it may stand beside.
+BESIDE = {"hear": "hear", "linear": "linear", "transfer": "finetune", "fine": "finetune"}
 #: The paper's table 6 sets frozen and fine-tuned encoders side by side: what of our protocols is which.
 TABLE_SIX = "linear and finetune (table 6)"
 FROZEN_OR_TUNED = {"linear": "frozen", "finetune": "fine-tuned"}
@@ -51,6 +59,17 @@ class Cell:
     interval_over: str = ""
     #: How much of the task was left out, if anything was; such a score is not of the task.
     subset: str = ""
+    #: Whether guesses may score as well: the interval holds the chance level, or lies on its worse side.
+    at_chance: bool = False
+
+    def beside(self, chance: Chance | None, maximise: bool) -> Cell:
+        """The cell, marked where it is at chance; without an interval, where the score is within reach of guesses."""
+        if chance is None or math.isnan(self.score):
+            return self
+        if self.low is None or self.high is None:
+            return replace(self, at_chance=chance.holds(self.score, maximise))
+        level = chance.best(maximise)
+        return replace(self, at_chance=self.low <= level if maximise else self.high >= level)
 
 
 @dataclass(frozen=True)
@@ -65,7 +84,12 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """Models (rows) by tasks (columns) under one protocol; published rows stand below, each with its own protocol."""
+    """Models (rows) by tasks (columns) under one protocol; published rows stand below, each with its own protocol.
+
+    ``chance`` holds the chance level, as printed, of each task of which it is known; ``untrained`` a line for each
+    result of which no head learnt anything; ``overall`` the figures over tasks of each row, measured ones first, where
+    they were asked for.
+    """
 
     protocol: str
     models: tuple[str, ...]
@@ -76,6 +100,9 @@ class ComparisonTable:
     splits: dict[str, str] = field(default_factory=dict)
     published: tuple[PublishedRow, ...] = ()
     published_splits: dict[tuple[str, str], str] = field(default_factory=dict)  # by protocol and task
+    chance: dict[str, Chance] = field(default_factory=dict)
+    untrained: tuple[str, ...] = ()
+    overall: tuple[Overall, ...] = ()
 
     def measured(self, task: str) -> list[float]:
         """The measured scores of a task, in the order of the models."""
@@ -113,6 +140,7 @@ def comparison_tables(
     paper: str | None = None,
     overlay: str | Path | None = None,
     whole_paper: bool = False,
+    over_seeds: bool = False,
 ) -> list[ComparisonTable]:
     """One table per protocol variant, rows and columns in the order in which the records come.
 
@@ -125,38 +153,48 @@ def comparison_tables(
         records: result records.
         tasks: names of tasks (or of task folders, or columns) to keep, in this order; None keeps all.
         intervals: add 95 % intervals, from the predictions saved beside the records.
-        paper: ``delores`` or ``hear``: the columns of that paper's tables, the published figures below.
-        overlay: a CSV of further published figures (see ``published.py``).
+        paper: a name of ``PAPERS``: the columns of that paper's tables, the published figures below. Its tables need
+            no records.
+        overlay: further published figures, or other people's results (see ``published.py``).
         whole_paper: with ``delores`` tables 4 (``linear``), 5 (``finetune``) and 6 (both, frozen beside fine-tuned)
             come out whether or not anything was measured for them.
+        over_seeds: intervals are over seeds, and each row has its overall scores; so for the papers ``papers``, too.
 
     Raises:
         DeloresError: there is no record, two are of one model, task, protocol and seed, or two of one task have
             different task revisions or primary metrics, which cannot be compared.
     """
+    from benchmarks.tasks.suites import find_suite
+
     records = list(records)
     columns = _chosen(paper_columns(paper) if paper else task_columns(records), tasks)
     wanted = {folder for folders in columns.values() for folder in folders}
-    records = [r for r in records if r.task.folder_name in wanted]
-    if not records:
+    given, records = records, [r for r in records if r.task.folder_name in wanted]
+    if not records and (given or not paper or not columns):
         whose = f" of a task of --paper {paper}" if paper else ""
         raise DeloresError(f"there are no results{whose} to put in a table; run `delores run` or `delores score` first")
     _refuse_mixed_tasks(records)
     figures = published_figures(paper, overlay) if paper else []
     models = refuse_repeats(records)
     names = {id(r): str(models.name(r.model)) for r in records}
-    titles = dict.fromkeys(r.protocol.title for r in records)
+    over_seeds = over_seeds or (paper is not None and find_suite(paper).over_seeds)
+    kind = "seeds" if over_seeds else "clips" if intervals else ""
+    titles = dict.fromkeys(
+        [r.protocol.title for r in records] or [measured_kind(figure.protocol) for figure in figures]
+    )
     whole_paper = whole_paper and paper == "delores"
     if whole_paper:
         titles |= dict.fromkeys(FROZEN_OR_TUNED)
     of = {title: [r for r in records if r.protocol.title == title] for title in titles}
-    found = [_table(title, of[title], columns, names, _fitting(figures, title), intervals) for title in titles]
+    found = [_table(title, of[title], columns, names, _fitting(figures, title), kind) for title in titles]
+    if over_seeds:
+        found = [_with_overall(table, of[table.protocol], names) for table in found]
     if whole_paper:
         order = list(dict.fromkeys(names.values()))
         own = [r for title in FROZEN_OR_TUNED for r in of[title]]
         own.sort(key=lambda r: order.index(names[id(r)]))
         name_of = {id(r): f"{names[id(r)]}, {FROZEN_OR_TUNED[r.protocol.title]}" for r in own}
-        found.append(_table(TABLE_SIX, own, columns, name_of, published_table_six(), intervals))
+        found.append(_table(TABLE_SIX, own, columns, name_of, published_table_six(), kind))
     return found
 
 
@@ -172,10 +210,13 @@ def task_columns(records: Sequence[ResultRecord]) -> dict[str, tuple[str, ...]]:
 
 def paper_columns(paper: str) -> dict[str, tuple[str, ...]]:
     """{column: its task folders} of a paper's tables; other splits and subsets are columns of their own."""
-    from benchmarks.tasks.registry import list_columns, list_tasks
+    from benchmarks.tasks.registry import list_columns, list_suites, list_tasks
 
-    if paper == "hear":
+    if paper != "delores" and paper in PAPERS:
         found = {name: tuple(spec.folder_name for spec in specs) for name, specs in list_columns().items()}
+        if paper in list_suites() and paper != "hear":
+            wanted = {spec.folder_name for spec in list_tasks(paper)}
+            return {name: folders for name, folders in found.items() if wanted.issuperset(folders)}
         return found | {f"{name} (subset)": tuple(f"{f}_subset" for f in folders) for name, folders in found.items()}
     if paper != "delores":
         published_figures(paper)  # says which there are
@@ -205,9 +246,12 @@ def _table(
     columns: Mapping[str, tuple[str, ...]],
     name_of: Mapping[int, str],
     figures: Sequence[PublishedFigure],
-    intervals: bool,
+    intervals: str,
 ) -> ComparisonTable:
-    """One table of ``records``, each in the row that ``name_of`` names by its id, above the rows of ``figures``."""
+    """One table of ``records``, each in the row that ``name_of`` names by its id, above the rows of ``figures``.
+
+    ``intervals`` are over ``clips`` (over folds where there are several), over ``seeds``, or "": none.
+    """
     groups: dict[tuple[str, str], list[ResultRecord]] = {}
     for record in records:
         groups.setdefault((name_of[id(record)], record.task.folder_name), []).append(record)
@@ -221,6 +265,8 @@ def _table(
                 cells[model, column] = _cell(own[0], intervals) if len(own) == 1 else _joined(own)
     task_of = {record.task.folder_name: record.task for record in records}
     first = {column: task_of[f] for column, folders in columns.items() for f in folders if f in task_of}
+    chances = {column: column_chance(records, columns[column]) for column in first}
+    cells = {key: cell.beside(chances[key[1]], first[key[1]].maximise) for key, cell in cells.items()}
     metrics = {figure.task: figure.metric for figure in figures if figure.score is not None}
     shown = [column for column in columns if column in first or column in metrics]
     return ComparisonTable(
@@ -228,12 +274,44 @@ def _table(
         models=models,
         tasks=tuple(shown),
         metrics={c: first[c].primary_metric if c in first else metrics[c] for c in shown},
-        maximise={c: first[c].maximise if c in first else True for c in shown},
+        maximise={c: first[c].maximise if c in first else metrics[c] != "segment_1s_er" for c in shown},
         cells=cells,
         splits={c: split_text(records, columns[c]) for c in first},
         published=published_rows(figures, columns),
         published_splits={(f.protocol, f.task): f.split for f in figures if f.split and f.task in shown},
+        chance={column: chance for column, chance in chances.items() if chance is not None},
+        untrained=tuple(
+            f"{name_of[id(r)]} on {r.task.name}, seed {r.seed}: {r.untrained}" for r in records if r.untrained
+        ),
     )
+
+
+def _with_overall(
+    table: ComparisonTable, records: Sequence[ResultRecord], name_of: Mapping[int, str]
+) -> ComparisonTable:
+    """The table with the overall scores of its rows. Of published rows those with a score on every task stay."""
+    from benchmarks.tasks.registry import join_columns
+
+    whole = tuple(row for row in table.published if all(task in row.scores for task in table.tasks))
+    table = replace(table, published=whole)
+    measured = [[table.cells.get((model, task)) for task in table.tasks] for model in table.models]
+    scores = [[math.nan if cell is None else cell.score for cell in row] for row in measured]
+    scores += [[row.scores[task] for task in table.tasks] for row in whole]
+    by_task: dict[str, dict[str, list[float]]] = {model: {} for model in table.models}
+    for record in records:
+        by_task[name_of[id(record)]].setdefault(record.task.folder_name, []).append(record.primary_score)
+    columns = {
+        model: join_columns({task: fmean(values) for task, values in own.items()}) for model, own in by_task.items()
+    }
+    normalised = leaderboard_scores(columns, published=bool(whole))
+    names = [*table.models, *(row.model for row in whole)]
+    maximise = [table.maximise[task] for task in table.tasks]
+    return replace(table, overall=tuple(overall_of(names, np.array(scores), maximise, normalised)))
+
+
+def measured_kind(protocol: str) -> str:
+    """The protocol of ours that published figures of this one stand beside."""
+    return next((ours for theirs, ours in BESIDE.items() if protocol.startswith(theirs)), protocol)
 
 
 def _fitting(figures: Sequence[PublishedFigure], protocol: str) -> list[PublishedFigure]:
@@ -281,7 +359,7 @@ def _refuse_mixed_tasks(records: list[ResultRecord]) -> None:
                 )
 
 
-def _cell(records: list[ResultRecord], intervals: bool = False) -> Cell:
+def _cell(records: list[ResultRecord], intervals: str = "") -> Cell:
     metric = records[0].task.primary_metric
     scale = metric_scale(metric)
     scores = [scale * record.scores[metric] for record in records]
@@ -295,9 +373,13 @@ def _cell(records: list[ResultRecord], intervals: bool = False) -> Cell:
     cell = Cell(mean, spread, over, len(scores), subset=subset)
     if not intervals:
         return cell
-    from benchmarks.reading.statistics.intervals import record_interval
+    from benchmarks.reading.statistics.intervals import fold_interval, record_interval
 
-    found = record_interval(records)
+    if intervals == "seeds":
+        found = fold_interval([record.scores[metric] for record in records], metric_bounds(metric))
+        found = found and replace(found, over=f"{len(records)} seeds")
+    else:
+        found = record_interval(records)
     if found is None:
         return cell
     return replace(cell, low=scale * found.low, high=scale * found.high, interval_over=found.over)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmarks.reading.tables.shown import about, label_heads, lines, notes
+from benchmarks.reading.tables.shown import about, chance_line, label_heads, lines, notes, tail_heads
 from benchmarks.reading.tables.table import ComparisonTable
 
 __all__ = ["escape_latex", "to_html", "to_latex"]
@@ -14,7 +14,7 @@ __all__ = ["escape_latex", "to_html", "to_latex"]
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "±": r"$\pm$", "†": r"\textdagger{}", "|": r"\textbar{}",
+    "±": r"$\pm$", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "|": r"\textbar{}",
 }  # fmt: skip
 
 
@@ -45,7 +45,8 @@ def to_latex(tables: Sequence[ComparisonTable], *, document: bool = False) -> st
 def _legend(table: ComparisonTable) -> str:
     marks = ["Best in bold" + (", measured and published apart" if table.published else "")]
     if any(cell.low is not None for cell in table.cells.values()):
-        marks.append("in brackets 95 % intervals over clips (over folds for k-fold tasks)")
+        over = "seeds" if table.overall else "clips (over folds for k-fold tasks)"
+        marks.append(f"in brackets 95 % intervals over {over}")
     if any(cell.spread is not None and cell.low is None for cell in table.cells.values()):
         marks.append("± is the standard deviation over folds or seeds")
     marks.append("empty cells have no score and enter no mean")
@@ -62,4 +63,7 @@ def to_html(tables: Sequence[ComparisonTable], *, title: str = "Results") -> str
     return environment.get_template("tables.html.j2").render(tables=tables, title=title, about=about)
 
 
-_FILTERS = {"legend": _legend, "label_heads": label_heads, "lines": lines, "notes": notes}
+_FILTERS = {
+    "legend": _legend, "label_heads": label_heads, "tail_heads": tail_heads, "lines": lines, "chance_line": chance_line,
+    "notes": notes,
+}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -47,6 +47,9 @@ class Hear(Protocol[Rows]):
         precision: ``float32``, or ``bfloat16`` for the matrix products of training and validation; the rest,
             and the test, stay in float32. ``auto`` times a product of the task's shape; the record says what it chose.
         shots: train on so many clips per class, drawn by the seed; None on all.
+        control: ``shuffled`` permutes the labels of training and validation clips by the seed; None leaves them.
+        grid_seed: the seed whose grid search every seed shares: its best point is trained on every fold with the random
+            numbers of the run's own seed. None searches the grid anew for each seed, as heareval does.
     """
 
     name = "hear"
@@ -61,6 +64,8 @@ class Hear(Protocol[Rows]):
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     na_labels: Literal["keep", "raise"] = field(default="keep", metadata={"added": True})
     shots: int | None = field(default=None, metadata={"added": True})
+    control: str | None = field(default=None, metadata={"added": True})
+    grid_seed: int | None = field(default=None, metadata={"added": True})
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -73,6 +78,13 @@ class Hear(Protocol[Rows]):
                 raise DeloresError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
         super().__post_init__()
         require_integer("hear protocol", "grid_points", self.grid_points)
+        if self.grid_seed is not None:
+            require_integer("hear protocol", "grid_seed", self.grid_seed, 0)
+
+    @property
+    def search_seed(self) -> int | None:
+        """The seed whose search is taken over; the run of that seed searches itself."""
+        return self.grid_seed if self.grid_seed != self.seed else None
 
     def check(self, task: Any) -> None:
         """A grid, labels and a postprocessing that the protocol can work with."""
@@ -113,20 +125,23 @@ class Hear(Protocol[Rows]):
         return super().maximise(task) and _uses_score(task)
 
     def steps(self, folds: Folds[Rows]) -> int:
-        """Every point on the first fold, one on each of the others."""
+        """Every point on the first fold, one on each of the others; without a search one on each."""
+        if folds.searched is not None:
+            return len(folds)
         return len(self._points(folds.task)) + len(folds) - 1
 
     def fit_all(self, folds: Folds[Rows]) -> Iterator[tuple[int, Fitted]]:
         """Searches the grid on fold 0 and retrains the best point on every other fold.
 
-        The best point is the one with the best validation score, the earlier of equals.
+        The best point is the one with the best validation score, the earlier of equals. Where another seed has
+        searched, its point is trained on every fold.
         """
         task = folds.task
         configs = self._points(task)
 
         def job(point: int, number: int) -> HeadJob:
             return HeadJob(
-                f"fold-{number:02d}" if number else f"grid-{point:02d}",
+                f"fold-{number:02d}" if number or folds.searched is not None else f"grid-{point:02d}",
                 configs[point],
                 folds[number],
                 derive_seed(self.seed, number, point),
@@ -137,6 +152,9 @@ class Hear(Protocol[Rows]):
                 self.nan_validation == "stop",
             )
 
+        if folds.searched is not None:
+            yield from self._of_point(folds, self._searched_point(folds), 0, job)
+            return
         # Deep heads first: they take longest, and no core waits long for the last one.
         by_depth = sorted(range(len(configs)), key=lambda point: -configs[point].hidden_layers)
         jobs = {f"grid-{point:02d}": partial(job, point, 0) for point in by_depth}
@@ -145,9 +163,24 @@ class Hear(Protocol[Rows]):
         sign = 1.0 if self.maximise(task) else -1.0
         best = max(range(len(configs)), key=lambda point: (sign * folds.tried[point].validation_score, -point))
         yield 0, folds.tried[best]
-        numbers = {f"fold-{number:02d}": number for number in range(1, len(folds))}
-        for head in folds.fitted({key: partial(job, best, number) for key, number in numbers.items()}, self.train):
+        yield from self._of_point(folds, best, 1, job)
+
+    def _of_point(
+        self, folds: Folds[Rows], point: int, first: int, job: Callable[[int, int], HeadJob]
+    ) -> Iterator[tuple[int, Fitted]]:
+        """One point trained on the folds from ``first`` on."""
+        numbers = {f"fold-{number:02d}": number for number in range(first, len(folds))}
+        for head in folds.fitted({key: partial(job, point, number) for key, number in numbers.items()}, self.train):
             yield numbers[head.key], head
+
+    def _searched_point(self, folds: Folds[Rows]) -> int:
+        """The number in the grid of the point that the other seed's search has chosen."""
+        points = [config.to_dict() for config in self._points(folds.task)]
+        if folds.searched not in points:
+            raise DeloresError(
+                f"the point that seed {self.grid_seed} chose is not in this grid; delete its record and score again"
+            )
+        return points.index(dict(folds.searched))
 
     def train(self, jobs: Iterable[HeadJob], n_jobs: int) -> Iterator[Fitted]:
         """Heads side by side; :func:`~benchmarks.scoring.hear.heads.train_sequentially` is the plain reference."""
@@ -172,6 +205,10 @@ class Hear(Protocol[Rows]):
             found.append("nan_validation=worst: a NaN validation score does not end training")
         if is_event(task) and not primary_metric(task).maximise and len(postprocessing_configs(task.metadata)) > 1:
             found.append("postprocessing: the smallest error rate is chosen, heareval takes the largest")
+        if self.search_seed is not None:
+            found.append(
+                f"grid_seed: the grid was searched by seed {self.grid_seed} alone, its best point trained here"
+            )
         if missing and self.score_missing_files:
             found.append(f"score_missing_files: {len(missing)} files without predictions count as missed")
         return [*found, *shortfall]

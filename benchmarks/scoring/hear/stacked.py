@@ -10,6 +10,7 @@ What else a step costs is kept small: dropout from raw random words, no DataLoad
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -23,8 +24,9 @@ import torch
 from torch.func import stack_module_state
 from torch.nn import functional as F
 
-from benchmarks.scoring.fitting import adam_step, cuda_devices
+from benchmarks.scoring.fitting import cuda_devices, derive_seed
 from benchmarks.scoring.hear.heads import BestOfHead, Head, HeadJob, batch_bounds, initial_head, judge
+from benchmarks.scoring.hear.stack_adam import StackAdam
 from benchmarks.scoring.rows import Rows
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
@@ -122,6 +124,7 @@ def train_stack(
     *,
     precision: str = "float32",
     stop: threading.Event | None = None,
+    accelerated: bool | None = None,
 ) -> Iterator[Fitted]:
     """Trains jobs of one fold and shape as one network and yields each head when its early stopping ends it.
 
@@ -131,16 +134,17 @@ def train_stack(
     began = time.perf_counter()
     config, fold = jobs[0].config, jobs[0].fold
     train = fold.train
-    stack = HeadStack(jobs, heads or [_first_head(job) for job in jobs], precision)
+    stack = HeadStack(jobs, heads or [_first_head(job) for job in jobs], precision, accelerated=accelerated)
     prediction_type = jobs[0].prediction_type
     targets = train.targets.argmax(dim=1) if prediction_type == "multiclass" else train.targets
     batches = batch_bounds(len(train), config, jobs[0].single_row_batch)
     running = [BestOfHead(job) for job in jobs]
     for epoch in range(config.max_epochs):
-        for start, end in batches:
-            if stop is not None and stop.is_set():
-                raise _Stopped
-            stack.step(train.embeddings(start, end), targets[start:end], prediction_type)
+        with contextlib.closing(train.batches(batches)) as read:
+            for (start, end), embeddings in zip(batches, read, strict=True):
+                if stop is not None and stop.is_set():
+                    raise _Stopped
+                stack.step(embeddings, targets[start:end], prediction_type)
         last = epoch + 1 == config.max_epochs
         if (epoch + 1) % config.check_val_every_n_epoch == 0:
             for number, (head, logits) in enumerate(zip(running, stack.predict(fold.valid), strict=True)):
@@ -161,26 +165,37 @@ class HeadStack:
 
     In bfloat16 the first layer's inputs are rounded without the mean of the training rows, which is added again
     as a constant: W x + b = W (x - c) + (W c + b). Weights, normalisation, loss and Adam stay in float32.
+
+    ``accelerated`` takes the step of an accelerator, by default on one: it waits for nothing and loops over no
+    heads; dropout is drawn there, from one generator for the stack.
     """
 
-    def __init__(self, jobs: Sequence[HeadJob], heads: Sequence[Head], precision: str = "float32") -> None:
+    def __init__(
+        self,
+        jobs: Sequence[HeadJob],
+        heads: Sequence[Head],
+        precision: str = "float32",
+        *,
+        accelerated: bool | None = None,
+    ) -> None:
         self.config = jobs[0].config
         parameters, buffers = stack_module_state(list(heads))
         self.tensors = {name: value.detach() for name, value in {**parameters, **buffers}.items()}
         self.parameters = list(parameters)
-        self.rates = [job.config.lr for job in jobs]
-        self.random = [_DropoutMask(self.config.dropout, job.seed) for job in jobs]
-        self.centre = jobs[0].fold.train.mean().float() if precision == "bfloat16" else None
-        for name in self.parameters:
-            self.tensors[name].requires_grad_()
-        # Adam's moments, stacked like the parameters, and its count of steps for each parameter of each head.
-        self.first = {name: torch.zeros_like(self.tensors[name]).detach() for name in self.parameters}
-        self.second = {name: torch.zeros_like(self.tensors[name]).detach() for name in self.parameters}
         device = self.tensors["projection.bias"].device
-        self.steps = [[torch.zeros((), device=device) for _ in self.parameters] for _ in jobs]
+        self.accelerated = device.type != "cpu" if accelerated is None else accelerated
+        self.random = [] if self.accelerated else [_DropoutMask(self.config.dropout, job.seed) for job in jobs]
+        self.generator = torch.Generator(device).manual_seed(derive_seed(*(job.seed for job in jobs)))
+        self.centre = jobs[0].fold.train.mean().float() if precision == "bfloat16" else None
+        self.adam = StackAdam(self._parameters(), [job.config.lr for job in jobs], accelerated=self.accelerated)
+        for parameter in self._parameters():
+            parameter.requires_grad_()
+
+    def _parameters(self) -> list[torch.Tensor]:
+        return [self.tensors[name] for name in self.parameters]
 
     def __len__(self) -> int:
-        return len(self.rates)
+        return len(self.tensors["projection.bias"])
 
     def step(self, embeddings: torch.Tensor, targets: torch.Tensor, prediction_type: str) -> None:
         """One step of Adam on rows (n, d) with targets (n,) int64 classes, or (n, n_labels) 0/1 for multilabel."""
@@ -191,9 +206,7 @@ class HeadStack:
         else:
             losses = F.binary_cross_entropy_with_logits(logits, targets.expand_as(logits), reduction="sum")
             losses = losses / targets.numel()
-        gradients = torch.autograd.grad(losses, [self.tensors[name] for name in self.parameters])
-        for number in range(len(self)):
-            self._adam(number, [gradient[number] for gradient in gradients])
+        self.adam.step(self._parameters(), torch.autograd.grad(losses, self._parameters()))
 
     @torch.no_grad()
     def predict(self, rows: Rows) -> torch.Tensor:
@@ -207,25 +220,12 @@ class HeadStack:
 
     def keep(self, numbers: Sequence[int]) -> None:
         """Drops every other head, with what Adam knows of it."""
-        chosen = torch.tensor(numbers, dtype=torch.int64)
-
-        def kept(part: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            return {name: value.detach()[chosen.to(value.device)] for name, value in part.items()}
-
-        self.tensors, self.first, self.second = kept(self.tensors), kept(self.first), kept(self.second)
-        self.steps = [self.steps[number] for number in numbers]
-        self.rates = [self.rates[number] for number in numbers]
-        self.random = [self.random[number] for number in numbers]
-        for name in self.parameters:
-            self.tensors[name].requires_grad_()
-
-    def _adam(self, number: int, gradients: list[torch.Tensor]) -> None:
-        """A step on one head's part of the stacked tensors, at its own learning rate."""
-        own, first, second = (
-            [part[name].detach()[number] for name in self.parameters]
-            for part in (self.tensors, self.first, self.second)
-        )
-        adam_step(own, gradients, first, second, self.steps[number], self.rates[number])
+        chosen = torch.tensor(numbers, dtype=torch.int64).to(self.tensors["projection.bias"].device)
+        self.tensors = {name: value.detach()[chosen] for name, value in self.tensors.items()}
+        self.adam.keep(chosen)
+        self.random = [self.random[number] for number in numbers if self.random]
+        for parameter in self._parameters():
+            parameter.requires_grad_()
 
     def _logits(self, embeddings: torch.Tensor, training: bool) -> torch.Tensor:
         """(n, d) -> (B, n, n_labels)."""
@@ -266,9 +266,10 @@ class HeadStack:
         return F.linear(inputs.bfloat16(), weight.bfloat16()).float() + bias
 
     def _dropout_relu(self, flat: torch.Tensor) -> torch.Tensor:
-        """relu(dropout(x)) of (n, B * width), each head's dropout from its own random numbers."""
-        if flat.device.type != "cpu":
-            return F.relu(F.dropout(flat, self.config.dropout))
+        """relu(dropout(x)) of (n, B * width), on a processor each head's dropout from its own random numbers."""
+        if self.accelerated:
+            kept = 1 - self.config.dropout
+            return F.relu(flat) * torch.empty_like(flat).bernoulli_(kept, generator=self.generator).div_(kept)
         n, width = len(flat), flat.shape[1] // len(self)
         masks = [mask.draw(n, width).to(flat.dtype) for mask in self.random]
         mask = masks[0] if len(masks) == 1 else torch.cat(masks, dim=1)

@@ -10,16 +10,17 @@ import torch
 from torch import nn
 
 from benchmarks.scoring.choice import tried_points
-from benchmarks.scoring.fitting import ScoreOrLoss, activate, adam_step, logit_loss, predict, snapshot
+from benchmarks.scoring.descent import train_head
+from benchmarks.scoring.fitting import predict
 from benchmarks.scoring.fold import Fold, TestedFold
 from benchmarks.scoring.linear.logistic import C_GRID, MAX_ITERATIONS, train_logistic
 from benchmarks.scoring.protocol import Protocol
-from benchmarks.scoring.rows import Rows
+from benchmarks.scoring.rows import Rows, standardisation
 from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.settings import require_integer, require_number
 
-__all__ = ["Linear", "LinearHead", "standardisation"]
+__all__ = ["Linear", "LinearHead"]
 
 SOLVERS = ("adam", "logistic")
 TRAINING = ("lr", "batch_size", "max_epochs", "patience")
@@ -36,6 +37,7 @@ class Linear(Protocol[Rows]):
         solver: ``adam`` trains as said; ``logistic`` is scikit-learn's logistic regression, its C chosen on the
             validation split of each fold (see ``logistic.py``). The options of training are Adam's alone.
         shots: train on so many clips per class, drawn by ``seed``; None takes all.
+        control: ``shuffled`` permutes the labels of training and validation clips by ``seed``; None leaves them.
     """
 
     name = "linear"
@@ -48,6 +50,7 @@ class Linear(Protocol[Rows]):
     score_missing_files: bool = True
     solver: str = field(default="adam", metadata=ADDED)
     shots: int | None = field(default=None, metadata=ADDED)
+    control: str | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
@@ -73,30 +76,8 @@ class Linear(Protocol[Rows]):
         if self.solver == "logistic":
             return train_logistic(fold, (mean, scale))
         head = LinearHead(mean, scale, fold.train.targets.shape[1]).to(fold.device)
-        optimizer = Adam(list(head.parameters()), self.lr)
-        best = ScoreOrLoss(fold.maximise, self.patience or self.max_epochs, self.max_epochs)
-        for epoch in range(self.max_epochs):
-            head.train()
-            for indices in torch.randperm(len(fold.train)).split(self.batch_size):
-                logits, targets = head(fold.train.take(indices)), fold.train.targets[indices.to(fold.device)]
-                optimizer.step(logit_loss(logits, targets, fold.prediction_type))
-            logits = predict(head, fold.valid)
-            score, chosen = fold.validator.select(activate(logits, fold.prediction_type))
-            loss = float(logit_loss(logits, fold.valid.targets, fold.prediction_type))
-            best.update(epoch, score, loss, lambda chosen=chosen: (snapshot(head), chosen))  # type: ignore[misc]
-            if best.finished:
-                break
-        epoch_of_best, score, (state, postprocessing) = best.best()
-        return Fitted(
-            key=fold.key,
-            epoch=epoch_of_best,
-            validation_score=score,
-            postprocessing=postprocessing,
-            hyperparameters={**{name: getattr(self, name) for name in TRAINING}, "input_s": fold.clip_seconds},
-            epochs_run=epoch + 1,
-            trace=best.trace,
-            state=state,
-        )
+        training = {name: getattr(self, name) for name in TRAINING}
+        return train_head(head, fold, **training)
 
     def predict(self, fitted: Fitted, rows: Rows, fold: Fold[Rows]) -> torch.Tensor:
         """Logits."""
@@ -135,34 +116,3 @@ class LinearHead(nn.Module):
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Logits (n, n_labels) float32."""
         return self.linear((embeddings - self.mean) / self.scale)
-
-
-def standardisation(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation (ddof 0) of each dimension over ``rows``, (d,) float32, in float64 sums.
-
-    A constant dimension gets the scale 1, so that it becomes 0 on the training rows.
-    """
-    mean = rows.mean().cpu()
-    square = torch.zeros_like(mean)
-    for start, stop in rows.blocks():
-        square += (rows.embeddings(start, stop).double().cpu() - mean).square().sum(dim=0)
-    scale = (square / len(rows)).sqrt()
-    # Below the resolution of float32 around the mean, a dimension is constant.
-    constant = scale <= 1e-6 * mean.abs()
-    return mean.float(), torch.where(constant, 1.0, scale).float()
-
-
-class Adam:
-    """torch's Adam at one learning rate, with its moments."""
-
-    def __init__(self, parameters: list[nn.Parameter], lr: float) -> None:
-        self.parameters, self.lr = parameters, lr
-        self.first = [torch.zeros_like(item, requires_grad=False) for item in parameters]
-        self.second = [torch.zeros_like(item, requires_grad=False) for item in parameters]
-        self.steps = [torch.zeros((), device=item.device) for item in parameters]
-
-    def step(self, loss: torch.Tensor) -> None:
-        """One step down the gradient of ``loss``."""
-        gradients = torch.autograd.grad(loss, self.parameters)
-        own = [item.detach() for item in self.parameters]
-        adam_step(own, gradients, self.first, self.second, self.steps, self.lr)

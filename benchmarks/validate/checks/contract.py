@@ -29,7 +29,15 @@ def functions(subject: Subject) -> Iterator[Finding]:
     level, as functions."""
     for name in FUNCTIONS:
         if not callable(getattr(subject.module, name, None)):
-            yield fail(f"the module must include a function {name!r}; see {MODEL_URL}")
+            yield fail(f"the module must include a function {name!r}{_of_methods(subject, name)}; see {MODEL_URL}")
+
+
+def _of_methods(subject: Subject, name: str) -> str:
+    """What to do where a class of the module has the function as a method; "" elsewhere."""
+    classes = [value for value in vars(subject.module).values() if isinstance(value, type)]
+    if not any(callable(getattr(each, name, None)) for each in classes):
+        return ""
+    return f", a method of the model does not count: add def {name}(audio, model): return model.{name}(audio)"
 
 
 @check("load", official=True, needs=("functions",))
@@ -38,7 +46,10 @@ def load(subject: Subject) -> Iterator[Finding]:
     given, and return a torch.nn.Module or a tf.Module."""
     subject.load()
     if not subject.kind:
-        yield fail(f"load_model returned {type(subject.model).__name__}; expected a torch.nn.Module or tf.Module")
+        yield fail(
+            f"load_model returned {type(subject.model).__name__}; expected a torch.nn.Module or tf.Module: let its "
+            "class inherit from one and call super().__init__() (delores run takes it as it is)"
+        )
 
 
 @check("sample-rate", official=True, needs=("load",))

@@ -68,7 +68,8 @@ def test_opensmile_is_that_of_the_package(noise: np.ndarray, name: str) -> None:
     features = getattr(opensmile.FeatureSet, name)
     functionals = opensmile.Smile(features, opensmile.FeatureLevel.Functionals)
     descriptors = opensmile.Smile(features, opensmile.FeatureLevel.LowLevelDescriptors)
-    scene, (embeddings, times) = model.scene(noise), model.timestamps(noise)
+    noise = noise[:, :16000]  # the 6,373 functionals take longest
+    scene, (embeddings, times) = model.scene(noise[:2]), model.timestamps(noise)
     np.testing.assert_array_equal(scene[1], functionals.process_signal(noise[1], 16000).to_numpy()[0])
     around = descriptors.process_signal(noise[2], 16000).to_numpy()[20 - 10 : 20 + 11]
     expected = np.concatenate([around.mean(0), around.std(0)])

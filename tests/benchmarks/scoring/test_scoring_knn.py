@@ -90,7 +90,7 @@ def test_a_record_of_its_own_kept_and_marked(tmp_path):
     record = score_embeddings(folder, protocol="knn", results_dir=tmp_path / "r")
     assert record.folder.name == "knn-seed42"
     assert record.protocol.title == "knn"
-    assert record.protocol.options == {"k": None, "metric": None, "shots": None}
+    assert record.protocol.options == {"k": None, "metric": None, "shots": None, "control": None}
     assert {point.hyperparameters["k"] for point in record.grid} == set(K_GRID)
     assert record.seconds["training"] == pytest.approx(sum(point.seconds for point in record.grid))
     fold = load_predictions(record.folder)["test"]

@@ -87,7 +87,7 @@ TESTED = {
 def test_a_hear_task_is_as_the_benchmark_states_it(line: str) -> None:
     folder, split, kind, classes, seconds, clips, metrics, column = line.split("|")
     spec = find_task(folder)
-    assert (spec.folder_name, spec.suite) == (folder, ["hear"])
+    assert (spec.folder_name, spec.suite[0]) == (folder, "hear")
     assert (spec.classes, spec.clips) == (int(classes), int(clips))
     assert spec.sample_duration_s == (None if seconds == "null" else float(seconds))
     assert spec.evaluation == metrics.split()

@@ -49,7 +49,11 @@ def test_measured_stands_beside_published_with_protocol_split_and_interval(delor
 
 def test_latex_has_booktabs_rules_and_as_many_cells_in_every_row(delores: list[ComparisonTable]) -> None:
     text = to_latex(delores)
-    assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 2, 1]
+    assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [
+        1,
+        3,
+        1,
+    ]  # the last above the chance levels
     columns = len(re.search(r"\\begin\{tabular\}\{(\w+)\}", text)[1])
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {columns - 1}
@@ -119,7 +123,7 @@ def test_the_leaderboard_stands_beside_protocol_hear_and_beehive_needs_both(
     expected = 50 * (records[0].primary_score + records[3].primary_score)
     assert table.cells["ours", "Beehive"].score == pytest.approx(expected)
     assert "(of 3)" in to_markdown([table])
-    assert to_rich(table).row_count == 35
+    assert to_rich(table).row_count == 36  # ours, the leaderboard, and the chance levels
     [plain] = comparison_tables(records)
     assert "nsynth_pitch-5h" in plain.tasks
     assert comparison_tables(records, ["nsynth_pitch"])[0].tasks == ("nsynth_pitch-5h", "nsynth_pitch-50h")

@@ -1,0 +1,85 @@
+"""Every layer of a model on every task: scores on validation, the layer that they choose, and label-free indicators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.embedding.layered import LayeredModel, embed_layers
+from benchmarks.metrics.isotropy import isotropy, mean_cosine
+from benchmarks.reading.tables.layer_table import LayerScores
+from benchmarks.results.record import ResultRecord
+from benchmarks.scoring.score import score_embeddings
+from benchmarks.tasks.folder import TaskFolder
+from pretrain.watching.collapse import effective_rank
+
+__all__ = ["INDICATORS", "score_layers"]
+
+#: What is computed of embeddings alone, without labels.
+INDICATORS: Mapping[str, Callable[[np.ndarray], float]] = {
+    "effective rank": lambda rows: effective_rank(torch.from_numpy(rows)),
+    "isotropy": isotropy,
+    "mean cosine": mean_cosine,
+}
+
+
+def score_layers(
+    model: LayeredModel,
+    task: TaskFolder,
+    out: str | Path,
+    *,
+    protocol: str = "linear",
+    seed: int = 42,
+    device: str = "cpu",
+    batch_seconds: float | None = None,
+    skip_bad: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> LayerScores:
+    """The scores of every layer on a task, and the indicators of its embeddings.
+
+    Embeddings and records are those that ``delores run`` of each layer would write to ``out``, and are used by it.
+
+    Raises:
+        DeloresError: as :func:`benchmarks.embedding.layered.embed_layers` and ``score_embeddings``.
+    """
+    folders = embed_layers(
+        model, task, Path(out) / "embeddings", batch_seconds=batch_seconds, skip_bad=skip_bad, progress=progress
+    )
+    records = [
+        score_embeddings(
+            folder, protocol=protocol, seed=seed, device=device, results_dir=Path(out) / "results", **options
+        )
+        for folder in folders.values()
+    ]
+    rows = [_training_rows(folder) for folder in folders.values()]
+    first = records[0]
+    return LayerScores(
+        model=model.label,
+        task=task.folder_name,
+        protocol=protocol,
+        metric=first.task.primary_metric,
+        maximise=first.task.maximise,
+        layers=tuple(folders),
+        validation=tuple(map(_validation, records)),
+        test=tuple(record.primary_score for record in records),
+        indicators={name: tuple(map(compute, rows)) for name, compute in INDICATORS.items()},
+    )
+
+
+def _validation(record: ResultRecord) -> float:
+    """The mean over folds; NaN where the score is not defined on one of them."""
+    return float(np.mean([fold.validation_score for fold in record.folds])) if record.folds else math.nan
+
+
+def _training_rows(folder: Path) -> np.ndarray:
+    """The embeddings that the first fold trains on: no test clip is looked at."""
+    task = EmbeddingsTask.open(folder)
+    names: Sequence[str] = task.data_splits()[0]["train"]
+    return np.concatenate([np.asarray(task.splits[name].embeddings, dtype=np.float32) for name in names])

@@ -1,0 +1,1 @@
+"""Protocols whose classifier learns how to pool the timestamp embeddings of a clip."""

@@ -1,0 +1,48 @@
+"""Protocol ``attentive``: each class has a learnt query, which attends to the frames that tell of the class.
+
+The queries attend to the embeddings directly, without a projection of keys or queries, as in efficient probing
+(Psomas et al., Attention, Please! Revisiting Attentive Probing Through the Lens of Efficiency, ICLR 2026, arXiv
+2506.10178). There the queries are shared by all classes and values are projected; here each class has one query and
+is a linear function of what it has pooled. That is the attention of each class over time, with a sum of weights of 1,
+of Kong et al., Audio Set Classification with Attention Model: A Probabilistic Perspective, ICASSP 2018, arXiv
+1711.00927, before its sigmoid. Attention is the scaled dot product.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from benchmarks.scoring.pooling.probe import PoolingHead, PoolingProbe
+
+__all__ = ["Attentive", "AttentiveHead"]
+
+
+class AttentiveHead(PoolingHead):
+    """``queries`` (n_labels, d) begin at zero: the classifier is a linear layer on the mean frame until it learns."""
+
+    def __init__(self, mean: torch.Tensor, scale: torch.Tensor, n_labels: int) -> None:
+        super().__init__(mean, scale)
+        self.queries = nn.Parameter(torch.zeros(n_labels, len(mean)))
+        self.linear = nn.Linear(len(mean), n_labels)
+
+    def pooled(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """For class c: w_c . sum_t a_ct x_t + b_c with a_c = softmax over time of q_c . x_t / sqrt(d)."""
+        similarity = frames @ self.queries.T / math.sqrt(frames.shape[-1])  # (n, t, n_labels)
+        attention = similarity.masked_fill(~mask[..., None], -math.inf).softmax(dim=1)
+        # w_c is taken of each frame, not of the n_labels pooled embeddings of a clip: the same with less memory.
+        return (attention * (frames @ self.linear.weight.T)).sum(dim=1) + self.linear.bias
+
+
+@dataclass(frozen=True)
+class Attentive(PoolingProbe):
+    """One learnt query per class over the standardised timestamp embeddings of a clip."""
+
+    name = "attentive"
+
+    def head(self, mean: torch.Tensor, scale: torch.Tensor, n_labels: int) -> AttentiveHead:
+        """The classifier before training."""
+        return AttentiveHead(mean, scale, n_labels)
