@@ -38,7 +38,7 @@ __all__ = ["Estimate", "Plan", "estimate_run"]
 
 #: The protocols whose cost is estimated.
 ESTIMATED = ("hear", "linear", "knn")
-#: The epoch (from 0) at which a head of protocol hear is taken to be best, where its grid allows so many; it then trains
+#: The epoch (from 0) at which a head of protocol hear is taken as best where the grid allows so many; then it trains
 #: for its patience more. A guess: heads of the demo tasks under two encoders were best at epochs from 2 to 113.
 BEST_EPOCH = 60
 #: Rows of a step that are timed; between them, and beyond, the cost is a straight line.
