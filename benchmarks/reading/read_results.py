@@ -35,6 +35,7 @@ def tables(
     paper: str | None = None,
     overlay: str | Path | None = None,
     intervals: bool = False,
+    over_seeds: bool = False,
 ) -> ResultTables:
     """One table for each protocol, models by tasks, in percent. Printed, they are Markdown; a notebook shows HTML.
 
@@ -44,11 +45,14 @@ def tables(
         paper: ``delores`` or ``hear``: that paper's tasks, with its published figures.
         overlay: a CSV of further published figures.
         intervals: 95 % intervals in place of standard deviations over folds or seeds.
+        over_seeds: 95 % intervals over seeds, and the overall scores that papers report.
 
     Raises:
         DeloresError: see :func:`~benchmarks.reading.tables.table.comparison_tables`.
     """
-    return ResultTables.of(_records(results), tasks, paper=paper, overlay=overlay, intervals=intervals)
+    return ResultTables.of(
+        _records(results), tasks, paper=paper, overlay=overlay, intervals=intervals, over_seeds=over_seeds
+    )
 
 
 def _records(results: Results) -> list[ResultRecord]:

@@ -40,6 +40,8 @@ def _sums(plan: Plan) -> Iterator[str]:
     missing = list(dict.fromkeys(item.work.name for item in plan.estimates if not item.there))
     if missing:
         yield f"to get first: {len(missing)} tasks, told from what is known of them; `delores tasks NAME` says how"
+    if plan.unknown:
+        yield f"not in these figures: {', '.join(plan.unknown)}, whose cost is not estimated"
     yield "heads end early: their epochs are a guess, and scoring may take half or twice as long"
 
 
