@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +38,6 @@ def _first_paragraph(command: Any) -> str:
 app = typer.Typer(
     name="delores",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     cls=WholeHelp,
     rich_markup_mode=None,  # Rich takes [@WEIGHTS] for markup and leaves it out, and cuts long words to a column
@@ -142,7 +142,7 @@ def embed(
     quiet: Quiet = False,
 ) -> None:
     """Embed tasks with a model, and write the embeddings in heareval's layout."""
-    from benchmarks.embedding.embed import embed_task
+    from benchmarks import front_door
     from benchmarks.embedding.model import ModelSpec, load_model
     from benchmarks.tasks.find import find_task_folders
 
@@ -152,12 +152,11 @@ def embed(
     loaded = load_model(ModelSpec.parse(module, model), device=device)
     for note in loaded.notes:
         shown.print(note)
-    bounded: dict[str, Any] = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
     for folder in folders:
         with progress_bar(quiet, f"{folder.name}") as report:
-            done = embed_task(
-                loaded, folder, embeddings_dir, needs=needs.value, skip_bad=skip_bad, force=force, progress=report,
-                **bounded,
+            done = front_door.embed(
+                loaded, folder, embeddings_dir, needs=needs.value,
+                batch_seconds=batch_seconds, skip_bad=skip_bad, force=force, progress=report,
             )  # fmt: skip
         shown.print(f"{done.path} ({'from before' if done.cached else f'{done.seconds:.1f} s'})")
         for note in done.notes:
@@ -187,7 +186,7 @@ def score(
     quiet: Quiet = False,
 ) -> None:
     """Train a shallow classifier on embeddings, and test it."""
-    from benchmarks.scoring.score import score_embeddings
+    from benchmarks import front_door
 
     set_up_process()
     options = _options(grid, grid_points, precision, solver, shots, control, seed if share_grid else None)
@@ -201,8 +200,8 @@ def score(
         for name in _names(protocol):
             for number in range(seed, seed + seeds):
                 with progress_bar(quiet or as_json, f"{folder.name} {name}") as report:
-                    record = score_embeddings(
-                        folder, protocol=name, seed=number, results_dir=results, device=device,
+                    record = front_door.score(
+                        folder, name, seed=number, results_dir=results, device=device,
                         progress=report, on_wait=waiting, say=errors.print, **options[name],
                     )  # fmt: skip
                 records.append(record)
@@ -277,39 +276,58 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT. Its workers do the jobs.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what is to be done, and its hours, memory and disk on this machine."),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Embed, score and tabulate many models on many tasks. What is finished is skipped."""
-    from benchmarks.embedding.model import ModelSpec
     from benchmarks.reading.tables.plain import write_tables
     from benchmarks.running.run import expand_lists
     from benchmarks.running.run import run as run_all
+    from benchmarks.running.run_bar import run_bar
+    from benchmarks.running.workload import find_work
     from benchmarks.tasks.find import find_task_folders
     from benchmarks.tasks.suites import find_suite
 
     set_up_process()
     shown, customary = console(quiet), find_suite(suite)
+    models = expand_lists(modules)
+    measured: dict[str, Any] = {
+        "protocols": _names(protocol), "seeds": range(seed, seed + (seeds or customary.seeds)),
+        "options": _options(grid, grid_points, precision, solver, shots, control, seed if share_grid else None),
+        "device": device, "batch_seconds": batch_seconds, "force": force,
+    }  # fmt: skip
+    if dry_run:
+        _print_plan(models, partial(find_work, tasks_dir, expand_lists(task or ()), suite), out, measured)
+        return
     folders = find_task_folders(tasks_dir, expand_lists(task or ()), suite, on_skip=shown.print)
-    summary = run_all(
-        [ModelSpec.parse(module) for module in expand_lists(modules)],
-        folders,
-        out,
-        protocols=_names(protocol),
-        seeds=range(seed, seed + (seeds or customary.seeds)),
-        options=_options(grid, grid_points, precision, solver, shots, control, seed if share_grid else None),
-        device=device,
-        batch_seconds=batch_seconds,
-        skip_bad=skip_bad,
-        force=force,
-        jobs=jobs,
-        scheduler=scheduler,
-        say=lambda text: shown.print(text),
-    )
+    with run_bar(quiet) as bar:
+        summary = run_all(
+            models,
+            folders,
+            out,
+            skip_bad=skip_bad,
+            jobs=jobs,
+            scheduler=scheduler,
+            say=lambda text: shown.print(text),
+            progress=bar,
+            **measured,
+        )
     if summary.records:
         write_tables(summary.records, out, console(), over_seeds=customary.over_seeds)
     for name, clips in summary.skipped_clips.items():
         shown.print(f"{name}: {len(clips)} clips left out: {', '.join(clips)}")
     refuse_failures(summary.failures)
+
+
+def _print_plan(models: list[str], work: Any, out: Path, measured: dict[str, Any]) -> None:
+    """What a run would do, with its hours, memory and disk."""
+    from benchmarks.running.estimate import estimate_run
+    from benchmarks.running.plan_table import plan_lines
+
+    console().print("\n".join(plan_lines(estimate_run(models, work, out, **measured))))
 
 
 @app.command(cls=PlainCommand)

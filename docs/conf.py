@@ -28,7 +28,7 @@ extensions = [
 ]
 # Followed to where it is defined, a constant of a built-in type would be of the module builtins, which has no page.
 viewcode_follow_imported_members = False
-exclude_patterns = ["examples", "_extensions"]
+exclude_patterns = ["examples", "_extensions", "notebooks"]
 
 # --- guides
 myst_heading_anchors = 3

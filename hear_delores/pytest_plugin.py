@@ -1,4 +1,4 @@
-"""``pytest --hear-model MODULE [--hear-weights PATH]``: the validator's checks as test items.
+"""``pytest --hear-model MODEL [--hear-weights PATH]``: the validator's checks as test items.
 
 Without the option it adds nothing and imports nothing beyond pytest. With it, the checks stand before the
 other tests, with the marker ``hear_model``: ``-m hear_model`` runs them alone, ``-k NAME`` some of them.
@@ -32,12 +32,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--hear-weights", metavar="PATH", default="", help="weights handed to its load_model")
     group.addoption("--hear-device", metavar="DEVICE", default=None, help="where the model is put")
     group.addoption("--hear-long", action="store_true", help="also 20 minutes of audio, within 16 GB")
+    group.addoption("--hear-fast", action="store_true", help="leave out what takes longest")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "hear_model: a check of the model that --hear-model names")
     if config.getoption("--hear-weights") and not config.getoption("--hear-model"):
-        raise pytest.UsageError("--hear-weights needs --hear-model MODULE")
+        raise pytest.UsageError("--hear-weights needs --hear-model MODEL")
+    if config.getoption("--hear-long") and config.getoption("--hear-fast"):
+        raise pytest.UsageError("--hear-long and --hear-fast exclude each other; choose one")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m and -k choose
@@ -45,7 +48,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     module = config.getoption("--hear-model")
     if not module:
         return
-    options = [config.getoption(f"--hear-{name}") for name in ("weights", "device", "long")]
+    options = [config.getoption(f"--hear-{name}") for name in ("weights", "device", "long", "fast")]
     validator = Validator(module, *options)
     config.add_cleanup(validator.end)
     collector = HearModel.from_parent(session, name=f"hear:{module}", nodeid=f"hear:{module}")
@@ -58,11 +61,11 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 class Validator:
     """The process that checks the model. It imports this project's ``benchmarks``, whatever has that name here."""
 
-    def __init__(self, module: str, model_path: str, device: str | None, long: bool) -> None:
+    def __init__(self, module: str, model_path: str, device: str | None, long: bool, fast: bool) -> None:
         from hear_delores.spawned import Spawned
 
         self.module = module
-        arguments = (module, model_path, device, long)
+        arguments = (module, model_path, device, long, fast)
         self._child = Spawned("benchmarks.validate.validation", "serve", *arguments, name="hear-model")
         try:
             self.checks: list[tuple[str, str]] = self._child.connection.recv()

@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.embedding.foreign_code import contained, lacks_cuda, one_line
 from benchmarks.embedding.isolation import names_of_its_own
-from benchmarks.embedding.resolve import find_module
+from benchmarks.embedding.resolve import FUNCTIONS, find_module
 from benchmarks.embedding.sketch import observe
 from benchmarks.embedding.source import source_of
 from benchmarks.embedding.spec import ModelSpec, plain_options, slug
@@ -25,8 +25,6 @@ from benchmarks.results.record import ModelInfo
 from hear_delores.errors import DeloresError
 
 __all__ = ["LoadedModel", "ModelSpec", "load_model", "slug"]
-
-FUNCTIONS = ("load_model", "get_scene_embeddings", "get_timestamp_embeddings")
 
 
 class OutOfMemory(DeloresError):

@@ -20,7 +20,10 @@ from benchmarks.embedding.spec import ModelSpec
 from benchmarks.encoders.catalogue import ADAPTERS, READY
 from hear_delores.errors import DeloresError
 
-__all__ = ["FILE_MODULE", "HearModule", "find_module", "imported"]
+__all__ = ["FILE_MODULE", "FUNCTIONS", "HearModule", "find_module", "imported"]
+
+#: The HEAR common API.
+FUNCTIONS = ("load_model", "get_scene_embeddings", "get_timestamp_embeddings")
 
 #: What the module of a file is called, so that two files of one name do not meet. The first group is left out.
 FILE_MODULE = re.compile(r"^delores_file_[0-9a-f]{12}_")

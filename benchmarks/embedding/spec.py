@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from benchmarks.encoders.catalogue import ADAPTERS, READY, current_name
-from benchmarks.results.identity import short_name, slug, with_options
+from benchmarks.results.label import short_name, slug, with_options
 from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = ["ModelSpec", "plain_options", "slug", "tell_apart"]

@@ -186,8 +186,9 @@ def _fold(size: Size, dim: int, device: torch.device, number: int) -> Fold[Rows]
         truth = rng.integers(0, size.labels, count)
         rows = rng.standard_normal((count, dim), dtype=np.float32) + truth[:, None].astype(np.float32)
         targets = np.eye(size.labels, dtype=np.float32)[truth]
-        splits[name] = SimpleNamespace(embeddings=rows, targets=targets)
-    task: Any = SimpleNamespace(splits=splits)
+        files = [f"{name}-{row}" for row in range(count)]
+        splits[name] = SimpleNamespace(embeddings=rows, targets=targets, files=files)
+    task: Any = SimpleNamespace(splits=splits, is_event=False)
     train, valid = (Rows(task, [name], device) for name in splits)
     validator: Any = _Accuracy(splits["valid"].targets.argmax(axis=1))
     names = {role: [role] for role in splits}

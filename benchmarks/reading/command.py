@@ -61,10 +61,7 @@ def tables(
     ] = False,
 ) -> None:
     """Make comparison tables from result records, with published figures beside them if wanted."""
-    from benchmarks.reading.published import published_figures
-    from benchmarks.reading.tables.plain import to_csv, to_markdown
-    from benchmarks.reading.tables.table import comparison_tables
-    from benchmarks.reading.tables.typeset import to_html, to_latex
+    from benchmarks.reading.tables.result_tables import ResultTables
     from hear_delores.errors import DeloresError
     from hear_delores.files import atomic_path
 
@@ -78,22 +75,12 @@ def tables(
         raise typer.BadParameter("expected folders of results, or --paper to show published figures alone")
     records, damaged = _load(results or [], skip_damaged)
     _say_left_out(damaged)
-    found = comparison_tables(
-        records, task, intervals=intervals, paper=paper, overlay=overlay, whole_paper=True, over_seeds=over_seeds
-    )
-    figures = published_figures(paper, overlay) if paper else []
-    chosen = [record for record in records if not task or record.task.name in task]
-    texts = {
-        "md": lambda: to_markdown(found),
-        "csv": lambda: to_csv(chosen, intervals=intervals, figures=figures),
-        "tex": lambda: to_latex(found),
-        "html": lambda: to_html(found),
-    }
+    found = ResultTables.of(records, task, paper=paper, overlay=overlay, intervals=intervals, over_seeds=over_seeds)
     if out is None and formats is None and sys.stdout.isatty():
-        _print_tables(found)
+        _print_tables(found.tables)
         return
     for name in wanted:
-        text = texts[name]()
+        text = found.text(name)
         if out is None:
             sys.stdout.write(text)
             continue

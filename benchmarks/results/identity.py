@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,9 +20,6 @@ __all__ = [
     "behaviours_agree",
     "read_behaviour",
     "same_sketches",
-    "short_name",
-    "slug",
-    "with_options",
 ]
 
 #: The norm of an answer and sums of its values.
@@ -32,10 +28,6 @@ Sketch = list[float]
 #: another batch moved those of convolutional and transformer encoders by 2e-6 at most; a dimension of 1,792 that is set
 #: to zero in the shipped model moves them by 8e-3 or more.
 TOLERANCE = 5e-5
-
-
-#: Longer names of folders are cut.
-LONGEST_NAME = 100
 
 
 class Behaviour(BaseModel):
@@ -159,37 +151,6 @@ class Models:
                 # What differs in none of the words, such as the last digits of a hash, differs all the same.
                 names[number] = f"{name} #{place}" if name in names.values() else name
         return names
-
-
-def slug(text: str) -> str:
-    """``text`` with everything that is not safe in a folder name replaced by "-".
-
-    >>> slug("a b/c=1.5")
-    'a-b-c-1.5'
-    """
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-") or "none"
-
-
-def short_name(name: str) -> str:
-    """``name``, cut where it is too long for a folder's, with a hash of the rest."""
-    if len(name) <= LONGEST_NAME:
-        return name
-    return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def with_options(label: str, options: Mapping[str, Any]) -> str:
-    """The label, with the options after it unless it ends in them: names folders.
-
-    >>> with_options("m", {"pool": "max"}), with_options("m-pool=max", {"pool": "max"})
-    ('m-pool=max', 'm-pool=max')
-    """
-    suffix = option_suffix(options)
-    return label if label.endswith(suffix) else short_name(label + suffix)
-
-
-def option_suffix(options: Mapping[str, Any]) -> str:
-    """What follows a label: "-pool=max"; "" without options."""
-    return "".join(f"-{slug(key)}={slug(str(value))}" for key, value in sorted(options.items()))
 
 
 def _indistinct(one: Behaviour | None, other: Behaviour | None) -> bool:

@@ -29,7 +29,8 @@ from benchmarks.results.format import (
     ResultRecord,
     TaskInfo,
 )
-from benchmarks.results.identity import Models, behaviour_change, option_suffix, with_options
+from benchmarks.results.identity import Models, behaviour_change
+from benchmarks.results.label import option_suffix, with_options
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, check_name, remove_leftovers, write_json, writing

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.embedding.isolation import folders_of_models
 from benchmarks.running.job import Job, JobResult, Say, run_job
+from benchmarks.running.run_bar import Inner, nothing
 from hear_delores.spawned import Spawned
 
 __all__ = ["forget_apart", "run_anywhere"]
@@ -18,13 +19,13 @@ __all__ = ["forget_apart", "run_anywhere"]
 _APART: list[tuple[tuple[str, object], Spawned]] = []
 
 
-def run_anywhere(job: Job, say: Say = lambda text: None) -> JobResult:
+def run_anywhere(job: Job, say: Say = lambda text: None, inner: Inner = nothing) -> JobResult:
     """What :func:`benchmarks.running.job.run_job` returns, of a process of its own if the model needs one.
 
     A model needs one when another has brought modules of the same names; see :mod:`benchmarks.embedding.isolation`.
     The process is kept for the model's other tasks.
     """
-    result = run_job(job, say)
+    result = run_job(job, say, inner)
     if not result.clash:
         return result
     key = (job.run, job.model)

@@ -6,6 +6,7 @@ A process that is killed in the middle of a job leaves whole files or none, and 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmarks.embedding.foreign_code import contained, one_line
 from benchmarks.embedding.isolation import NameClash
 from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
 from benchmarks.results.record import ResultRecord
+from benchmarks.running.run_bar import Inner, nothing
 from benchmarks.scoring.protocols import needed_by
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.tasks.folder import TaskFolder
@@ -78,7 +80,7 @@ class JobResult:
 Done = Callable[[int, JobResult], None]
 
 
-def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
+def run_job(job: Job, say: Say = lambda text: None, inner: Inner = nothing) -> JobResult:
     """Embeds each clip once and scores; what is already done is read, not done again. Failures are in the result.
 
     Timestamp embeddings of clips are made, once too, where a protocol needs them.
@@ -99,7 +101,7 @@ def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
                 tell(f"  {note}")
             _NOTED["model"] = model
             task = _task(job.run, job.task)
-            _embed_and_score(job, model, task, result, tell)
+            _embed_and_score(job, model, task, result, tell, inner)
     except Exception as error:  # a foreign module may raise anything; the other jobs still run
         result.failures.append(one_line(error))
         if result.loaded:
@@ -108,7 +110,16 @@ def run_job(job: Job, say: Say = lambda text: None) -> JobResult:
     return result
 
 
-def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: JobResult, tell: Say) -> None:
+def _embed_and_score(
+    job: Job, model: LoadedModel, task: TaskFolder, result: JobResult, tell: Say, inner: Inner
+) -> None:
+    parts = len({needed_by(protocol) for protocol in job.protocols}) + len(job.protocols) * len(job.seeds)
+    stages = itertools.count()
+
+    def stage(name: str) -> Callable[..., None]:
+        number = next(stages)
+        return lambda done, total, text="": inner(name, (number + done / max(total, 1)) / parts, done, total)
+
     def waiting() -> None:
         tell(f"  {task.name}: another run is at work on this; waiting for it")
 
@@ -119,7 +130,7 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
     for protocol in job.protocols:
         needs = needed_by(protocol)
         if needs not in made:
-            made[needs] = _embedded(job, model, task, needs, result, tell, waiting)
+            made[needs] = _embedded(job, model, task, needs, result, tell, waiting, stage("embedding"))
         if (embedded := made[needs]) is None:
             continue
         when = ", from before" if embedded.cached else ""
@@ -127,7 +138,8 @@ def _embed_and_score(job: Job, model: LoadedModel, task: TaskFolder, result: Job
             for seed in job.seeds:
                 record = score_embeddings(
                     embedded.path, protocol=protocol, seed=seed, results_dir=job.out / "results",
-                    device=model.device, on_wait=waiting, say=measured, **job.options.get(protocol, {}),
+                    device=model.device, on_wait=waiting, progress=stage(protocol), say=measured,
+                    **job.options.get(protocol, {}),
                 )  # fmt: skip
                 result.records.append(record)
                 tell(
@@ -149,12 +161,13 @@ def _embedded(
     result: JobResult,
     tell: Say,
     waiting: Callable[[], None],
+    progress: Callable[[int, int], None],
 ) -> EmbedSummary | None:
     bounded: dict[str, Any] = {} if job.batch_seconds is None else {"batch_seconds": job.batch_seconds}
     try:
         made = embed_task(
             model, task, job.out / "embeddings", needs=needs,
-            skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, **bounded,
+            skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, progress=progress, **bounded,
         )  # fmt: skip
     except Exception as error:  # a foreign module may raise anything; protocols that need other rows still run
         result.failures.append(one_line(error))

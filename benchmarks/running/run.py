@@ -14,8 +14,10 @@ from benchmarks.embedding.spec import ModelSpec, tell_apart
 from benchmarks.results.record import ResultRecord
 from benchmarks.running.apart import forget_apart, run_anywhere
 from benchmarks.running.job import Job, JobResult, Say, forget
-from benchmarks.running.processes import expected_bytes, run_side_by_side
+from benchmarks.running.processes import CLIP_SECONDS, expected_bytes, run_side_by_side
+from benchmarks.running.run_bar import RunProgress, RunSteps
 from benchmarks.scoring.protocols import needed_by
+from benchmarks.tasks.find import load_task
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.documents import read_text
 from hear_delores.errors import DeloresError
@@ -46,9 +48,9 @@ class RunSummary:
 
 
 def run(
-    models: Sequence[ModelSpec],
-    tasks: Sequence[TaskFolder],
-    out: str | Path,
+    models: Sequence[ModelSpec | str],
+    tasks: Sequence[TaskFolder | str | Path],
+    out: str | Path = "runs",
     *,
     protocols: Sequence[str] = ("hear",),
     seeds: Sequence[int] = (42,),
@@ -60,6 +62,7 @@ def run(
     jobs: int = 1,
     scheduler: str | None = None,
     say: Say = lambda text: None,
+    progress: RunProgress | None = None,
 ) -> RunSummary:
     """Embeds and scores every model on every task; what is already done is read, not done again.
 
@@ -69,9 +72,13 @@ def run(
     wherever they were made, with the same number of threads.
 
     Args:
+        models: as on the command line, such as ``mine=my_module@weights.pt?layer=3``.
+        tasks: task folders, or the names of some in the folder ``tasks``.
         force: embed again whatever is there.
         jobs: how many model x task pairs run side by side, each in a process of its own; 1 runs them here in turn.
         scheduler: address (tcp://HOST:PORT) of a Dask scheduler whose workers run them instead.
+        say: told each line that the command prints: one for every result.
+        progress: told where the run is; within a job only where jobs run here in turn.
 
     Raises:
         DeloresError: both ``jobs`` and ``scheduler`` are given, one label is given to two models, or the cluster
@@ -83,8 +90,10 @@ def run(
         )
     started = time.perf_counter()
     name = uuid.uuid4().hex
-    named_once = {task.path: task for task in tasks}.values()  # lists may name one twice
-    pairs = list(itertools.product(tell_apart(models), named_once))
+    opened = [task if isinstance(task, TaskFolder) else load_task(task) for task in tasks]
+    named_once = {task.path: task for task in opened}.values()  # lists may name one twice
+    specs = [ModelSpec.parse(model) if isinstance(model, str) else model for model in models]
+    pairs = list(itertools.product(tell_apart(specs), named_once))
     needs = {needed_by(protocol) for protocol in protocols}
     plan = [
         Job(
@@ -94,12 +103,15 @@ def run(
         for spec, task in pairs
     ]  # fmt: skip
     results: dict[int, JobResult] = {}
+    names = [(spec.label, task.name) for spec, task in pairs]
+    steps = RunSteps(names, [task.n_clips * (task.info.sample_duration or CLIP_SECONDS) for _, task in pairs], progress)
 
     def done(number: int, result: JobResult) -> None:
         results[number] = result
         say(f"[{len(results)}/{len(plan)}] {plan[number].model.label}")
         for line in result.lines or [f"  {plan[number].task.name}: failed: {text}" for text in result.failures]:
             say(line)
+        steps.end(number)
 
     if scheduler:
         from benchmarks.running.dask import run_on_dask
@@ -108,20 +120,21 @@ def run(
     elif jobs > 1:
         run_side_by_side(plan, jobs, done)
     else:
-        _in_turn(plan, results, say)
+        _in_turn(plan, results, say, steps)
     return _summary(pairs, results, time.perf_counter() - started)
 
 
-def _in_turn(plan: Sequence[Job], results: dict[int, JobResult], say: Say) -> None:
+def _in_turn(plan: Sequence[Job], results: dict[int, JobResult], say: Say, steps: RunSteps) -> None:
     """Every job in this process."""
     models = list(dict.fromkeys(job.model for job in plan))
     for number, job in enumerate(plan):
         first = number == 0 or job.model != plan[number - 1].model
         if first:
             say(f"[{models.index(job.model) + 1}/{len(models)}] {job.model.label}")
-        results[number] = result = run_anywhere(job, say)
+        results[number] = result = run_anywhere(job, say, steps.inner(number))
         if first and not result.loaded:
             say(f"  failed: {result.failures[0]}")
+        steps.end(number)
     forget()
     forget_apart()
 

@@ -123,7 +123,18 @@ def _generate(task: str, out: Path, sample_rate: int, progress: Any) -> list[Pat
     """The task folders that need no source: of one task, or of ``demo`` all."""
     from benchmarks.tasks.demo import write_demo_tasks
     from benchmarks.tasks.registry import find_task
+    from hear_delores.errors import DeloresError
 
+    if task != "demo" and "generated" not in (spec := find_task(task)).obtain:
+        ways = []
+        if "prepare" in spec.obtain:
+            ways.append(
+                f"unpack {spec.source.rstrip('.')}, and pass its folder: delores prepare {task} --source FOLDER"
+            )
+        if "download" in spec.obtain:
+            ways.append(f"fetch its official archive: delores download {task}")
+        note = f" ({spec.obtain_note.rstrip('.')})" if spec.obtain_note else ""
+        raise DeloresError(f"{task} needs its corpus; {'; or '.join(ways) or 'see its source'}{note}")
     names = None if task == "demo" else [find_task(task).name]
     return write_demo_tasks(out, names, sample_rate=sample_rate, progress=progress)
 

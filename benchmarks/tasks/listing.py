@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from benchmarks.tasks.registry import TaskSpec
 __all__ = ["Listed", "card", "list_lines", "look_up"]
 
 UNKNOWN = "unknown"
+#: Ends the name of a task folder whose corpus lacked files.
+SUBSET = "_subset"
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,19 @@ class Listed:
         """``ready``; else another split that is, ``subset`` where nothing is whole, or ``-``."""
         if self.is_ready:
             return "ready"
-        whole = [name.rpartition("-")[2] for name in self.folders if not name.endswith("_subset")]
+        whole = [name.rpartition("-")[2] for name in self.folders if not name.endswith(SUBSET)]
         return whole[0] if whole else "subset" if self.folders else "-"
 
 
-def look_up(specs: Sequence[TaskSpec], tasks_dir: Path) -> list[Listed]:
-    """The tasks with what is there of each in ``tasks_dir``."""
+def look_up(specs: Sequence[TaskSpec], there: Path | Collection[str]) -> list[Listed]:
+    """The tasks with what is there of each, in a folder of tasks or among the names of task folders."""
+    if isinstance(there, Path):
+        there = {path.parent.name for path in there.glob(f"*/{METADATA_FILE}") if path.is_file()}
     found = []
     for spec in specs:
         modes = dict.fromkeys((spec.mode, *spec.variants))
-        names = [f"{spec.name}-{spec.version}-{mode}{end}" for mode in modes for end in ("", "_subset")]
-        found.append(Listed(spec, tuple(name for name in names if (tasks_dir / name / METADATA_FILE).is_file())))
+        names = [f"{spec.name}-{spec.version}-{mode}{end}" for mode in modes for end in ("", SUBSET)]
+        found.append(Listed(spec, tuple(name for name in names if name in there)))
     return found
 
 

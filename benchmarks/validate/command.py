@@ -14,9 +14,12 @@ from hear_delores.siblings import current_folder_last
 
 if TYPE_CHECKING:
     from benchmarks.validate.check import Check, Outcome
+    from benchmarks.validate.validation import Validation
 
 __all__ = ["validate"]
 
+#: After so many seconds a check is named that still runs.
+PATIENCE_S = 10.0
 STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
 
@@ -36,6 +39,9 @@ def validate(
     ] = None,
     long: Annotated[
         bool, typer.Option("--long", help="Also embed 20 minutes of audio, within 16 GB of memory.")
+    ] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Leave out the checks that take longest, and audio of more than 5 seconds.")
     ] = False,
     json_file: Annotated[
         Path | None,
@@ -61,7 +67,10 @@ def validate(
             if path is not None and not path.absolute().parent.is_dir():
                 raise DeloresError(f"{path}: its folder does not exist; make it, or choose another path")
         _find(module, model)
-        outcomes = _run(module, model or "", device, long, quiet, to_stderr=str(json_file) == "-")
+        from benchmarks.validate.validation import Validation
+
+        validation = Validation(module, model or "", device=device, long=long, fast=fast)
+        outcomes = _run(validation, quiet, to_stderr=str(json_file) == "-")
         _write(module, outcomes, json_file, junit)
     except (DeloresError, OSError) as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
@@ -91,34 +100,53 @@ def _find(module: str, weights: str | None) -> None:
         raise DeloresError(f"no module is called {spec.module!r}: install it, or run from the folder that holds it")
 
 
-def _run(module: str, model: str, device: str | None, long: bool, quiet: bool, *, to_stderr: bool) -> list[Outcome]:
+def _run(validation: Validation, quiet: bool, *, to_stderr: bool) -> list[Outcome]:
+    """The outcomes, each shown as soon as there is one."""
     from rich.console import Console
 
     from benchmarks.terminal import console
+    from benchmarks.validate.annotations import on_github, workflow_commands
+    from benchmarks.validate.patience import Patience
     from benchmarks.validate.process_state import kept
-    from benchmarks.validate.validation import Validation
 
     shown = console(stderr=to_stderr)
     # The stream is named now: a model's own output is caught while a check runs, the progress is not.
-    status = Console(file=sys.stderr, highlight=False, markup=False, quiet=quiet)
+    stream = sys.stderr
+    status = Console(file=stream, highlight=False, markup=False, quiet=quiet)
     outcomes: list[Outcome] = []
-    with status.status("", spinner="dots") as spinner, kept():
+
+    def say(name: str) -> None:
+        if not status.is_terminal or quiet:  # where no spinner says it
+            print(f"{name}: running for {PATIENCE_S:g} s", file=stream, flush=True)
+
+    with status.status("", spinner="dots") as spinner, kept(), Patience(PATIENCE_S, say) as patience:
 
         def progress(check: Check) -> None:
-            spinner.update(f"{check.name} ({len(outcomes) + 1} of {len(validation.checks)})")
+            name = f"{check.name} ({len(outcomes) + 1} of {len(validation.checks)})"
+            spinner.update(name)
+            patience.begin(name)
 
-        validation = Validation(module, model, device=device, long=long, progress=progress)
+        validation.progress = progress
         for outcome in validation:
+            patience.end()
             outcomes.append(outcome)
             if not quiet or outcome.verdict == "fail":
                 _show(shown, outcome)
-    counts = {verdict: sum(o.verdict == verdict for o in outcomes) for verdict in STYLES}
     if not quiet:
-        shown.print(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
-        noted = [o.check.name for o in outcomes if o.verdict in ("fail", "warn")]
-        if noted:
-            shown.print(f"What a check asks, and why: delores validate --explain {noted[0]}", style="dim")
+        _sum_up(shown, outcomes)
+    if on_github():
+        for line in workflow_commands(validation.module, outcomes):
+            print(line, file=stream, flush=True)
     return outcomes
+
+
+def _sum_up(shown: Any, outcomes: list[Outcome]) -> None:
+    """How many of each, and how to learn more of the first that failed, or else has a warning."""
+    counts = {verdict: sum(o.verdict == verdict for o in outcomes) for verdict in STYLES}
+    shown.print(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
+    noted = [o.check.name for verdict in ("fail", "warn") for o in outcomes if o.verdict == verdict]
+    if noted:
+        shown.print(f"What a check asks, and why: delores validate --explain {noted[0]}", style="dim")
 
 
 def _show(shown: Any, outcome: Outcome) -> None:
@@ -153,6 +181,7 @@ def _explain(name: str) -> None:
 
     for check in all_checks().values() if name == "all" else [find_check(name)]:
         origin = "hear-validator makes it too" if check.official else "hear-validator does not make it"
-        after = f"; runs after {', '.join(check.needs)}" if check.needs else ""
+        earlier = [*check.needs, *check.after]
+        after = f"; runs after {', '.join(earlier)}" if earlier else ""
         sys.stdout.write(f"{check.name} ({origin}{after})\n")
         sys.stdout.write(textwrap.fill(check.explanation, 80, initial_indent="  ", subsequent_indent="  ") + "\n")

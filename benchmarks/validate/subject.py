@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from benchmarks.embedding.foreign_code import contained
 from benchmarks.embedding.resolve import HearModule, find_module
 from benchmarks.embedding.spec import ModelSpec
+from benchmarks.validate.check import NotJudged
 from benchmarks.validate.process_state import random_states, settings
 
 __all__ = ["Embeddings", "Subject"]
@@ -46,6 +47,12 @@ class Subject:
     Attributes:
         module_name: the model, ``MODEL[@WEIGHTS][?option=value&...]``.
         model_path: its weights, where they are given beside it.
+        fast: sounds of more than some seconds are left out.
+        kind: "torch", "tensorflow", or "object" for any other, which is given torch's tensors.
+        answers: the size and dtype of what each function returns, by "scene" and "timestamp", as its check found it.
+        lost: why a function cannot be used any more, by the same names.
+        times: timestamps that were returned for noise, by its seconds.
+        failed: the checks that have failed so far.
     """
 
     module_name: str
@@ -53,8 +60,13 @@ class Subject:
     device: str | None = None
     found: HearModule | None = None
     model: Any = None
-    kind: str = ""  # "torch" or "tensorflow"
+    kind: str = ""
     loading: Any = None  # :class:`Loading`
+    fast: bool = False
+    answers: dict[str, tuple[int, str]] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+    times: dict[float, np.ndarray] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
 
     @property
     def module(self) -> Any:
@@ -86,9 +98,14 @@ class Subject:
 
     def again(self) -> Subject:
         """The same module with its model loaded once more."""
-        other = Subject(self.module_name, self.model_path, self.device, self.found)
+        other = replace(self, model=None, kind="", loading=None)
         other.load()
         return other
+
+    @property
+    def rate(self) -> int:
+        """The model's sample rate in Hz."""
+        return int(self.model.sample_rate)
 
     def _placed(self) -> contextlib.AbstractContextManager[Any]:
         if self.kind == "tensorflow" and self.device:
@@ -102,6 +119,8 @@ class Subject:
 
     def state(self) -> dict[str, np.ndarray]:
         """Copies of all parameters, buffers and variables, by name."""
+        if self.kind == "object":
+            raise NotJudged("the model is no torch.nn.Module or tf.Module: which tensors it keeps is not known")
         if self.kind == "torch":
             parts = [*self.model.named_parameters(), *self.model.named_buffers()]
             return {name: as_array(value).copy() for name, value in parts}
@@ -119,28 +138,54 @@ class Subject:
 
     def scene(self, audio: np.ndarray) -> Embeddings:
         """Scene embeddings of ``audio`` (n_sounds, n_samples) float32."""
+        function = self.function("scene")
         with self._placed(), contained():
-            return unwrap(self.module.get_scene_embeddings(self.tensor(audio), self.model))
+            return unwrap(function(self.tensor(audio), self.model))
 
     def timestamps(self, audio: np.ndarray) -> tuple[Embeddings, Embeddings]:
         """Timestamp embeddings and their timestamps for ``audio`` (n_sounds, n_samples) float32."""
+        function = self.function("timestamp")
         with self._placed(), contained():
-            embeddings, times = self.module.get_timestamp_embeddings(self.tensor(audio), self.model)
+            embeddings, times = function(self.tensor(audio), self.model)
             return unwrap(embeddings), unwrap(times)
 
-    def both(self, audio: np.ndarray) -> list[np.ndarray]:
-        """The values of scene and of timestamp embeddings."""
-        return [self.scene(audio).values, self.timestamps(audio)[0].values]
+    def function(self, kind: str) -> Any:
+        """``get_<kind>_embeddings(audio, model)``: the module's, or the model's own method.
+
+        Raises:
+            NotJudged: it is lost.
+        """
+        name = f"get_{kind}_embeddings"
+        if kind in self.lost:
+            raise NotJudged(f"{name} cannot be used: {self.lost[kind]}")
+        own = getattr(self.module, name, None)
+        return own if callable(own) else lambda audio, model: getattr(model, name)(audio)
+
+    def lose(self, kind: str, reason: str) -> None:
+        """Takes a function out of all later checks; those that need no more than the other one are still made."""
+        self.answers.pop(kind, None)
+        self.lost.setdefault(kind, reason)
+
+    def values(self, audio: np.ndarray) -> dict[str, np.ndarray]:
+        """The values of all embeddings that can be had, by "scene" and "timestamp".
+
+        Raises:
+            NotJudged: there are none.
+        """
+        if not self.answers:
+            raise NotJudged("; ".join(dict.fromkeys(self.lost.values())))
+        calls = {"scene": self.scene, "timestamp": lambda audio: self.timestamps(audio)[0]}
+        return {kind: calls[kind](audio).values for kind in calls if kind in self.answers}
 
 
 def kind_of(model: Any) -> str:
-    """ "torch", "tensorflow", or "" for a model of neither framework."""
+    """ "torch", "tensorflow", or "object" for a model of neither framework."""
     if isinstance(model, torch.nn.Module):
         return "torch"
     tensorflow = sys.modules.get("tensorflow")  # a TensorFlow model has imported it already
     if tensorflow is not None and isinstance(model, tensorflow.Module):
         return "tensorflow"
-    return ""
+    return "object"
 
 
 def as_array(value: torch.Tensor) -> np.ndarray:
@@ -157,4 +202,7 @@ def unwrap(value: Any) -> Embeddings:
     if hasattr(value, "numpy"):
         array = np.asarray(value.numpy())
         return Embeddings(array, str(array.dtype), str(getattr(value, "device", "")), False)
+    if hasattr(value, "__array__"):  # numpy's and JAX's, from a model that is no module of a framework
+        array = np.asarray(value)
+        return Embeddings(array, str(array.dtype), "", False)
     raise TypeError(f"returned {type(value).__name__}; expected a tensor of the model's framework")

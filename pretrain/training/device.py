@@ -45,14 +45,14 @@ def exact_cudnn() -> contextlib.AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 
 
-def resolved(config: PretrainConfig, before: PretrainConfig | None = None) -> tuple[PretrainConfig, str]:
+def resolved(config: PretrainConfig, before: str | None = None) -> tuple[PretrainConfig, str]:
     """The configuration with "auto" precision decided for this machine, and a line on what was measured, or "".
 
     The faster of float32 and bfloat16 for a product of the first layer of the projector, timed. A run that is resumed
-    keeps what was decided when it began, ``before``. Checkpoints say what was done.
+    keeps the precision that was decided when it began, ``before``. Checkpoints say what was done.
     """
     if config.precision == "auto" and before is not None:
-        return config.model_copy(update={"precision": before.precision}), ""
+        return config.model_copy(update={"precision": before}), ""
     if config.precision == "float32":
         return config, ""
     rows = -(-config.batch_size // world_size())

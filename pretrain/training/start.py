@@ -78,7 +78,7 @@ def pretrain(
         state = world.from_leader(lambda: _found_state(out, resume))
         keep_freed_memory()
         world.share(lambda: world.rows(config.batch_size))
-        before = None if state is None else state["config"]
+        before = None if state is None else state["config"]["precision"]
         config, measured = world.from_leader(lambda: resolved(config, before))
         device = world.share(lambda: choose_device(config))
         world.share(lambda: check_footprint(config, len(world.rows(config.batch_size)), device))

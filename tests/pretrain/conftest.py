@@ -29,6 +29,8 @@ TINY = [
     "save_every=3",
     "log_every=2",
     "precision=float32",
+    "scene=[pooled]",
+    "timestamp=[frames]",
 ]
 
 

@@ -24,6 +24,7 @@ from pretrain.training.state import load_state
 TINY = ["encoder.channels=8", "encoder.embedding_size=16", "projector.widths=[24,24]", "projector.dropout=0"]
 TINY += ["encoder.dropout=0", "augment.mixup_memory=20", "moco.queue=20", "moco.dim=8", "segment_s=0.3"]
 TINY += ["batch_size=8", "steps=2", "log_every=1", "precision=float32"]
+TINY += ["augment.level_db=0", "augment.equaliser_db=0", "scene=[pooled]"]
 
 SWITCHES = {
     "each augmentation off": ["augment.mixup=false", "augment.crop=false"],

@@ -31,6 +31,8 @@ save_every: 1
 log_every: 1
 precision: float32
 device: cpu
+scene: [pooled]
+timestamp: [frames]
 data: {threads: 0}
 """
 ARCHIVE = "hear2021-esc50-v2.0.0-full-48000.tar.gz"

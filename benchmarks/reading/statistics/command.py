@@ -36,7 +36,6 @@ def compare(
     Two folders are compared with each other. With --all, or with more folders, every pair of models is tested, the
     p-values are corrected for the number of pairs, and the models are ranked over tasks.
     """
-    from benchmarks.results.record import load_records
     from benchmarks.terminal import print_json
 
     if every or picture is not None or len(results) > 2:
@@ -44,9 +43,9 @@ def compare(
     elif len(results) < 2:
         raise typer.BadParameter("expected two folders, or --all to compare the models within one")
     else:
-        from benchmarks.reading.statistics.compare import compare_records
+        from benchmarks.reading.read_results import compare as compare_results
 
-        found = compare_records(load_records([results[0]]), load_records([results[1]]), protocol=protocol)
+        found = compare_results(results[0], results[1], protocol=protocol)
         if not as_json:
             _print_comparison(found)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from miniatures import sound
 from typer.testing import CliRunner
 
 from benchmarks.cli import app
+from benchmarks.tasks.demo import write_demo_tasks
+from benchmarks.tasks.find import find_task_folders, load_task
 from benchmarks.tasks.listing import list_lines, look_up
 from benchmarks.tasks.registry import find_task, list_tasks
 from hear_delores.errors import DeloresError
@@ -118,3 +121,42 @@ def test_prepare_again_after_a_kill_at_its_very_end_is_no_error(
     assert "note: it was there from before, of the same clips and labels; --overwrite makes it anew" in ran.out
     assert "from before" not in delores(*words, "--overwrite").out
     assert [path.name.startswith("tones-") for path in tmp_path.iterdir()] == [True]
+
+
+def test_a_corpus_that_is_needed_is_named_with_the_command_that_takes_it(delores: Callable[..., Any]) -> None:
+    ran = delores("prepare", "urbansound8k")
+    assert ran.code == 1
+    for words in ("UrbanSound8K.tar.gz", "delores prepare urbansound8k --source FOLDER"):
+        assert words in ran.err
+    assert "delores download maestro" in delores("prepare", "maestro").err
+
+
+@pytest.mark.parametrize(
+    ("suite", "way"),
+    [("hear", "`delores download hear`"), ("demo", "`delores prepare demo`"), ("delores", "--source CORPUS")],
+)
+def test_a_suite_without_task_folders_says_how_to_get_them(
+    delores: Callable[..., Any], suite: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = delores("run", "log-mel", "--suite", suite)
+    assert (ran.code, len(ran.err.splitlines())) == (1, 1)
+    assert way in ran.err
+
+
+def test_a_suite_takes_published_splits_and_the_subset_of_what_is_not_whole(tmp_path: Path) -> None:
+    [written] = write_demo_tasks(tmp_path, ["demo_timbre"])
+    spec = next(spec for spec in list_tasks("delores") if spec.name == "iemocap_emotion")
+    for name in (f"{spec.folder_name}_subset", f"{spec.name}-{spec.version}-published"):
+        shutil.copytree(written, tmp_path / name)
+        metadata = json.loads((written / "task_metadata.json").read_text())
+        task, version, mode = name.split("-", 2)
+        metadata |= {"task_name": task, "version": version, "mode": mode}
+        (tmp_path / name / "task_metadata.json").write_text(json.dumps(metadata))
+    said: list[str] = []
+    found = find_task_folders(tmp_path, suite="delores", on_skip=said.append)
+    assert [task.path.name for task in found] == [
+        f"{spec.folder_name}_subset", f"{spec.name}-{spec.version}-published",
+    ]  # fmt: skip
+    assert any("subsets, whose scores are marked" in line for line in said)
+    assert load_task("demo_timbre", tmp_path).path == load_task(written).path == written

@@ -116,9 +116,20 @@ GALLERY = {
         "load",
         "fail",
     ),
-    "not a module": (replaced(("return Model().eval()", "return object()")), "load", "fail"),
+    "not a module": (
+        replaced(
+            ("Model(torch.nn.Module)", "Model"),
+            ("        super().__init__()\n", ""),
+            ("torch.nn.Parameter(torch.ones(4))", "torch.ones(4)"),
+            ('        self.register_buffer("calls", torch.zeros(1))\n', ""),
+            ("        self.norm = torch.nn.BatchNorm1d(4)\n", ""),
+            (EVAL, "return Model()"),
+        ),
+        "load",
+        "fail",
+    ),
     "sample rate not allowed": (
-        replaced(("sample_rate = 16000", "sample_rate = 8000")),
+        replaced(("sample_rate = 16000", "sample_rate = 8000"), ("hop = 640", "hop = 320")),
         "sample-rate",
         "fail",
     ),
@@ -154,7 +165,7 @@ GALLERY = {
         "fail",
     ),
     "irregular timestamps": (
-        replaced((TIMES_LINE, "t = times(audio, frames).clone(); t[:, 3] += 3; return frames, t")),
+        replaced((TIMES_LINE, "t = times(audio, frames).clone(); t[:, 3:4] += 3; return frames, t")),
         "timestamps",
         "fail",
     ),
@@ -267,7 +278,7 @@ GALLERY = {
     ),
     "no size": (replaced(("    timestamp_embedding_size = 4\n", "")), "embedding-sizes", "fail"),
     "sample rate not allowed, 24 kHz": (
-        replaced(("sample_rate = 16000", "sample_rate = 24000")),
+        replaced(("sample_rate = 16000", "sample_rate = 24000"), ("hop = 640", "hop = 960")),
         "sample-rate",
         "fail",
     ),

@@ -98,6 +98,65 @@ def test_a_check_explains_itself() -> None:
     assert [line.split()[0] for line in out.splitlines() if not line.startswith(" ")] == list(CHECKS)
 
 
+def test_the_hint_names_a_failure_before_a_warning(model: Path) -> None:
+    source = GALLERY["gradients kept"][0].replace("hop = 640", "hop = 960").replace("hop_ms=40.0", "hop_ms=0.06")
+    model.write_text(source)
+    code, out, _ = run(NAME, "--fast")
+    assert code == 1
+    assert out.index("warn gradients") < out.index("fail timestamp-unit")
+    assert out.splitlines()[-1].endswith("--explain timestamp-unit")
+
+
+def test_a_slow_check_is_named_under_quiet(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.validate.command.PATIENCE_S", 0.05)
+    model.write_text(
+        GOOD.replace("    return Model().eval()", "    import time; time.sleep(0.5); return Model().eval()")
+    )
+    code, out, err = run(f"slow={NAME}", "--fast", "--quiet")
+    assert (code, out) == (0, "")
+    assert f"load (3 of {len(CHECKS)}): running for 0.05 s" in err.splitlines()
+
+
+def test_findings_are_annotations_in_a_job_of_github(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(model.parent))
+    model.write_text(GALLERY["load_model raises"][0].replace("weights not found", "100 %, or\\nnot"))
+    _, out, err = run(f"./{NAME}.py", "--fast", "--json", "-")
+    assert json.loads(out)["passed"] is False
+    [line] = [line for line in err.splitlines() if line.startswith("::")]
+    # GitHub reads %25, %3A, %2C and %0A as the marks that separate.
+    assert line == f"::error file={NAME}.py,title=HEAR API%3A load::raised OSError: 100 %25, or"
+
+
+def test_validate_needs_five_packages(model: Path) -> None:
+    """What is installed by requirements-validate.txt beside torch, and what these packages need, and no other."""
+    lines = (ROOT / "docs" / "examples" / "requirements-validate.txt").read_text().splitlines()
+    listed = {re.split(r"[>=]", line)[0] for line in lines if line and not line.startswith("#")} | {"torch"}
+    assert listed == {"torch", "numpy", "safetensors", "typer", "rich"}
+    text = (ROOT / "pyproject.toml").read_text().partition("\ndependencies = [")[2].partition("\n]")[0]
+    declared = set(re.findall(r'^ +"([A-Za-z-]+)', text, flags=re.M))
+    brought = {
+        re.split(r"[ ;<>=!~\[(]", need)[0].lower()
+        for name in listed
+        for need in importlib.metadata.requires(name) or ()
+        if "extra ==" not in need
+    }
+    imports = {"scikit-learn": "sklearn", "PyYAML": "yaml"}
+    blocked = {imports.get(name, name) for name in declared - listed if name.lower() not in brought}
+    assert {"pandas", "scipy", "torchaudio", "soundfile"} <= blocked
+    code = (
+        f"import sys\nfor name in {sorted(blocked)!r}: sys.modules[name] = None\n"
+        f"sys.argv = ['delores', 'validate', './{NAME}.py', '--fast']\n"
+        "from benchmarks.cli import main\nmain()\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=model.parent, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "fail" not in ran.stdout
+
+
 # The plugin
 
 
@@ -184,7 +243,7 @@ def test_the_action_runs_the_same_command(model: Path, tmp_path: Path) -> None:
     )
     (tools / "delores").chmod(0o755)
     given = {name: {"default": "", **options}["default"] for name, options in action["inputs"].items()}
-    given |= {"module": NAME, "device": "cpu", "junit": "report with space.xml"}
+    given |= {"model": NAME, "device": "cpu", "junit": "report with space.xml"}
     summary = tmp_path / "summary.md"
     environment = {
         **os.environ,

@@ -12,7 +12,7 @@ import pytest
 from faulty_models import GALLERY, GOOD, NAME, WELL_MADE, forked
 
 from benchmarks import validate
-from benchmarks.validate import process_state
+from benchmarks.validate import process_state, validation
 from benchmarks.validate.checks import side_effects
 
 Outcomes = dict[str, validate.Outcome]
@@ -71,9 +71,9 @@ def test_the_process_is_left_as_it_was(outcomes_of: Callable[..., Outcomes]) -> 
 def test_checks_are_run_once_and_only_with_what_they_need(model_folder: Path) -> None:
     (model_folder / f"{NAME}.py").write_text(GOOD)
     ran: list[str] = []
-    validation = validate.Validation(NAME, device="cpu", progress=lambda check: ran.append(check.name))
-    assert validation.outcome("sample-rate").verdict == "pass"
-    assert validation.outcome("load").verdict == "pass"
+    checks = validate.Validation(NAME, device="cpu", progress=lambda check: ran.append(check.name))
+    assert checks.outcome("sample-rate").verdict == "pass"
+    assert checks.outcome("load").verdict == "pass"
     assert ran == ["import", "functions", "load", "sample-rate"]
 
 
@@ -95,3 +95,71 @@ def test_reports_for_programs(outcomes_of: Callable[..., Outcomes]) -> None:
     assert suite.get("failures") == "1"
     assert suite.get("tests") == str(len(outcomes))
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["timestamp-unit"]
+
+
+# --- past a failure
+
+
+@pytest.mark.parametrize(
+    ("faults", "failed"),
+    [
+        (["sample rate not allowed, 24 kHz", "no size", "gradients kept"], ["sample-rate", "embedding-sizes"]),
+        (["no timestamp function", "writes into the audio"], ["functions", "input-kept"]),
+        (
+            ["the timestamp function raises", "scene embeddings are float64"],
+            ["timestamp-embeddings", "scene-embeddings"],
+        ),
+    ],
+)
+def test_a_failure_does_not_hide_the_next(
+    faults: list[str], failed: list[str], outcomes_of: Callable[..., Outcomes]
+) -> None:
+    source = GOOD
+    for fault in faults:  # the same changes of lines, one after the other
+        source = apply(source, GALLERY[fault][0])
+    found = outcomes_of(source, fast=True)
+    assert [name for name, outcome in found.items() if outcome.verdict == "fail"] == failed
+    assert (found["gradients"].verdict == "warn") == ("gradients kept" in faults)
+
+
+def apply(source: str, faulty: str) -> str:
+    """``source`` with the lines in which ``faulty`` differs from the good model."""
+    import difflib
+
+    good, lines = GOOD.splitlines(keepends=True), faulty.splitlines(keepends=True)
+    for tag, a, b, c, d in difflib.SequenceMatcher(None, good, lines, autojunk=False).get_opcodes():
+        if tag != "equal":
+            before = "".join(good[a - 1 : b])
+            assert before in source
+            source = source.replace(before, good[a - 1] + "".join(lines[c:d]))
+    return source
+
+
+def test_a_skip_says_where_it_comes_from(outcomes_of: Callable[..., Outcomes]) -> None:
+    found = outcomes_of(GALLERY["load_model raises"][0], fast=True)
+    skipped = {name: outcome.reason for name, outcome in found.items() if outcome.verdict == "skip"}
+    assert skipped["clipping"] == skipped["timestamp-order"] == "load failed"  # not the check in between
+    assert skipped["long-audio"] == "run with --long"
+    assert skipped["timestamp-drift"] == "left out by --fast"
+    found = outcomes_of(GALLERY["no timestamp function"][0], fast=True)
+    reason = "get_timestamp_embeddings cannot be used: functions failed"
+    assert found["timestamp-embeddings"].reason == found["timestamp-order"].reason == reason
+    assert found["deterministic"].verdict == found["scene-embeddings"].verdict == "pass"
+    found = outcomes_of(GALLERY["not a module"][0], fast=True)
+    assert "no torch.nn.Module" in found["state"].reason
+    assert found["batch-independence"].verdict == "pass"
+    found = outcomes_of(GALLERY["not a module"][0].replace("return Model()", "return object()"), fast=True)
+    assert found["uses-audio"].reason == "sample-rate failed"
+
+
+def test_fast_begins_nothing_when_its_time_is_over(
+    outcomes_of: Callable[..., Outcomes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation, "FAST_S", 0.0)
+    found = outcomes_of(GOOD, fast=True)
+    assert {name for name, o in found.items() if o.verdict == "pass"} == {
+        name for name, check in validate.CHECKS.items() if check.official
+    }
+    assert found["silence"].reason == "left out by --fast, whose 0 s are over"
+    with pytest.raises(ValueError, match="long and fast exclude each other"):
+        validate.Validation(NAME, long=True, fast=True)

@@ -79,7 +79,7 @@ def test_pretraining_decides_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert line.startswith("precision: bfloat16, since a product of 16 x 2048 by 2048 x 8192 takes 250 ms in bfloat16")
     measured(monkeypatch, 1.0, 4.0)
     assert resolved(auto)[0].precision == "float32"
-    assert resolved(auto, before=chosen) == (chosen, "")  # a run that is resumed
+    assert resolved(auto, before=chosen.precision) == (chosen, "")  # a run that is resumed
 
 
 def test_bfloat16_that_was_asked_for_is_kept_and_said_to_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
