@@ -40,7 +40,15 @@ def check_command(line: str) -> None:
 def test_there_are_workflows_for_all_that_is_promised() -> None:
     assert [path.stem for path in WORKFLOWS] == ["docs", "release", "tests"]
     run = {step["run"] for path in WORKFLOWS for step in steps(path) if "run" in step}
-    assert run == {INSTALLS_TOX, "tox -e lint", "tox -e py", "tox -e heareval", "tox -e docs", "tox -e wheel"}
+    assert run == {
+        INSTALLS_TOX,
+        "tox -e lint",
+        "tox -e py",
+        "tox -e heareval",
+        "tox -e adapters",
+        "tox -e docs",
+        "tox -e wheel",
+    }
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

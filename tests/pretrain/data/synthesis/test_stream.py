@@ -58,6 +58,7 @@ def test_a_folder_of_that_name_is_spoken_of(
 
 
 def test_batches_are_consecutive_sounds_of_the_stream(tiny_s: PretrainConfig) -> None:
+    tiny_s = with_values(tiny_s, views={"delta": 0.25})
     sampler = open_sampler(open_corpus("synthetic", tiny_s), tiny_s, 8)
     assert isinstance(sampler, SoundSampler)
     for step in (5, 0):  # whatever was made before
