@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,9 +30,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "HF_HUB_CACHE": str(tmp_path / "home" / "hub"),
         "HF_TOKEN_PATH": str(tmp_path / "home" / "token"),
         "HF_HUB_DISABLE_XET": True,
-        "HF_HUB_DISABLE_PROGRESS_BARS": True,
     }.items():
         monkeypatch.setattr(constants, name, value)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
+    bars = importlib.import_module("huggingface_hub.utils")
+    bars.disable_progress_bars()
     yield server
+    bars.enable_progress_bars()
     server.close()
