@@ -123,7 +123,7 @@ def effective_rank(embeddings: np.ndarray) -> float:
 
 
 def uniformity(embeddings: np.ndarray, t: float = 2.0) -> float:
-    """log of the mean of exp(-t |u - v|^2) over pairs of unit rows (Wang and Isola 2020, arXiv 2005.10242); <= 0."""
+    """log of the mean of exp(-t d(u, v)^2) over pairs of unit rows (Wang and Isola 2020, arXiv 2005.10242); <= 0."""
     rows = unit(embeddings)
     square = (rows**2).sum(axis=1)
     total = 0.0
@@ -136,7 +136,7 @@ def uniformity(embeddings: np.ndarray, t: float = 2.0) -> float:
 
 
 def alignment(one: np.ndarray, other: np.ndarray) -> float:
-    """The mean of |u - v|^2 over unit rows of two views of the same clips (Wang and Isola 2020); 0 if they agree."""
+    """The mean of d(u, v)^2 over unit rows of two views of the same clips (Wang and Isola 2020); 0 if they agree."""
     return float(((unit(one) - unit(other)) ** 2).sum(axis=1).mean())
 
 
