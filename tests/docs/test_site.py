@@ -53,6 +53,12 @@ def test_there_are_the_guides_and_the_reference() -> None:
         assert SITE / f"{name}.html" in HTML
 
 
+def test_notebooks_show_what_they_answer() -> None:
+    for name, cell in (("your-model", ">band_energies<"), ("differences", ">layer3<")):
+        page = (SITE / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+        assert cell in page, name
+
+
 def test_every_link_inside_the_site_leads_somewhere() -> None:
     dead = []
     for path in HTML:
