@@ -1,7 +1,7 @@
 """The documentation site: the guides in docs/*.md, and a reference made from the docstrings of the three packages.
 
-Built by ``tox -e docs``. Nothing that a page shows or runs is fetched from elsewhere, so the built folder works
-offline, and it can be opened without a server.
+Built by ``tox -e docs``, which also runs the notebooks of docs/notebooks. Nothing that a page shows or runs is fetched
+from elsewhere, so the built folder works offline, and it can be opened without a server.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ project_copyright = author
 version = release = installed_version(project)
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
@@ -28,11 +28,18 @@ extensions = [
 ]
 # Followed to where it is defined, a constant of a built-in type would be of the module builtins, which has no page.
 viewcode_follow_imported_members = False
-exclude_patterns = ["examples", "_extensions", "notebooks"]
+exclude_patterns = ["examples", "_extensions"]
 
 # --- guides
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
+
+# --- notebooks: run when the site is built, so that what they show is what this version answers
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_merge_streams = True
 
 # --- reference: api_reference writes a page for every module that has public names
 api_packages = ["hear_delores", "pretrain", "benchmarks"]

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import threading
 from multiprocessing.connection import wait
+from multiprocessing.util import Finalize
 
 from hear_delores.siblings import call
 
@@ -26,9 +27,18 @@ class Spawned:
     def __init__(self, module: str, function: str, *arguments: object, name: str) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, there = context.Pipe()
-        self.process = context.Process(target=_run, args=(module, function, there, *arguments), name=name)
-        self.process.start()
+        # multiprocessing lets a daemon, such as a worker of a Dask nanny, have no children: it would leave them behind
+        # when it is terminated. This one ends with its parent in any case.
+        parent = multiprocessing.current_process()
+        was_daemon, parent.daemon = parent.daemon, False
+        try:
+            self.process = context.Process(target=_run, args=(module, function, there, *arguments), name=name)
+            self.process.start()
+        finally:
+            parent.daemon = was_daemon
         there.close()
+        # Before a process exits, it waits for its children: this one then finds that nobody is at the other end.
+        Finalize(self, self.connection.close, exitpriority=10)
 
     def end(self) -> int | None:
         """Waits for the end of the process, or makes it; its exit code."""

@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmarks.metrics.events import MAX_CLIP_MS, check_label
+from benchmarks.metrics.events import check_label
+from benchmarks.metrics.limits import MAX_CLIP_MS
 from benchmarks.tasks.metadata import validated
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean

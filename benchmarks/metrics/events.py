@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.metrics.limits import MAX_CLIP_MS
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.settings import shown
 
 __all__ = [
-    "MAX_CLIP_MS",
     "EventTable",
     "check_event",
     "check_label",
@@ -31,8 +31,6 @@ __all__ = [
     "segment_counts",
 ]
 
-#: A day. No clip of an event task is as long; a time beyond it is a mistake of unit, and would exhaust memory.
-MAX_CLIP_MS = 86_400_000.0
 MAX_NUMBER = 10**18
 #: Segments times labels that the segment-based score holds in memory at once, for as many files as fit.
 SEGMENTS_AT_ONCE = 1 << 24

@@ -9,14 +9,35 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from benchmarks.metrics import events, scene
 from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = ["METRICS", "Metric", "find_metrics", "metric_bounds", "metric_scale", "whole_metric"]
+
+
+class _Later:
+    """A module whose functions are imported when they are called: who reads a task does without numpy."""
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return partial(_call, self.module, name)
+
+
+def _call(module: str, name: str, *arguments: Any, **options: Any) -> Any:
+    from benchmarks.metrics import events, scene
+
+    return getattr({"events": events, "scene": scene}[module], name)(*arguments, **options)
+
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from benchmarks.metrics import events, scene
+else:
+    events, scene = _Later("events"), _Later("scene")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from benchmarks.metrics.decode import check_postprocessing
-from benchmarks.metrics.events import MAX_CLIP_MS
+from benchmarks.metrics.limits import MAX_CLIP_MS, check_postprocessing
 from benchmarks.metrics.registry import find_metrics
 from hear_delores.documents import read_json
 from hear_delores.errors import DeloresError, did_you_mean

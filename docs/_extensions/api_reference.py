@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_origin
 
 FOLDER = "api"
 
@@ -56,8 +56,11 @@ def _own_names(module: ModuleType) -> Iterator[tuple[str, Any]]:
 def _page(module: ModuleType, homes: dict[str, dict[str, Any]]) -> Page:
     own, passed_on = [], []
     for name in getattr(module, "__all__", ()):
-        home = getattr(getattr(module, name), "__module__", module.__name__)
-        if home != module.__name__ and name in homes.get(home, ()):
+        value = getattr(module, name)
+        home = getattr(value, "__module__", module.__name__)
+        if isinstance(value, ModuleType):  # a package that can be called has a page of its own
+            passed_on.append(value.__name__)
+        elif home != module.__name__ and name in homes.get(home, ()):
             passed_on.append(f"{home}.{name}")
         elif name != "__version__":
             own.append(name)
@@ -80,7 +83,8 @@ def page_text(page: Page, pages: Iterable[Page]) -> str:
 
 def _directive(module: str, name: str) -> str:
     value = getattr(importlib.import_module(module), name)
-    kind = "function" if callable(inspect.unwrap(value)) else "data"
+    # An alias such as dict[str, Tensor] can be called, and is a constant all the same.
+    kind = "function" if callable(inspect.unwrap(value)) and get_origin(value) is None else "data"
     if isinstance(value, type):
         kind = "exception" if issubclass(value, BaseException) else "class"
     told = isinstance(value, type) and not {*value.__bases__} <= {object, tuple}
@@ -138,7 +142,8 @@ def _skip(app: Any, what: str, name: str, value: Any, skip: bool, options: Any) 
 
 def _no_docstring_of_a_type(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
     """A constant without words of its own has those of its type, such as ``dict``, which say nothing about it."""
-    if what == "data" and lines and lines[0] == (inspect.getdoc(type(value)) or "").partition("\n")[0]:
+    of_types = [(inspect.getdoc(kind) or "").partition("\n")[0] for kind in (type(value), get_origin(value))]
+    if what == "data" and lines and lines[0] in of_types:
         lines.clear()
 
 

@@ -66,5 +66,6 @@ def _models() -> dict[str, tuple[Any, Any]]:
 
 
 if __name__ == "__main__":
+    transformers.utils.logging.disable_progress_bar()  # one for each folder, of an instant
     for folder in make(Path(sys.argv[1] if len(sys.argv) > 1 else "hub_models")):
         print(folder)

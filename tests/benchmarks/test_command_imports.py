@@ -21,8 +21,10 @@ HEAVY = ("torch", "torchaudio", "transformers", "scipy.stats", "sklearn", "matpl
 CHILD = """
 import json, os, sys
 heavy, commands = json.load(sys.stdin)
-import numpy, pydantic  # which all may use: once, not in each fork
-import benchmarks.cli
+import benchmarks.cli, benchmarks.encoders.catalogue, benchmarks.tasks.listing, benchmarks.tasks.registry
+benchmarks.tasks.registry.list_tasks()
+assert "numpy" not in sys.modules, "what lists tasks and models"
+import numpy, pydantic  # which all others may use: once, not in each fork
 assert not [name for name in heavy if name in sys.modules], "the command line itself"
 answers = []
 for words in commands:
@@ -61,6 +63,7 @@ def test_commands_import_what_they_need(
         (["--version"], set()),
         (["tasks"], set()),
         (["tasks", "esc50"], set()),
+        (["models"], set()),
         (["tables", results, "--format", "md,csv,tex,html", "--out", tmp_path / "tables"], set()),
         (["compare", folders["a"], folders["b"]], set()),
         (["report", results, "--out", tmp_path / "report.html"], set()),

@@ -217,4 +217,5 @@ def test_every_page_is_in_the_sites_navigation() -> None:
     trees = re.findall(r"^```\{toctree\}\n(.*?)^```$", index, flags=re.M | re.S)
     listed = [name for tree in trees for name in re.findall(r"^(?:[^:\n]* <([\w/-]+)>|[\w/-]+)$", tree, flags=re.M)]
     here = [name.removesuffix(".md") for name in NAMES if name.startswith("docs/") and name != "docs/index.md"]
-    assert sorted(f"docs/{name}" for name in listed) == here
+    here += [f"docs/notebooks/{path.stem}" for path in (pages.ROOT / "docs" / "notebooks").glob("*.ipynb")]
+    assert sorted(f"docs/{name}" for name in listed) == sorted(here)

@@ -53,6 +53,12 @@ def test_there_are_the_guides_and_the_reference() -> None:
         assert SITE / f"{name}.html" in HTML
 
 
+def test_notebooks_show_what_they_answer() -> None:
+    for name, cell in (("your-model", ">band_energies<"), ("differences", ">layer3<")):
+        page = (SITE / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+        assert cell in page, name
+
+
 def test_every_link_inside_the_site_leads_somewhere() -> None:
     dead = []
     for path in HTML:
@@ -80,7 +86,7 @@ def test_every_public_name_is_in_the_reference() -> None:
         names = getattr(importlib.import_module(path.stem), "__all__", ())
         for name in {*names} - {"__version__"}:
             home = getattr(getattr(importlib.import_module(path.stem), name), "__module__", path.stem)
-            assert {f"{home}.{name}", f"{path.stem}.{name}"} & (
+            assert {f"{home}.{name}", f"{path.stem}.{name}", f"module-{path.stem}.{name}"} & (
                 read(path).anchors | {link.partition("#")[2] for link in read(path).links}
             ), f"{path.stem}.{name}"
 
@@ -122,7 +128,14 @@ def test_pages_fit_the_screen_in_either_scheme(browser: Any, width: int, scheme:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    for name in ("index", "evaluate", "commands", "validator-verdicts", "api/hear_delores.frontend"):
+    for name in (
+        "index",
+        "evaluate",
+        "commands",
+        "validator-verdicts",
+        "notebooks/differences",
+        "api/hear_delores.frontend",
+    ):
         browser.get(f"{SITE.as_uri()}/{name}.html")
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width, name
         shown = browser.execute_script("return getComputedStyle(document.body).backgroundColor")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from benchmarks.metrics.decode import check_postprocessing
+from benchmarks.metrics.limits import check_postprocessing
 from benchmarks.scoring.protocols import MAX_POINTS
 from hear_delores.errors import DeloresError, did_you_mean
 from hear_delores.settings import require_integer, shown

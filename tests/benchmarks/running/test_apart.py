@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from benchmarks.running.run import RunSummary
 
@@ -20,13 +23,17 @@ def get_scene_embeddings(audio, model):
 """
 
 
-def test_each_model_is_given_its_own_module(measure: Callable[..., RunSummary], tmp_path: Path) -> None:
-    for name, columns in (("one", 128), ("two", 1)):
+@pytest.mark.parametrize(("jobs", "names"), [(1, ("one", "two")), (2, ("one", "two", "three"))])
+def test_each_model_is_given_its_own_module(
+    measure: Callable[..., RunSummary], jobs: int, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    """In turn, and side by side: of two processes, one is given two of the three models, and runs one of them apart."""
+    for number, name in enumerate(names):
         (tmp_path / name / "src").mkdir(parents=True)
-        (tmp_path / name / "src" / "shared_name.py").write_text(f"COLUMNS = {columns}\n")
+        (tmp_path / name / "src" / "shared_name.py").write_text(f"COLUMNS = {128 >> number}\n")
         (tmp_path / name / "hear.py").write_text(SOURCE)
-    specs = [f"{name}={tmp_path / name / 'hear.py'}" for name in ("one", "two")]
-    found = measure(tmp_path / "out", *specs, "log-mel", tasks=("first",))
+    specs = [f"{name}={tmp_path / name / 'hear.py'}" for name in names]
+    found = measure(tmp_path / "out", *specs, "log-mel", tasks=("first",), jobs=jobs)
     assert found.failures == []
     scores = {(record.model.label, record.task.name, record.seed): record.scores for record in found.records}
     plain = {key: value for key, value in scores.items() if key[0] == "log-mel"}
@@ -34,4 +41,5 @@ def test_each_model_is_given_its_own_module(measure: Callable[..., RunSummary], 
     for (_, task, seed), value in plain.items():
         assert scores["one", task, seed] == value
     behaviours = {record.model.label: record.model.behaviour for record in found.records}
-    assert behaviours["one"] == behaviours["log-mel"] != behaviours["two"]
+    assert behaviours["one"] == behaviours["log-mel"]
+    assert all(behaviours[a] != behaviours[b] for a, b in itertools.combinations(names, 2))
