@@ -23,7 +23,14 @@ from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path
 from hear_delores.frontend import FrontendConfig, LogMel
 from hear_delores.model import DENSE, HearModel
-from hear_delores.pooling import DECORRELATED, THIRDS, plain_part, scene_source
+from hear_delores.pooling import (
+    DECORRELATED,
+    THIRDS,
+    plain_part,
+    scene_source,
+    timestamp_window,
+    window_statistic,
+)
 
 __all__ = ["OPSET", "export_onnx"]
 
@@ -171,7 +178,9 @@ class _Timestamps(_Graph):
         mel = self.features(audio, shift + config.n_fft // 2, frames * config.hop_length + config.n_fft, frames)
         last_map = self.blocks(mel, dense=True)[-1]
         found = {"layer3": last_map.flatten(1, 2).transpose(1, 2), "frames": self.encoder.head(last_map)}
-        return torch.cat([found[part] for part in self.parts], dim=2), times[None].expand(audio.shape[0], -1)
+        windows = map(timestamp_window, self.parts)
+        parts = [window_statistic(found[source], statistic, width) for source, statistic, width in windows]
+        return torch.cat(parts, dim=2), times[None].expand(audio.shape[0], -1)
 
 
 def fourier_matrix(config: FrontendConfig) -> Tensor:

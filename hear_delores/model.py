@@ -30,6 +30,8 @@ from hear_delores.pooling import (
     scene_size,
     scene_source,
     timestamp_size,
+    timestamp_window,
+    window_statistic,
 )
 from hear_delores.workers import side_by_side
 
@@ -121,6 +123,7 @@ class HearModel(nn.Module):
         mapped = {name: own.matrix.shape[1] for name, own in self.decorrelation.items()}
         self.scene_embedding_size: int = scene_size(chosen_scene, self.encoder.config, mapped)
         self.timestamp_embedding_size: int = timestamp_size(chosen_timestamp, self.encoder.config)
+        self._windows = [timestamp_window(part) for part in chosen_timestamp]
 
     def forward(self, audio: Tensor) -> Tensor:
         """The scene embeddings of ``audio``."""
@@ -200,7 +203,8 @@ class HearModel(nn.Module):
         """Embeddings every 4 hops (40 ms by default) from the start of the clip to its end.
 
         Embedding k is centred on time t_k = 4 k hops, k = 0, 1, ... for all t_k <= duration: the centre of
-        what it sees, 22 mel frames, lies exactly there, silence standing before and after the clip. Eval mode
+        what it sees, 22 mel frames, lies exactly there, silence standing before and after the clip. The part
+        "layer3_std_5" sees 4 such steps, 16 mel frames, more; at the ends of the clip its window is cut. Eval mode
         and gradients as in ``scene_embeddings``.
 
         Args:
@@ -220,18 +224,20 @@ class HearModel(nn.Module):
         size = self.timestamp_embedding_size
         output = audio.new_empty((len(audio), count, size), dtype=torch.float32, device=device)
         workers = self._workers(len(audio))
+        half = max(width for _, _, width in self._windows) // 2
 
         def embed(clips: slice) -> None:
             with torch.no_grad(), self._float32():
                 for first, stop in self._spans(count, DENSE, workers):
-                    before = min(first, DENSE_MARGIN[0])
-                    after = min(count - stop, DENSE_MARGIN[1])
+                    low, high = max(0, first - half), min(count, stop + half)  # the outputs that windows reach
+                    before = min(low, DENSE_MARGIN[0])
+                    after = min(count - high, DENSE_MARGIN[1])
                     # Dense output k lies on the mel frames 4k .. 4k + 7.
-                    begin, end = DENSE * (first - before), DENSE * (stop + after + 1)
+                    begin, end = DENSE * (low - before), DENSE * (high + after + 1)
                     mel = self._features(audio[clips], begin, end, shift)
                     last_map = self.encoder.maps(mel, dense=True, frozen=True)[-1]
-                    kept = last_map[..., before : before + stop - first]
-                    parts = torch.cat([self._part(part, kept) for part in self.timestamp], dim=2)
+                    parts = self._timestamp_parts(last_map[..., before : before + high - low])[:, first - low :]
+                    parts = parts[:, : stop - first]
                     with torch.inference_mode(output.is_inference()):  # its caller's, which ends with the thread
                         output[clips, first:stop] = parts
 
@@ -239,9 +245,14 @@ class HearModel(nn.Module):
             pass  # waits, and raises what was raised
         return output, times.to(device).repeat(len(audio), 1)
 
-    def _part(self, name: str, last_map: Tensor) -> Tensor:
-        """A part of the timestamp embeddings (B, T, D) of the last block's output."""
-        return (self.encoder.head(last_map, frozen=True) if name == "frames" else _columns(last_map)).float()
+    def _timestamp_parts(self, last_map: Tensor) -> Tensor:
+        """The timestamp embeddings (B, T, timestamp_embedding_size) of the last block's output at T times."""
+        sources: dict[str, Tensor] = {}
+        for source, _, _ in self._windows:
+            if source not in sources:
+                frames = self.encoder.head(last_map, frozen=True) if source == "frames" else _columns(last_map)
+                sources[source] = frames.float()
+        return torch.cat([window_statistic(sources[source], name, width) for source, name, width in self._windows], 2)
 
     def _statistics(self, n_frames: int, parts: Sequence[str] | None = None) -> dict[str, RunningStatistics]:
         """Empty statistics of every source of the parts (of the scene's by default), of n_frames output frames."""

@@ -1,10 +1,12 @@
-"""What embeddings are made of: statistics over time, accumulated piece by piece, and outputs at a time."""
+"""What embeddings are made of: statistics over time, accumulated piece by piece, and outputs at or around a time."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hear_delores.encoder import EncoderConfig
@@ -22,6 +24,8 @@ __all__ = [
     "scene_size",
     "scene_source",
     "timestamp_size",
+    "timestamp_window",
+    "window_statistic",
 ]
 
 STATISTICS = ("mean", "max", "std", "thirds")
@@ -34,7 +38,11 @@ after the map that the checkpoint holds for it, see ``decorrelation``."""
 DECORRELATED = "_decorrelated"
 
 TIMESTAMP_PARTS = ("frames", "layer3")
-"""Names of the parts of a timestamp embedding: those that come at the same times. "frames" is the papers'."""
+"""Names of the parts of a timestamp embedding: those that come at the same times. "frames" is the papers'. With
+"_mean_5" or "_std_5" behind it, each is the mean or the deviation over the 5 timestamps around a time, or over any odd
+number of them up to ``WIDEST``."""
+WIDEST = 101  # timestamps: 4 s at the papers' hop
+WINDOW = re.compile(rf"({'|'.join(TIMESTAMP_PARTS)})_(mean|std)_([1-9][0-9]*)", re.ASCII)
 
 
 def check_scene(scene: Sequence[str]) -> tuple[str, ...]:
@@ -47,17 +55,38 @@ def check_scene(scene: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_timestamp(timestamp: Sequence[str]) -> tuple[str, ...]:
-    """``timestamp`` as a tuple of known part names, as ``check_scene``."""
-    return _check("timestamp", timestamp, TIMESTAMP_PARTS)
+    """``timestamp`` as a tuple of known part names, as ``check_scene``.
+
+    Raises:
+        DeloresError: likewise, or a window is not an odd number from 3 to ``WIDEST``.
+    """
+    examples = [f"{part}_{statistic}_5" for part in TIMESTAMP_PARTS for statistic in ("mean", "std")]
+    chosen = _check("timestamp", timestamp, (*TIMESTAMP_PARTS, *examples), WINDOW)
+    for part in chosen:
+        _, _, width = timestamp_window(part)
+        if width != 1 and not (width % 2 and 3 <= width <= WIDEST):
+            raise DeloresError(
+                f"Expected the window of timestamp part {part!r} to be an odd number from 3 to {WIDEST}, "
+                f"but got {width}."
+            )
+    return chosen
 
 
-def _check(name: str, parts: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+def timestamp_window(part: str) -> tuple[str, str, int]:
+    """The source, the statistic and the number of timestamps of a part; the source alone is its own mean over 1."""
+    match = WINDOW.fullmatch(part)
+    return (match[1], match[2], int(match[3])) if match else (part, "mean", 1)
+
+
+def _check(
+    name: str, parts: Sequence[str], known: Sequence[str], more: re.Pattern[str] | None = None
+) -> tuple[str, ...]:
     if isinstance(parts, str) and parts:
         parts = [part.strip() for part in parts.split(",")]
     if isinstance(parts, str) or not isinstance(parts, Sequence) or not parts:
         raise DeloresError(f"Expected `{name}` to be a list of part names such as [{known[0]!r}], but got {parts!r}.")
     for part in parts:
-        if part not in known:
+        if part not in known and not (more and isinstance(part, str) and more.fullmatch(part)):
             raise DeloresError(f"Unknown {name} part {part!r}. {did_you_mean(str(part), known)}")
     return tuple(parts)
 
@@ -93,7 +122,7 @@ def scene_size(scene: Sequence[str], config: EncoderConfig, mapped: Mapping[str,
 def timestamp_size(timestamp: Sequence[str], config: EncoderConfig) -> int:
     """The number of dimensions of the timestamp embeddings made of these parts."""
     sizes = _sizes(config)
-    return sum(sizes[part] for part in timestamp)
+    return sum(sizes[timestamp_window(part)[0]] for part in timestamp)
 
 
 def _sizes(config: EncoderConfig) -> dict[str, int]:
@@ -103,6 +132,35 @@ def _sizes(config: EncoderConfig) -> dict[str, int]:
 def _statistic(part: str) -> str:
     plain = plain_part(part)
     return "pooled" if plain == "pooled" else plain.rpartition("_")[2]
+
+
+def window_statistic(values: Tensor, statistic: str, width: int) -> Tensor:
+    """The mean or the standard deviation ("std") over the ``width`` frames around each frame, fewer at the ends.
+
+    The deviation divides by the count. In two passes, frame after frame: the result of a piece is that of the whole,
+    to the bit, where the piece holds the window.
+
+    Args:
+        values: (B, T, D) floating point, T >= 1.
+        width: odd.
+
+    Returns:
+        (B, T, D) of the same dtype.
+    """
+    if width == 1:
+        return values
+    total = values.shape[1]
+    around = (0, 0, width // 2, width // 2)
+    inside = F.pad(values.new_ones(1, total, 1), around)
+    padded = F.pad(values, around)
+    count = sum(inside[:, shift : shift + total] for shift in range(width))
+    mean = sum(padded[:, shift : shift + total] for shift in range(width)) / count
+    if statistic == "mean":
+        return mean
+    squares = torch.zeros_like(values)
+    for shift in range(width):
+        squares = squares + inside[:, shift : shift + total] * (padded[:, shift : shift + total] - mean).square()
+    return (squares / count).sqrt()
 
 
 class RunningStatistics:

@@ -73,6 +73,15 @@ def prepare(
     multilabel: Annotated[
         bool, typer.Option("--multilabel", help="CSV tasks only: a clip has any number of labels, separated by ';'.")
     ] = False,
+    mixtures: Annotated[
+        int | None,
+        typer.Option(
+            **whole(10, 100_000),
+            help="CSV tasks only: make an event task of N mixtures of 10 s, the clips at random times over those "
+            "labelled `background`.",
+            metavar="N",
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(help="Use another split of the task, such as published. `delores tasks TASK` lists them."),
@@ -91,7 +100,7 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Make a HEAR task folder from a corpus, or from audio with a CSV of labels."""
-    from benchmarks.tasks.corpora import labels_csv, prepare_corpus
+    from benchmarks.tasks.corpora import event_mixtures, labels_csv, prepare_corpus
     from benchmarks.tasks.registry import is_task
     from hear_delores.errors import DeloresError
 
@@ -99,6 +108,10 @@ def prepare(
     length = _seconds(duration)
     if length is not None and (source is None or is_task(task)):
         raise DeloresError(f"{task}: --duration is for CSV tasks only; this task states its own clip length")
+    if mixtures is not None and (source is None or is_task(task) or length is not None or multilabel or skip_bad):
+        raise DeloresError(
+            f"{task}: --mixtures is for CSV tasks with --source, without --duration, --multilabel and --skip-bad"
+        )
     with progress_bar(quiet, task) as report:
         if source is None:
             for path in _generate(task, out, sample_rate, report):
@@ -109,6 +122,9 @@ def prepare(
         }  # fmt: skip
         if is_task(task):
             summary = prepare_corpus(task, source, out, split=split, subset=subset, **common)
+        elif mixtures is not None:
+            del common["skip_bad"]
+            summary = event_mixtures.prepare(source, out, task, mixtures, audio_dir=audio, **common)
         else:
             common |= {"audio_dir": audio, "multilabel": multilabel, "shared_groups": shared_groups}
             summary = labels_csv.prepare(source, out, task, sample_duration_s=length, **common)

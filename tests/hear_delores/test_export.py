@@ -20,6 +20,8 @@ from hear_delores.model import HearModel
 LENGTHS = (1, 159, 160, 639, 640, 1120, 1281, 16000, 30001, 48000)
 SCENE = ("pooled", "layer1_max", "layer2_std", "layer3_thirds", "layer3_mean_decorrelated")
 
+TIMESTAMP = ("layer3", "frames_mean_3", "layer3_std_5")
+
 
 @pytest.fixture(scope="module")
 def model() -> HearModel:
@@ -30,7 +32,9 @@ def model() -> HearModel:
         block.norm.running_var.uniform_(0.3, 1.5)
     maps = {"layer3_mean": Decorrelation(torch.tensor(0.5), torch.rand(32), torch.randn(32, 20))}
     config = FrontendConfig(win_length=800)
-    model = HearModel(encoder, config, -6.0, 4.0, SCENE, timestamp=("layer3", "frames"), decorrelation=maps)
+    model = HearModel(
+        encoder, config, -6.0, 4.0, SCENE, timestamp=("layer3", "frames_mean_3", "layer3_std_5"), decorrelation=maps
+    )
     return model.train()  # a mode that the export leaves as it is
 
 

@@ -125,6 +125,30 @@ def test_timestamp_parts_are_concatenated_in_order() -> None:
     assert torch.equal(model.timestamp_embeddings(audio)[0], embeddings[..., : -papers.shape[2]])
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 20000), st.integers(1, 200), st.sampled_from((3, 5, 15)))
+def test_windows_are_those_of_the_whole_clip(n_samples: int, chunk_frames: int, width: int) -> None:
+    model, audio = small_model(), noise(2, n_samples, seed=n_samples)
+    frames = whole_timestamps(model, audio)
+    half, count = width // 2, frames.shape[1]
+    windows = [frames[:, max(0, at - half) : at + half + 1] for at in range(count)]
+    mean = torch.stack([window.mean(1) for window in windows], dim=1)
+    std = torch.stack([window.std(1, correction=0) for window in windows], dim=1)
+    size = model.encoder.config.embedding_size
+    model.set_parts(timestamp=(f"frames_mean_{width}", "layer3", f"layer3_std_{width}"))
+    assert model.timestamp_embedding_size == size + 2 * (frames.shape[2] - size)
+    model.chunk_frames = chunk_frames
+    expected = torch.cat([mean[..., :size], frames[..., size:], std[..., size:]], dim=2)
+    torch.testing.assert_close(model.timestamp_embeddings(audio)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_does_not_change_has_no_deviation_but_that_of_rounding() -> None:
+    model = small_model()
+    model.set_parts(timestamp=("layer3_std_5",))
+    inner = model.timestamp_embeddings(torch.zeros(1, 32000))[0][:, 5:-5]
+    assert 0 <= inner.min() <= inner.max() < 1e-5
+
+
 def test_full_size_chunked_equals_whole() -> None:
     torch.manual_seed(0)
     model = HearModel(AudioNTT().eval(), FrontendConfig(), MEAN, STD)
@@ -366,6 +390,10 @@ def test_bad_audio(audio: object, message: str) -> None:
         ({"scene": ""}, "scene"),
         ({"scene": "pooled,layer4_mean"}, "layer4_mean"),
         ({"timestamp": ("layer2",)}, "layer2"),
+        ({"timestamp": ("layer3_std",)}, "Did you mean 'layer3_std_5'"),
+        ({"timestamp": ("layer3_std_4",)}, "odd number from 3 to 101, but got 4"),
+        ({"timestamp": ("frames_mean_103",)}, "odd number from 3 to 101, but got 103"),
+        ({"timestamp": (3,)}, "Unknown timestamp part 3"),
         ({"timestamp": ()}, "timestamp"),
         ({"std": 0.0}, "std"),
         ({"std": float("nan")}, "std"),

@@ -1,0 +1,171 @@
+"""An event task of a ``labels.csv``: its sounds, at random times, over its backgrounds.
+
+The labels are as precise as the sounds' ends: each sound is cut to its first active part, and its times are whole
+milliseconds. Sounds and backgrounds stay in their splits.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.tasks.corpora.labels_csv import read_labels
+from benchmarks.tasks.corpora.preparation import PrepareReport
+from benchmarks.tasks.metadata import TVT_SPLITS
+from benchmarks.tasks.mono_audio import read_audio
+from benchmarks.tasks.writer import Clip, Progress, write_task_folder
+from hear_delores.errors import DeloresError
+
+__all__ = ["BACKGROUND", "prepare"]
+
+BACKGROUND = "background"
+"""The label of the clips that sounds are mixed into."""
+SECONDS = 10.0
+SHARES = {"train": 0.5, "valid": 0.2, "test": 0.3}  # of the mixtures
+SOUNDS = (5, 9)  # tried in a mixture: those that would overlap are left out
+SNR_DB = (0.0, 12.0)
+LEVEL = 0.02  # root mean square of the background
+SHORTEST, LONGEST = 0.12, 2.0  # seconds of a sound
+APART_MS = 150  # between two sounds
+FRAME_MS, ACTIVE_DB, GAP_FRAMES = 20, 30, 3
+SEED = 2022
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    name: str,
+    count: int,
+    *,
+    audio_dir: str | Path | None = None,
+    sample_rate: int = 16000,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PrepareReport:
+    """Writes ``<out>/<name>-1-full/``, an event task of ``count`` mixtures of 10 s.
+
+    Half of them are for training, a fifth for validation, the rest for testing. Five to nine sounds are placed in
+    each, at signal-to-noise ratios of 0 to 12 dB, 150 ms or more apart. A sound is cut to its first active part (within
+    30 dB of its loudest 20 ms, gaps of up to 60 ms bridged); one that is then shorter than 0.12 s or longer than 2 s is
+    left out. The same CSV gives the same task, to the bit.
+
+    Args:
+        source: a CSV with the columns file,label,split[,group]; clips with the label "background" are backgrounds.
+        audio_dir: where the files are; by default beside the CSV.
+
+    Raises:
+        DeloresError: a line, a split or a file is unfit, or a split lacks sounds of a label or backgrounds.
+    """
+    if count < 10:
+        raise DeloresError(f"{name}: expected at least 10 mixtures, so that each split has some, but got {count}")
+    table = Path(source) / "labels.csv" if Path(source).is_dir() else Path(source)
+    material, skipped = _material(table, Path(audio_dir) if audio_dir is not None else table.parent, sample_rate)
+    numbers = {split: round(count * share) for split, share in SHARES.items()}
+    task = write_task_folder(
+        out,
+        {
+            "task_name": name,
+            "version": "1",
+            "mode": "full",
+            "embedding_type": "event",
+            "prediction_type": "multilabel",
+            "split_mode": "trainvaltest",
+            "splits": list(TVT_SPLITS),
+            "sample_duration": SECONDS,
+            "evaluation": ["event_onset_200ms_fms", "segment_1s_er"],
+        },
+        {split: _mixtures(split, numbers[split], material[split], sample_rate) for split in TVT_SPLITS},
+        sample_rate,
+        overwrite=overwrite,
+        progress=progress,
+        total=sum(numbers.values()),
+    )
+    return PrepareReport(task, skipped, [])
+
+
+@dataclass
+class _Material:
+    """What the mixtures of a split are made of, at the task's sample rate."""
+
+    sounds: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+    backgrounds: list[np.ndarray] = field(default_factory=list)
+
+
+def _material(table: Path, folder: Path, sample_rate: int) -> tuple[dict[str, _Material], list[str]]:
+    """The sounds and backgrounds of each split, and the files that were left out."""
+    rows = read_labels(table)
+    if folds := sorted({row.split for row in rows} - set(TVT_SPLITS)):
+        raise DeloresError(f"{table}: mixtures need the splits train, valid and test, but got {folds[0]}")
+    skipped: list[str] = []
+    found = {split: _Material() for split in TVT_SPLITS}
+    for row in rows:
+        audio, _ = read_audio(folder / row.file, sample_rate)
+        if row.labels == (BACKGROUND,):
+            found[row.split].backgrounds.append(audio)
+            continue
+        sound = active_part(audio, sample_rate)
+        seconds = len(sound) / sample_rate
+        if SHORTEST <= seconds <= LONGEST:
+            found[row.split].sounds[row.labels[0]].append(sound)
+        else:
+            skipped.append(f"{row.file}: its active part takes {seconds:.2f} s")
+    labels = {row.labels[0] for row in rows} - {BACKGROUND}
+    if not labels:
+        raise DeloresError(f"{table}: expected sounds beside the backgrounds, but got none")
+    for split, own in found.items():
+        if lacking := sorted(labels - set(own.sounds)):
+            raise DeloresError(f"{table}: {split} has no sound of {lacking[0]!r} with an active part of 0.12 to 2 s")
+        if not own.backgrounds:
+            raise DeloresError(f"{table}: {split} has no clip with the label {BACKGROUND!r} to mix sounds into")
+    return found, skipped
+
+
+def active_part(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The first stretch of (n_samples,) ``audio`` within 30 dB of its loudest 20 ms; empty when it is silent."""
+    size = sample_rate * FRAME_MS // 1000
+    frames = audio[: len(audio) // size * size].reshape(-1, size).astype(np.float64)
+    level = np.sqrt(np.square(frames).mean(axis=1))
+    active = np.flatnonzero(level > level.max(initial=0.0) * 10 ** (-ACTIVE_DB / 20))
+    if not len(active):
+        return audio[:0]
+    gaps = np.flatnonzero(np.diff(active) > GAP_FRAMES)
+    last = active[gaps[0]] if len(gaps) else active[-1]
+    return audio[active[0] * size : (last + 1) * size]
+
+
+def _mixtures(split: str, count: int, material: _Material, sample_rate: int) -> Iterator[Clip]:
+    draw = np.random.default_rng([SEED, TVT_SPLITS.index(split)])
+    for number in range(count):
+        audio, events = _mixture(draw, material, sample_rate)
+        yield Clip(f"{split}_{number:04d}.wav", events, audio, sample_rate)
+
+
+def _mixture(
+    draw: np.random.Generator, material: _Material, sample_rate: int
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """10 s of background with sounds, below full scale, and its events in the order of their starts."""
+    background = material.backgrounds[draw.integers(len(material.backgrounds))]
+    mixture = np.resize(background, round(SECONDS * sample_rate))
+    mixture = mixture * (LEVEL / max(rms(mixture), 1e-4))
+    events: list[dict[str, Any]] = []
+    for _ in range(draw.integers(SOUNDS[0], SOUNDS[1] + 1)):
+        label = sorted(material.sounds)[draw.integers(len(material.sounds))]
+        sound = material.sounds[label][draw.integers(len(material.sounds[label]))]
+        length = len(sound) * 1000 // sample_rate
+        start = int(draw.integers(round(SECONDS * 1000) - length))
+        gain = LEVEL * 10 ** (draw.uniform(*SNR_DB) / 20) / max(rms(sound), 1e-4)
+        if all(event["end"] + APART_MS <= start or start + length + APART_MS <= event["start"] for event in events):
+            mixture[start * sample_rate // 1000 :][: len(sound)] += gain * sound
+            events.append({"label": label, "start": float(start), "end": float(start + length)})
+    mixture = mixture * min(1.0, 0.9 / float(np.abs(mixture).max()))
+    return mixture, sorted(events, key=lambda event: event["start"])
+
+
+def rms(audio: np.ndarray) -> float:
+    """The root mean square."""
+    return float(np.sqrt(np.square(audio, dtype=np.float64).mean()))
