@@ -37,6 +37,7 @@ __all__ = [
 
 LOG_PER_DB = math.log(10) / 10  # of a power
 CACHED_CLIPS = 32  # whose views are made together: all that this takes stays in a processor's cache
+LARGEST_TABLE = 1 << 18  # outputs of all lengths of crops, 48 bytes each, that are worth keeping
 CUBIC_A = -0.75  # the constant of torch.nn.functional.interpolate(mode="bicubic")
 
 
@@ -224,26 +225,34 @@ def bicubic_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
 
 def _taps(start: Tensor, length: Tensor, size: int, longest: int) -> Taps:
     """The taps of crops [start, start + length) of a line of ``size``, no crop longer than ``longest``."""
-    pixels, weights = _crop_table(size, longest, start.device)
-    pixels = pixels[length] + start[:, None, None]
+    if size * longest <= LARGEST_TABLE:
+        pixels, weights = (table[length] for table in _crop_table(size, longest, start.device))
+    else:
+        pixels, weights = _interpolation(length, size)
+    pixels = pixels + start[:, None, None]
     on_line = (pixels >= 0) & (pixels < size)  # what lies beyond the line are the canvas's zeros
-    return Taps(pixels.clamp_(0, size - 1), weights[length] * on_line)
+    return Taps(pixels.clamp_(0, size - 1), weights * on_line)
 
 
 @functools.lru_cache(maxsize=8)
 def _crop_table(size: int, longest: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For crops of 0 .. ``longest`` pixels: the pixels, counted in the crop, and weights of each output.
+    """Of crops of 0 .. ``longest`` pixels (0 stands for 1), what a batch looks up in place of computing it."""
+    pixels, weights = _interpolation(torch.arange(longest + 1).clamp(min=1), size)
+    return pixels.to(device), weights.to(device)
 
-    (longest + 1, size, 4) int64 and float32. Pixels beyond the crop's border are its last ones again.
+
+def _interpolation(length: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The pixels that each output of a resized crop is made of, counted in the crop, and their weights.
+
+    (B, size, 4) int64 and float32, of crops of ``length`` (B,) >= 1 pixels. Beyond the border its last pixel repeats.
     """
-    length = torch.arange(longest + 1).clamp(min=1)[:, None]
-    outputs = torch.arange(size, dtype=torch.float64)
+    outputs = torch.arange(size, device=length.device, dtype=torch.float64)
+    last = length[:, None] - 1
     # align_corners: the first and last output lie on the first and last pixel of the crop
-    position = outputs * ((length - 1).double() / max(size - 1, 1))
+    position = outputs * (last.double() / max(size - 1, 1))
     base = position.floor()
-    pixels = base.long()[..., None] + torch.arange(-1, 3)
-    pixels = pixels.clamp(min=0).minimum(length[..., None] - 1)
-    return pixels.to(device), _cubic(position - base).float().to(device)
+    pixels = base.long()[..., None] + torch.arange(-1, 3, device=length.device)
+    return pixels.clamp(min=0).minimum(last[..., None]), _cubic(position - base).float()
 
 
 def _cubic(t: Tensor) -> Tensor:
