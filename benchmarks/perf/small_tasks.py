@@ -34,6 +34,8 @@ from benchmarks.perf.scale import LABELS, SAMPLE_RATE, measured_process
 
 __all__ = ["main", "make_tasks", "model_names", "rooms"]
 
+LIBRARY = re.compile(r".*(?:site-packages|lib/python[\d.]+(?!/site-packages))/([^/]+)")
+OURS = re.compile(r"((?:benchmarks|pretrain|hear_delores)/.*)/")
 PROTOCOLS = ("hear", "linear", "knn")
 OPTIONS: dict[str, dict[str, Any]] = {"hear": {"grid": "faster", "grid_points": 1}, "linear": {"max_epochs": 20}}
 
@@ -96,10 +98,8 @@ def rooms(stats: pstats.Stats) -> list[tuple[str, float]]:
     """(module's package, seconds in its functions themselves), most first."""
     found: dict[str, float] = {}
     for (file, _, name), (_, _, own, _, _) in stats.stats.items():  # type: ignore[attr-defined]
-        place = re.search(
-            r"(?:site-packages|lib/python[\d.]+)/([^/]+)|((?:benchmarks|pretrain|hear_delores)/.*)/", file
-        )
-        key = (place.group(1) or place.group(2)) if place else f"built in: {name}"
+        place = LIBRARY.match(file) or OURS.search(file)
+        key = place[1] if place else f"built in: {name}"
         found[key] = found.get(key, 0.0) + own
     return sorted(found.items(), key=lambda item: -item[1])
 
