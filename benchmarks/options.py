@@ -12,8 +12,14 @@ from pretrain.inputs.options import whole
 
 __all__ = ["AsJson", "ModelPath", "PrecisionName", "Quiet", "Seeds", "Shots", "Tasks", "TasksDir"]
 
-#: What the option --precision takes.
-PrecisionName = Enum("PrecisionName", {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}, type=str)
+
+class PrecisionName(str, Enum):
+    """What the option --precision takes."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    auto = "auto"
+
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
