@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from benchmarks.options import AsJson, ModelPath, Quiet, Seeds, Shots, Tasks, TasksDir
+from benchmarks.options import AsJson, ModelPath, PrecisionName, Quiet, Seeds, Shots, Tasks, TasksDir
 from benchmarks.scoring.protocols import MAX_POINTS, PROTOCOLS, find_protocol
 from benchmarks.terminal import console, print_json, progress_bar, refuse_failures, set_up_process
 from hear_delores.command_line import whole_command
@@ -48,8 +48,7 @@ app = typer.Typer(
 
 #: The names that the option --protocol takes.
 ProtocolName = Enum("ProtocolName", {name: name for name in PROTOCOLS}, type=str)  # type: ignore[misc]
-# The precision of the matrix products that train heads, how the linear layer is found, and heareval's three grids.
-PrecisionName = Enum("PrecisionName", {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}, type=str)
+# How the linear layer is found, and heareval's three grids.
 SolverName = Enum("SolverName", {"adam": "adam", "logistic": "logistic"}, type=str)
 GridName = Enum("GridName", {"default": "default", "fast": "fast", "faster": "faster"}, type=str)
 # What a run is that must not score better than guesses.

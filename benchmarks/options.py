@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,16 @@ import typer
 
 from pretrain.inputs.options import whole
 
-__all__ = ["AsJson", "ModelPath", "Quiet", "Seeds", "Shots", "Tasks", "TasksDir"]
+__all__ = ["AsJson", "ModelPath", "PrecisionName", "Quiet", "Seeds", "Shots", "Tasks", "TasksDir"]
+
+
+class PrecisionName(str, Enum):
+    """What the option --precision takes."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    auto = "auto"
+
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

@@ -236,13 +236,15 @@ def weights_hash(model: HearModel) -> str:
 
     Over the float32 tensors of the encoder and of decorrelated parts (sorted by name, the encoder's first; name,
     dtype, shape and little-endian bytes) and the encoder's, the front-end's, the normalisation's and the scene's
-    settings.
+    settings; a precision other than float32 counts, too.
     """
     digest = hashlib.sha256()
     for name, value in sorted(_state(model).items(), key=lambda item: (not item[0].startswith(ENCODER), item[0])):
         digest.update(f"{name.removeprefix(ENCODER)} float32 {tuple(value.shape)}\n".encode())
         digest.update(np.ascontiguousarray(value.numpy(), dtype="<f4").tobytes())
     digest.update(json.dumps(_settings(model), sort_keys=True).encode())
+    if model.precision != "float32":
+        digest.update(f"precision {model.precision}".encode())
     return digest.hexdigest()
 
 

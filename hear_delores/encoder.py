@@ -104,7 +104,7 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor, *, time_stride: int = 2, frozen: bool = False) -> Tensor:
         """(B, out_channels, n_mels // 2, T // 2); with ``time_stride`` 1, T - 1 columns instead of T // 2."""
         if frozen:
-            weight, bias = self._folded()
+            weight, bias = (value.to(x.dtype) for value in self._folded())
             if x.is_mkldnn:  # weights in oneDNN's own layout, as the input, the output and all between
                 weight, bias = weight.contiguous().to_mkldnn(), bias.to_mkldnn()
             elif weight.device.type == "cpu":  # the convolution, its input and output follow; 1.6 times as fast
@@ -150,7 +150,7 @@ class AudioNTT(nn.Module):
         of 8 (dense: of 4) are not seen.
 
         Args:
-            x: (B, 1, n_mels, T) normalised log-mel, T >= 8.
+            x: (B, 1, n_mels, T) normalised log-mel, T >= 8. With ``frozen`` its type is that of all products.
             dense: the last pooling moves by 1 in time instead of 2. Away from the borders this equals
                 interleaving the plain outputs for ``x`` and for ``x`` shifted by 4 mel frames.
             frozen: compute as in eval mode whatever mode the modules are in, without changing it.
@@ -182,7 +182,7 @@ class AudioNTT(nn.Module):
         if not frozen:
             return self.fc(x)
         for layer in (self.fc[0], self.fc[3]):
-            x = F.relu(layer(x))
+            x = F.relu(F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype)))
         return x
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hear_delores import settings
+from hear_delores.audio_check import check_audio
 from hear_delores.decorrelation import Decorrelation
 from hear_delores.encoder import POOL, AudioNTT
 from hear_delores.errors import DeloresError
@@ -37,6 +38,7 @@ from hear_delores.workers import side_by_side
 
 __all__ = ["HearModel"]
 
+PRECISIONS = ("float32", "bfloat16")
 DENSE = POOL // 2  # mel frames between two timestamps
 # Frames of the encoder's output that a cut spoils before and after it, at stride 8 and at stride 4 ("dense"):
 # the first frames of a piece see convolution padding in place of their neighbours, and so do its last.
@@ -44,7 +46,6 @@ MARGIN = (1, 1)
 DENSE_MARGIN = (2, 2)
 LEAST_FRAMES = 512  # mel frames in a pass of one of several workers: fewer cost more in margins than a core gives
 FARTHEST = 1e6  # of a mean or deviation of log-mel values, which lie within some 40 of 0
-LOUDEST = 1e6  # audio is to lie in [-1, 1]; far beyond, the power overflows float32
 
 
 class HearModel(nn.Module):
@@ -60,6 +61,9 @@ class HearModel(nn.Module):
         decorrelation: the maps of the parts "<name>_decorrelated" that ``scene`` may name, by <name>.
         chunk_frames: mel frames in one pass of the encoder, all clips of the pass together; bounds the memory
             (about 100 kB per frame). None: 2048 on the CPU, 32768 elsewhere.
+        precision: of the encoder's products for embeddings: "float32", or "bfloat16", which is faster where the
+            processor has such instructions, and moves them by about 2 % (docs/performance.md). Weights, front-end and
+            statistics stay as they are.
 
     Attributes:
         sample_rate, scene_embedding_size, timestamp_embedding_size: ints, as the common API asks.
@@ -83,6 +87,7 @@ class HearModel(nn.Module):
         timestamp: Sequence[str] = ("frames",),
         decorrelation: Mapping[str, Decorrelation] | None = None,
         chunk_frames: int | None = None,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         settings.require_number("HearModel", "mean", mean, maximum=FARTHEST)
@@ -101,8 +106,19 @@ class HearModel(nn.Module):
         self.info: dict[str, Any] = dict(info or {})
         self.decorrelation = nn.ModuleDict(dict(decorrelation or {}))
         self.chunk_frames = chunk_frames
+        self.set_precision(precision)
         self.sample_rate: int = frontend_config.sample_rate
         self.set_parts(scene, timestamp)
+
+    def set_precision(self, precision: str) -> None:
+        """Makes the embeddings with products in "float32" or "bfloat16".
+
+        Raises:
+            DeloresError: another one.
+        """
+        if precision not in PRECISIONS:
+            raise DeloresError(f"Expected `precision` to be one of {PRECISIONS}, but got {precision!r}.")
+        self.precision = precision
 
     def set_parts(self, scene: Sequence[str] | None = None, timestamp: Sequence[str] | None = None) -> None:
         """Makes the embeddings of other parts, named in order; None leaves what is.
@@ -178,7 +194,7 @@ class HearModel(nn.Module):
         check_audio(audio)
         n_mel = _mel_frames(audio, self.frontend.config)
         with torch.no_grad(), self._float32():
-            mel = self._features(audio, 0, POOL * -(-n_mel // POOL), 0)
+            mel = self._log_mel(audio, 0, POOL * -(-n_mel // POOL), 0).to(self._weights_dtype)
             mel[..., n_mel:] = 0
         return self._scene(self._whole_statistics(mel))
 
@@ -299,7 +315,12 @@ class HearModel(nn.Module):
             running.update(self.encoder.head(kept, frozen=True) if layer == 0 else _columns(kept))
 
     def _features(self, audio: Tensor, first: int, stop: int, shift: int) -> Tensor:
-        """Normalised log-mel (n, 1, n_mels, stop - first); frame i is centred on sample hop * i - shift.
+        """``_log_mel`` in the type of the encoder's products."""
+        chosen = torch.bfloat16 if self.precision == "bfloat16" else self._weights_dtype
+        return self._log_mel(audio, first, stop, shift).to(chosen)
+
+    def _log_mel(self, audio: Tensor, first: int, stop: int, shift: int) -> Tensor:
+        """Normalised log-mel (n, 1, n_mels, stop - first) float32; frame i is centred on sample hop * i - shift.
 
         The audio is silent before its first sample and after its last.
         """
@@ -309,8 +330,7 @@ class HearModel(nn.Module):
         left, low, high = max(0, -begin), max(0, begin), max(0, end)
         piece = audio[:, low:high].to(self._device, torch.float32)
         piece = F.pad(piece, (left, end - begin - left - piece.shape[1]))
-        mel = self.frontend.uncentred(piece).sub_(self.mean).div_(self.std)
-        return mel[:, None].to(next(self.encoder.parameters()).dtype)
+        return self.frontend.uncentred(piece).sub_(self.mean).div_(self.std)[:, None]
 
     def _workers(self, n_clips: int) -> int:
         """How many groups of clips are computed side by side, within the one bound of ``chunk_frames``."""
@@ -332,6 +352,10 @@ class HearModel(nn.Module):
     @property
     def _device(self) -> torch.device:
         return next(self.encoder.parameters()).device
+
+    @property
+    def _weights_dtype(self) -> torch.dtype:
+        return next(self.encoder.parameters()).dtype
 
     @property
     def _chunk_frames(self) -> int:
@@ -374,24 +398,3 @@ def _columns(layer_map: Tensor) -> Tensor:
 
 def _mel_frames(audio: Tensor, config: FrontendConfig) -> int:
     return 1 + audio.shape[1] // config.hop_length
-
-
-def check_audio(audio: Tensor) -> None:
-    """Raises DeloresError unless ``audio`` is a finite (n_sounds, n_samples >= 1) floating-point tensor."""
-    shape = "Expected audio as a torch tensor of shape (n_sounds, n_samples), floating point in [-1, 1]"
-    if not isinstance(audio, Tensor):
-        raise DeloresError(
-            f"{shape}, but got {type(audio).__name__}: convert it with torch.from_numpy or torch.tensor."
-        )
-    if audio.ndim != 2:
-        raise DeloresError(f"{shape}, but got shape {tuple(audio.shape)}: use audio[None] for one mono clip.")
-    if not audio.is_floating_point():
-        raise DeloresError(f"{shape}, but got {audio.dtype}: divide by the full scale, e.g. audio / 32768 for int16.")
-    if audio.shape[1] < 1:
-        raise DeloresError(f"{shape}, but got clips without a sample: leave them out.")
-    if len(audio) == 0:
-        return
-    low, high = audio.aminmax()
-    # Not `peak > LOUDEST`: a comparison with NaN is false.
-    if not max(abs(low.item()), abs(high.item())) <= LOUDEST or low.item() != low.item():
-        raise DeloresError(f"{shape}, but got values from {low.item():g} to {high.item():g}: fix or rescale the clip.")

@@ -11,6 +11,7 @@ the mixing before the normalisation, where exp(x) is a power; the crop stays aft
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 LOG_PER_DB = math.log(10) / 10  # of a power
+CACHED_CLIPS = 32  # whose views are made together: all that this takes stays in a processor's cache
+LARGEST_TABLE = 1 << 18  # outputs of all lengths of crops, 48 bytes each, that are worth keeping
 CUBIC_A = -0.75  # the constant of torch.nn.functional.interpolate(mode="bicubic")
 
 
@@ -82,7 +85,7 @@ class MixupMemory(nn.Module):
         size = len(self.ring)
         x = x.detach()[-size:]
         places = (self.pointer + torch.arange(len(x), device=self.ring.device)) % size
-        self.ring[places] = x.to(self.ring)
+        self.ring.index_copy_(0, places, x.to(self.ring))
         self.pointer.copy_((self.pointer + len(x)) % size)
         self.count.copy_((self.count + len(x)).clamp(max=size))
         if self._filled is not None:
@@ -106,7 +109,8 @@ def apply_mixup(x: Tensor, past: Tensor, alpha: Tensor) -> Tensor:
     """
     alpha = alpha.to(x)[:, None, None]
     x, past = x + torch.log1p(-alpha), past + torch.log(alpha)
-    return (x - past).abs_().neg_().exp_().add_(1).log_().add_(torch.maximum(x, past))
+    largest = torch.maximum(x, past)
+    return torch.minimum(x, past, out=x).sub_(largest).exp_().add_(1).log_().add_(largest)
 
 
 def sample_gains(generator: torch.Generator, batch: int, n_mels: int, config: AugmentConfig) -> Tensor:
@@ -159,7 +163,7 @@ def apply_resize_crop(x: Tensor, parameters: CropParameters, config: AugmentConf
     """Each clip's crop of the virtual canvas, resized to the clip's own shape by bicubic interpolation.
 
     The canvas is zero but for the input in its centre. Interpolation is separable, so each clip takes two
-    small matrix products, rows @ x @ columns^T, where the matrices hold the cubic weights of the pixels that
+    small matrix products, rows @ x @ columns, where the matrices hold the cubic weights of the pixels that
     lie on the input. Equal to ``interpolate(crop, mode="bicubic", align_corners=True)`` clip by clip.
 
     Args:
@@ -168,12 +172,42 @@ def apply_resize_crop(x: Tensor, parameters: CropParameters, config: AugmentConf
     Returns:
         (B, n_mels, n_frames) float32.
     """
-    _, n_mels, n_frames = x.shape
+    rows, columns = _crop_taps(parameters, x.shape[1], x.shape[2], config, x.device)
+    return _resized(x.float(), rows, columns)
+
+
+def _crop_taps(
+    parameters: CropParameters, n_mels: int, n_frames: int, config: AugmentConfig, device: torch.device
+) -> tuple[Taps, Taps]:
+    """What each row and each column of the resized crops is made of."""
     canvas_height, canvas_width = _canvas(n_mels, n_frames, config)
-    top, left, height, width = (p.to(x.device) for p in parameters)
-    rows = bicubic_weights(top - (canvas_height - n_mels) // 2, height, n_mels)
-    columns = bicubic_weights(left - (canvas_width - n_frames) // 2, width, n_frames)
-    return torch.bmm(torch.bmm(rows, x.float()), columns.mT)
+    top, left, height, width = (p.to(device) for p in parameters)
+    rows = _taps(top - (canvas_height - n_mels) // 2, height, n_mels, canvas_height)
+    columns = _taps(left - (canvas_width - n_frames) // 2, width, n_frames, canvas_width)
+    return rows, columns
+
+
+def _resized(x: Tensor, rows: Taps, columns: Taps) -> Tensor:
+    return torch.bmm(torch.bmm(rows.matrices(), x), columns.matrices(transposed=True))
+
+
+class Taps(NamedTuple):
+    """The four pixels of a line that each output is made of, (B, size, 4) int64, and their weights, float32."""
+
+    pixels: Tensor
+    weights: Tensor
+
+    def rows(self, part: slice) -> Taps:
+        """Those of some clips."""
+        return Taps(self.pixels[part], self.weights[part])
+
+    def matrices(self, *, transposed: bool = False) -> Tensor:
+        """(B, size, size) float32: entry (b, o, i), or (b, i, o) transposed, is the weight of pixel i in output o."""
+        batch, size, _ = self.pixels.shape
+        matrix = self.weights.new_zeros(batch, size, size)
+        if transposed:
+            return matrix.scatter_add_(1, self.pixels.mT, self.weights.mT)
+        return matrix.scatter_add_(2, self.pixels, self.weights)
 
 
 def bicubic_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
@@ -186,20 +220,39 @@ def bicubic_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
     Returns:
         (B, size, size) float32: entry (b, o, i) is the weight of pixel i of the line in output o.
     """
-    batch, device = len(start), start.device
-    outputs = torch.arange(size, device=device, dtype=torch.float64)
+    return _taps(start, length, size, int(length.max())).matrices()
+
+
+def _taps(start: Tensor, length: Tensor, size: int, longest: int) -> Taps:
+    """The taps of crops [start, start + length) of a line of ``size``, no crop longer than ``longest``."""
+    if size * longest <= LARGEST_TABLE:
+        pixels, weights = (table[length] for table in _crop_table(size, longest, start.device))
+    else:
+        pixels, weights = _interpolation(length, size)
+    pixels = pixels + start[:, None, None]
+    on_line = (pixels >= 0) & (pixels < size)  # what lies beyond the line are the canvas's zeros
+    return Taps(pixels.clamp_(0, size - 1), weights * on_line)
+
+
+@functools.lru_cache(maxsize=8)
+def _crop_table(size: int, longest: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of crops of 0 .. ``longest`` pixels (0 stands for 1), what a batch looks up in place of computing it."""
+    pixels, weights = _interpolation(torch.arange(longest + 1).clamp(min=1), size)
+    return pixels.to(device), weights.to(device)
+
+
+def _interpolation(length: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The pixels that each output of a resized crop is made of, counted in the crop, and their weights.
+
+    (B, size, 4) int64 and float32, of crops of ``length`` (B,) >= 1 pixels. Beyond the border its last pixel repeats.
+    """
+    outputs = torch.arange(size, device=length.device, dtype=torch.float64)
+    last = length[:, None] - 1
     # align_corners: the first and last output lie on the first and last pixel of the crop
-    position = outputs * ((length - 1).double() / max(size - 1, 1))[:, None]  # (B, size), within the crop
+    position = outputs * (last.double() / max(size - 1, 1))
     base = position.floor()
-    taps = _cubic(position - base)  # (B, size, 4)
-    matrix = torch.zeros(batch, size, size, device=device)
-    for tap in range(4):
-        # pixels beyond the crop's border repeat its last one; those beyond the line are the canvas's zeros
-        pixel = (base.long() + tap - 1).clamp(min=0).minimum(length[:, None] - 1) + start[:, None]
-        on_line = (pixel >= 0) & (pixel < size)
-        weight = torch.where(on_line, taps[..., tap], 0.0).float()
-        matrix.scatter_add_(2, pixel.clamp(0, size - 1)[..., None], weight[..., None])
-    return matrix
+    pixels = base.long()[..., None] + torch.arange(-1, 3, device=length.device)
+    return pixels.clamp(min=0).minimum(last[..., None]), _cubic(position - base).float()
 
 
 def _cubic(t: Tensor) -> Tensor:
@@ -213,6 +266,14 @@ def _cubic(t: Tensor) -> Tensor:
         return ((a * s - 5 * a) * s + 8 * a) * s - 4 * a
 
     return torch.stack([far(t + 1), near(t), near(1 - t), far(2 - t)], dim=-1)
+
+
+class _Drawn(NamedTuple):
+    """The random parameters of a view of a batch; None for what is left out."""
+
+    gains: Tensor | None
+    mixup: MixupParameters | None
+    crop: tuple[Taps, Taps] | None
 
 
 class Augmenter(nn.Module):
@@ -234,7 +295,7 @@ class Augmenter(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """(x - mean) / std with the statistics of the pre-training set."""
-        return (x - self.mean) / self.std
+        return (x - self.mean).div_(self.std)
 
     def forward(self, x: Tensor, generator: torch.Generator, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Two views (B, n_mels, n_frames) float32, normalised, of log-mel inputs ``x`` of that shape.
@@ -252,25 +313,41 @@ class Augmenter(nn.Module):
         return views[0], views[1]
 
     def _view(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        mixed, batch = x, self.world.size * len(x)
-        if self.config.level_db or self.config.equaliser_db:
-            gains = self.world.part(sample_gains(generator, batch, x.shape[1], self.config)).to(x.device)[:, :, None]
-            mixed = x + (gains if self.config.mixup_domain == "log_mel" else gains / self.std)
-        if self.memory is not None and len(self.memory):
-            drawn = sample_mixup_parameters(generator, batch, len(self.memory), self.config.mixup_ratio)
-            alpha, place = (self.world.part(parameter) for parameter in drawn)
-            mixed = apply_mixup(mixed, self.memory.ring[place.to(x.device)], alpha)
-        if self.config.mixup_domain == "log_mel":
-            mixed = self.normalise(mixed)
-        if self.config.crop:
-            mixed = self._crop(mixed, generator)
-        return self._post_norm(mixed) if self.config.post_norm else mixed
+        drawn = self._drawn(x, generator)
+        at_once = CACHED_CLIPS if x.device.type == "cpu" else max(1, len(x))
+        parts = [slice(first, first + at_once) for first in range(0, len(x), at_once)]
+        made = [self._part_of_view(x[part], drawn, part) for part in parts]
+        view = made[0] if len(made) == 1 else torch.cat(made) if made else x
+        return self._post_norm(view) if self.config.post_norm else view
 
-    def _crop(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def _drawn(self, x: Tensor, generator: torch.Generator) -> _Drawn:
+        """The random parameters of a view of this process's rows."""
+        config, (_, n_mels, n_frames) = self.config, x.shape
         batch = self.world.size * len(x)
-        drawn_crop = sample_crop_parameters(generator, batch, x.shape[1], x.shape[2], self.config)
-        crop = CropParameters(*(self.world.part(parameter) for parameter in drawn_crop))
-        return apply_resize_crop(x, crop, self.config)
+        gains = mixup = crop = None
+        if config.level_db or config.equaliser_db:
+            gains = self.world.part(sample_gains(generator, batch, n_mels, config)).to(x.device)[:, :, None]
+            gains = gains if config.mixup_domain == "log_mel" else gains / self.std
+        if self.memory is not None and len(self.memory):
+            drawn = sample_mixup_parameters(generator, batch, len(self.memory), config.mixup_ratio)
+            mixup = MixupParameters(*(self.world.part(parameter).to(x.device) for parameter in drawn))
+        if config.crop:
+            drawn_crop = sample_crop_parameters(generator, batch, n_mels, n_frames, config)
+            own = CropParameters(*(self.world.part(parameter) for parameter in drawn_crop))
+            crop = _crop_taps(own, n_mels, n_frames, config, x.device)
+        return _Drawn(gains, mixup, crop)
+
+    def _part_of_view(self, x: Tensor, drawn: _Drawn, part: slice) -> Tensor:
+        """The view of some clips, whose rows of the parameters are ``part``: mixed and cropped while in the cache."""
+        if drawn.gains is not None:
+            x = x + drawn.gains[part]
+        if drawn.mixup is not None:
+            assert self.memory is not None
+            past = self.memory.ring.index_select(0, drawn.mixup.place[part])
+            x = apply_mixup(x, past, drawn.mixup.alpha[part])
+        if self.config.mixup_domain == "log_mel":
+            x = self.normalise(x)
+        return x if drawn.crop is None else _resized(x, *(taps.rows(part) for taps in drawn.crop))
 
     def _post_norm(self, x: Tensor) -> Tensor:
         """A view of the whole batch with mean 0 and standard deviation 1 over all of its values (BYOL-A)."""

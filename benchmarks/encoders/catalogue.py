@@ -63,11 +63,11 @@ READY = {
     for each in (
         Ready(
             "delores-m-1024", "hear_delores", "the shipped DeLoRes-M, the default of hear_delores", 16000, 1792, 1024,
-            _OURS, weights="delores-m-1024", options="scene=, timestamp=",
+            _OURS, weights="delores-m-1024", options="scene=, timestamp=, precision=float32",
         ),
         Ready(
             "delores-s-1024", "hear_delores", "the shipped DeLoRes-S", 16000, 1792, 1024,
-            _OURS, weights="delores-s-1024", options="scene=, timestamp=",
+            _OURS, weights="delores-s-1024", options="scene=, timestamp=, precision=float32",
         ),
         Ready(
             "log-mel", "benchmarks.encoders.log_mel", "mean and deviation of the log-mel spectrogram, nothing learnt",

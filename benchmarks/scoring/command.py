@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.options import AsJson, ModelPath, Quiet, Seeds, Shots, TasksDir
+from benchmarks.options import AsJson, ModelPath, PrecisionName, Quiet, Seeds, Shots, TasksDir
 from hear_delores.errors import DeloresError
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
@@ -41,9 +41,14 @@ def finetune(
         ),
     ] = None,
     shots: Shots = None,
-    amp: Annotated[
-        bool, typer.Option("--amp", help="Train in bfloat16 (float16 where CUDA lacks it). This is faster.")
-    ] = False,
+    amp: Annotated[bool, typer.Option("--amp", help="The same as --precision bfloat16.")] = False,
+    precision: Annotated[
+        PrecisionName,
+        typer.Option(
+            help="How training multiplies: bfloat16 is faster on processors made for it (float16 where CUDA lacks it); "
+            "auto times both."
+        ),
+    ] = PrecisionName.float32,
     seeds: Seeds = 1,
     seed: Annotated[int, typer.Option(**whole(), help="The first seed.")] = 42,
     device: Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda or cuda:1.")] = "auto",
@@ -64,8 +69,11 @@ def finetune(
 
     options: dict[str, Any] = {
         "lr": lr, "batch_size": batch_size, "max_epochs": epochs, "patience": patience,
-        "crop_seconds": crop_seconds, "shots": shots, "amp": amp,
+        "crop_seconds": crop_seconds, "shots": shots, "amp": amp or precision.value == "bfloat16",
+        "auto_precision": precision.value == "auto",
     }  # fmt: skip
+    if amp and precision.value == "auto":
+        raise typer.BadParameter("--amp is --precision bfloat16; give one of --amp and --precision auto")
     set_up_process()
     records = []
     kind = "cuda" if torch.cuda.is_available() and device != "cpu" else "cpu"

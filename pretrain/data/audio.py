@@ -12,7 +12,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -22,7 +22,7 @@ import soxr
 from numpy.typing import NDArray
 
 from hear_delores.errors import DeloresError, shown
-from pretrain.data.containers import AS_IT_IS, RATES, Layout, check_rate, examine
+from pretrain.data.containers import AS_IT_IS, HEAD, RATES, Layout, check_rate, examine, plain_samples
 from pretrain.data.quiet import quiet_decoders
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = [
     "Piece",
     "file_length",
     "read_channels",
+    "read_crop",
     "read_piece",
     "regular_size",
     "sample_rate_folders",
@@ -316,6 +317,39 @@ def read_piece(piece: Piece, sample_rate: int) -> NDArray[np.int16]:
     if piece.rate != sample_rate:
         mono = soxr.resample(mono, piece.rate, sample_rate)
     return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def read_crop(piece: Piece, sample_rate: int, length: int, start: Callable[[int], int]) -> NDArray[np.int16]:
+    """Up to ``length`` of the samples of :func:`read_piece`, from number ``start(how many there are)`` on.
+
+    Of a plain WAV file no other sample is read.
+
+    Raises:
+        DeloresError: as :func:`read_piece`.
+    """
+    if piece.member is None and piece.rate == sample_rate:
+        crop = _plain_crop(piece, length, start(piece.frames))
+        if crop is not None:
+            return crop
+    samples = read_piece(piece, sample_rate)
+    first = start(len(samples))
+    return samples[first : first + length]
+
+
+def _plain_crop(piece: Piece, length: int, start: int) -> NDArray[np.int16] | None:
+    """A crop of a piece of 16-bit samples of one channel in a WAV file, as it lies there; None of any other file."""
+    size = regular_size(piece.path)
+    try:
+        with open(piece.path, "rb", buffering=0) as stream:
+            found = plain_samples(stream.read(HEAD), size)
+            if found is None or found[1] != piece.rate or len(found[0]) < 2 * (piece.start + piece.frames):
+                return None
+            stream.seek(found[0].start + 2 * (piece.start + start))
+            wanted = 2 * min(length, piece.frames - start)
+            samples = stream.read(wanted)
+    except OSError:
+        return None  # the decoder says what it is
+    return np.frombuffer(samples, "<i2").astype(np.int16, copy=False) if len(samples) == wanted else None
 
 
 def _part(piece: Piece, sample_rate: int, by_decoding: bool = False) -> NDArray[Any]:

@@ -86,9 +86,13 @@ class Sampler:
 
     def indices(self, step: int) -> list[tuple[int, int]]:
         """(epoch, clip) of every row of batch ``step``."""
-        n = len(self.corpus)
-        places = (divmod(i, n) for i in range(step * self.batch_size, (step + 1) * self.batch_size))
-        return [(epoch, int(_permutation(self.stream, self.seed, epoch, n)[place])) for epoch, place in places]
+        n, first = len(self.corpus), step * self.batch_size
+        orders = {
+            epoch: _permutation(self.stream, self.seed, epoch, n)
+            for epoch in range(first // n, (first + self.batch_size - 1) // n + 1)
+        }
+        places = (divmod(i, n) for i in range(first, first + self.batch_size))
+        return [(epoch, int(orders[epoch][place])) for epoch, place in places]
 
     def crop_start(self, epoch: int, clip: int, length: int) -> int:
         """The first sample of the crop: uniform among all places where it fits, 0 for a clip too short."""
@@ -100,10 +104,8 @@ class Sampler:
         audio = self.corpus.blank(len(self.rows), self.n_samples)
         bad: list[int] = []
         for row, (epoch, clip) in enumerate(self.indices(step)[self.rows.start : self.rows.stop]):
-            samples, met = self.corpus.read(clip)
+            crop, met = self.corpus.crop(clip, self.n_samples, functools.partial(self.crop_start, epoch, clip))
             bad += met
-            start = self.crop_start(epoch, clip, len(samples))
-            crop = samples[start : start + self.n_samples]
             audio[row, : len(crop)] = crop
         return Batch(torch.from_numpy(audio), bad)
 

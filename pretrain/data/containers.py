@@ -16,14 +16,14 @@ from typing import Literal, NamedTuple
 from hear_delores.errors import DeloresError
 from pretrain.data.mpeg import count_frames, find_frame, frame_size, informed, read_tag
 
-__all__ = ["AS_IT_IS", "RATES", "Layout", "check_rate", "examine"]
+__all__ = ["AS_IT_IS", "HEAD", "RATES", "Layout", "check_rate", "examine", "plain_samples"]
 
 RATES = range(1000, 768_000 + 1)
 """Hz. Nothing is recorded below (telephones have 8,000), nothing but bats above 192,000, and their detectors end at
 768,000. Resampling beyond such bounds is how a damaged header asks for gigabytes."""
 _OPEN_ENDS = (0x7F00_0000, 0x7FFF_0000, 0xFFFF_0000)  # up to 64 KiB above these, a size says that it was not known
 _OPEN_END_64 = 1 << 60
-_HEAD = 4096  # bytes that are read at once: the headers of nearly all files
+HEAD = 4096  # bytes that are read at once: the headers of nearly all files
 _OGG_PAGE = 27 + 255 + 255 * 255  # the longest
 _MOST_CHUNKS = 10_000
 _CODED_IN_BLOCKS = {b"\x02\0": "MS ADPCM", b"\x11\0": "IMA ADPCM", b"1\0": "GSM"}  # by the tag of a WAV's format
@@ -64,7 +64,7 @@ def examine(read: Read, size: int, is_mp3: bool) -> Layout:
     Raises:
         DeloresError: the file is cut short, or states a sample rate outside :data:`RATES`.
     """
-    head = read(0, _HEAD)
+    head = read(0, HEAD)
 
     def reading(place: int, count: int) -> bytes:
         return head[place : place + count] if place + count <= len(head) else read(place, count)
@@ -87,6 +87,30 @@ def examine(read: Read, size: int, is_mp3: bool) -> Layout:
     if is_mp3 or kind[:3] == b"ID3" or (kind[:1] == b"\xff" and find_frame(head) == 0):
         return _mp3(read, size, head, is_mp3)
     return AS_IT_IS
+
+
+def plain_samples(head: bytes, size: int) -> tuple[range, int] | None:
+    """Where the samples of a WAV file of ``size`` bytes are, and its rate, if they are plain: 16-bit, one channel.
+
+    The bytes from the first sample to the last, all of which are there. None for any other file, and where ``head``,
+    its first bytes, does not tell.
+    """
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return None
+    rate = 0
+    for chunk in _chunks(lambda place, count: head[place : place + count], 12, "<"):
+        if chunk.name == b"fmt ":
+            tag, channels, rate, _, block, bits = struct.unpack(
+                "<HHIIHH", head[chunk.place : chunk.place + 16].ljust(16)
+            )
+            if (tag, channels, block, bits) != (1, 1, 2, 16) or rate not in RATES:
+                return None
+        elif chunk.name == b"data":
+            known = 0 < chunk.size <= size - chunk.place and not _is_unknown(chunk.size) and chunk.size % 2 == 0
+            return (range(chunk.place, chunk.place + chunk.size), rate) if rate and known else None
+        elif chunk.name not in (b"LIST", b"fact", b"JUNK", b"bext", b"PEAK"):
+            return None
+    return None
 
 
 def check_rate(rate: float) -> None:
@@ -285,7 +309,7 @@ def _mp3(read: Read, size: int, head: bytes, is_mp3: bool) -> Layout:
     start = 0
     while head[:3] == b"ID3" and len(head) >= _ID3:
         start += _ID3 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        head = read(start, _HEAD)
+        head = read(start, HEAD)
     if not is_mp3 and head[:1] != b"\xff":
         return AS_IT_IS  # tags before something else, such as FLAC
     is_clean = find_frame(head) == 0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hear_delores.errors import DeloresError, shown
 from pretrain.config import DataConfig
 from pretrain.data.ahead import ahead
-from pretrain.data.audio import Piece, file_length, read_piece
+from pretrain.data.audio import Piece, file_length, read_crop, read_piece
 from pretrain.data.sources import Source, find_sources
 
 __all__ = ["AudioFiles", "ClipStore", "Corpus", "Progress"]
@@ -44,6 +44,12 @@ class ClipStore(Protocol):
 
     def decode(self, index: int) -> NDArray[Any]:
         """Clip ``index``. Raises DeloresError when its content is bad."""
+
+    def crop(self, index: int, length: int, start: Callable[[int], int]) -> NDArray[Any]:
+        """Up to ``length`` entries of what :meth:`decode` gives, from number ``start(how many there are)`` on.
+
+        As far as the format allows, nothing else is read. Raises DeloresError where :meth:`decode` does.
+        """
 
     def blank(self, rows: int, length: int) -> NDArray[Any]:
         """Room for crops of this length: silence."""
@@ -172,12 +178,33 @@ class Corpus:
         Raises:
             DeloresError: the content is bad and the corpus does not skip, or no clip is good.
         """
+        return self._good(index, self._cache.get, self.store.decode)
+
+    def crop(self, index: int, length: int, start: Callable[[int], int]) -> tuple[NDArray[Any], list[int]]:
+        """Up to ``length`` entries of what :meth:`read` gives, from number ``start(how many there are)`` on.
+
+        Raises:
+            DeloresError: as :meth:`read`.
+        """
+
+        def kept(i: int) -> NDArray[Any] | None:
+            if (samples := self._cache.get(i)) is None:
+                return None
+            first = start(len(samples))
+            return samples[first : first + length]
+
+        return self._good(index, kept, lambda i: self.store.crop(i, length, start))
+
+    def _good(
+        self, index: int, kept: Callable[[int], NDArray[Any] | None], decode: Callable[[int], NDArray[Any]]
+    ) -> tuple[NDArray[Any], list[int]]:
+        """Of clip ``index`` or the next good one, what is kept of it or decoded; and the bad ones met on the way."""
         bad: list[int] = []
-        for offset in range(len(self)):
-            i = (index + offset) % len(self)
-            samples = self._cache.get(i)
+        for offset in range(count := len(self)):
+            i = (index + offset) % count
+            samples = kept(i)
             if samples is None:
-                samples = self.try_read(i)
+                samples = self._tried(i, decode)
             if samples is not None:
                 return samples, bad
             bad.append(i)
@@ -189,10 +216,13 @@ class Corpus:
         Raises:
             DeloresError: the content is bad and the corpus does not skip.
         """
+        return self._tried(index, self.store.decode)
+
+    def _tried(self, index: int, decode: Callable[[int], NDArray[Any]]) -> NDArray[Any] | None:
         if index in self._bad:
             return None
         try:
-            return self.store.decode(index)
+            return decode(index)
         except DeloresError as error:
             if not self.skip_bad:
                 raise _unskipped(str(error)) from None
@@ -267,6 +297,9 @@ class AudioFiles:
 
     def decode(self, index: int) -> NDArray[Any]:
         return read_piece(self.pieces[index], self.sample_rate)
+
+    def crop(self, index: int, length: int, start: Callable[[int], int]) -> NDArray[Any]:
+        return read_crop(self.pieces[index], self.sample_rate, length, start)
 
     def blank(self, rows: int, length: int) -> NDArray[Any]:
         return np.zeros((rows, length), dtype=np.int16)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
@@ -194,18 +194,27 @@ class PackedClips:
         firsts = itertools.accumulate((len(part) for part in lengths), initial=0)
         self.faults = {first + i: why for first, shard in zip(firsts, shards, strict=False) for i, why in shard.bad}
         self.skipped = [pair for pairs in self.info.skipped for pair in pairs]
+        self._paths = [str(folder / f"{shard_name(number)}.bin") for number in range(len(shards))]
         self._hashes = [bytes.fromhex(shard.sha256) for shard in shards]
         self.pieces: Sequence[Piece] = _Pieces(self.info.data, shards)
         if not len(self.pieces):
             raise DeloresError(f"{folder}: the pack holds no clips")
 
     def decode(self, index: int) -> NDArray[Any]:
-        path = self.folder / f"{shard_name(int(self._shards[index]))}.bin"
-        length = int(self._lengths[index])
-        offset = int(self._offsets[index]) * self._item
+        return self._mapped(index, 0, int(self._lengths[index]))
+
+    def crop(self, index: int, length: int, start: Callable[[int], int]) -> NDArray[Any]:
+        whole = int(self._lengths[index])
+        first = start(whole)
+        return self._mapped(index, first, min(length, whole - first))
+
+    def _mapped(self, index: int, first: int, length: int) -> NDArray[Any]:
+        """So many samples or frames of a clip, from number ``first`` on."""
+        path = self._paths[self._shards[index]]
+        offset = (int(self._offsets[index]) + first) * self._item
         before = offset % mmap.ALLOCATIONGRANULARITY
         try:
-            with path.open("rb") as stream:
+            with open(path, "rb", buffering=0) as stream:
                 view = mmap.mmap(
                     stream.fileno(), before + length * self._item, access=mmap.ACCESS_READ, offset=offset - before
                 )

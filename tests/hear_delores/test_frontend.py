@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from hear_delores import frontend
 from hear_delores.errors import DeloresError
 from hear_delores.frontend import FrontendConfig, LogMel, mel_filters
 
@@ -162,3 +163,19 @@ def test_bad_settings_say_which(values: dict[str, object], message: str) -> None
     with pytest.raises(DeloresError, match=message) as caught:
         FrontendConfig.from_dict(values)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("clips", "samples"), [(1, 30000), (9, 4000), (3, 16000)])
+def test_frames_in_parts_equal_all_at_once(
+    precision: torch.dtype, clips: int, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cuts within a clip, between clips and several clips together, against torch.stft, which gradients take."""
+    monkeypatch.setattr(frontend, "CACHED_SAMPLES", 64 * 1024 // torch.get_num_threads())
+    audio = 0.1 * torch.randn(clips, samples, generator=torch.Generator().manual_seed(0))
+    logmel = LogMel(FrontendConfig(n_mels=40, win_length=800), precision)
+    whole = logmel(audio)
+    with torch.no_grad():
+        parts = logmel(audio)
+    assert not torch.equal(parts, torch.zeros_like(parts))
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)  # of log units; sums of a product in another order

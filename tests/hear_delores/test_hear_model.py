@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import hear_delores
 from hear_delores.encoder import AudioNTT, EncoderConfig
 from hear_delores.errors import DeloresError
 from hear_delores.frontend import FrontendConfig, LogMel
@@ -430,3 +431,19 @@ def test_running_statistics_merge_exactly(sizes: list[int], offset: float) -> No
 def test_statistics_of_nothing() -> None:
     with pytest.raises(DeloresError, match="at least one frame"):
         RunningStatistics(("pooled",), 1).part("pooled")
+
+
+def test_bfloat16_rounds_embeddings_as_documented_and_is_another_model() -> None:
+    """The figure is that of docs/performance.md; eight bits of mantissa alone are 1 / 256 = 0.4 %."""
+    audio = noise(3, 9000)
+    exact, rounded = hear_delores.load_model(), hear_delores.load_model(precision="bfloat16")
+    for one, other in (
+        (exact.scene_embeddings(audio), rounded.scene_embeddings(audio)),
+        (exact.timestamp_embeddings(audio)[0], rounded.timestamp_embeddings(audio)[0]),
+    ):
+        assert other.dtype == torch.float32
+        assert 1e-4 < float((one - other).norm() / one.norm()) < 0.03
+    assert hear_delores.weights_hash(exact) != hear_delores.weights_hash(rounded)
+    assert torch.equal(exact.differentiable_scene(audio), rounded.differentiable_scene(audio))
+    with pytest.raises(DeloresError, match=r"`precision` to be one of .* got 'float16'"):
+        exact.set_precision("float16")

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pretrain import augment
 from pretrain.augment import (
     Augmenter,
     CropParameters,
@@ -214,6 +215,25 @@ def test_crop_is_the_cubic_convolution_written_out(h: int, w: int, top: int, lef
     crop = on_canvas(x, config)[0, top : top + h, left : left + w].numpy()
     view = apply_resize_crop(x, p, config)[0].numpy()
     np.testing.assert_allclose(view, brute_resize(crop, 8, 12), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_are_looked_up_are_those_that_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, length = torch.tensor([-3, 0, 5, 2]), torch.tensor([1, 12, 4, 18])
+    looked_up = bicubic_weights(start, length, 12)
+    monkeypatch.setattr(augment, "LARGEST_TABLE", 0)
+    assert torch.equal(bicubic_weights(start, length, 12), looked_up)
+
+
+def test_views_of_a_few_clips_at_a_time_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit: every clip's products and sums are its own."""
+    views = []
+    for at_once in (3, 100):
+        monkeypatch.setattr(augment, "CACHED_CLIPS", at_once)
+        augmenter, generator = Augmenter(AugmentConfig(equaliser_db=3.0, mixup_memory=8), 16, 24, 0.0, 1.0), seeded(4)
+        x = torch.randn(10, 16, 24, generator=seeded(5))
+        views.append([*augmenter(x, generator), *augmenter(x + 1, generator)])
+    for some, whole in zip(*views, strict=True):
+        assert torch.equal(some, whole)
 
 
 def test_weights_of_a_crop_inside_the_line_sum_to_one() -> None:

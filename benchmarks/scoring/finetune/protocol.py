@@ -40,7 +40,7 @@ from hear_delores.errors import DeloresError
 from hear_delores.files import remove_leftovers, write_json
 from pretrain.distributed.world import ALONE, World, world_size
 from pretrain.locks import folder_lock
-from pretrain.training.precision import time_products
+from pretrain.training.precision import ProductTimes, time_products
 
 __all__ = ["finetune_task"]
 
@@ -55,6 +55,7 @@ def finetune_task(
     overwrite: bool = False,
     world: World = ALONE,
     say: Callable[[str], None] = lambda text: None,
+    auto_precision: bool = False,
     **options: Any,
 ) -> ResultRecord:
     """The record of ``model`` fine-tuned on each fold of ``task`` and tested once; one that exists is returned.
@@ -67,7 +68,9 @@ def finetune_task(
         progress: called as progress(epochs done, most epochs there can be, text).
         overwrite: train again although an identical record exists.
         world: of :func:`pretrain.distributed.world.join`; the first of several processes writes, all return the record.
-        say: told why a record that is there is not the one that is asked for.
+        say: told why a record that is there is not the one that is asked for, and which precision is faster.
+        auto_precision: let a timed matrix product decide ``amp``, unless there is a record, or a training begun, with
+            either.
         options: those of :class:`~benchmarks.scoring.finetune.train.Finetune`; None leaves the default.
 
     Raises:
@@ -76,6 +79,8 @@ def finetune_task(
     began = time.perf_counter()
     settings = world.share(lambda: make_protocol(Finetune, seed, options))
     world.share(lambda: _check(model, task, settings, world))
+    if auto_precision:
+        settings = replace(settings, amp=world.from_leader(lambda: _decide(model, task, settings, results_dir, say)))
     draft = world.share(lambda: _draft(model, task, settings))
     if len(set(world.collect(draft.fingerprint))) > 1:
         message = "the processes see different models, tasks or options: give all of them the same"
@@ -85,10 +90,10 @@ def finetune_task(
     if existing is not None:
         return existing
     world.share(lambda: _fresh(model))  # whether it loads alike again, before anything is written
-    if settings.amp and world.leads:
-        times = time_products(settings.batch_size, model.scene_embedding_size, model.scene_embedding_size, model.device)
+    if settings.amp and world.leads and not auto_precision:
+        times = _times(model, settings)
         if times.bfloat16_is_slower:
-            say(f"--amp is slower here than float32: {times.describe()}")
+            say(f"precision: bfloat16 is slower here than float32: {times.describe()}")
     lock = folder_lock(folder, "fine-tuning into this folder") if world.leads else contextlib.nullcontext()
     with contextlib.ExitStack() as held:
         world.share(lambda: held.enter_context(lock))
@@ -100,6 +105,25 @@ def finetune_task(
                 draft, run, _predictions(model, task, run), results_dir, work, source=task.path, began=began
             )
         )
+
+
+def _decide(
+    model: LoadedModel, task: TaskFolder, settings: Finetune, results_dir: str | Path, say: Callable[[str], None]
+) -> bool:
+    """Whether to train under autocast: as what is there was trained, else as a product of the task's shape says."""
+    for amp in (False, True):
+        draft = _draft(model, task, replace(settings, amp=amp))
+        folder = record_folder(results_dir, draft)
+        if identical_record(folder, draft.fingerprint) is not None or (folder / WORK_FOLDER).exists():
+            return amp
+    times = _times(model, settings)
+    say(f"precision: {times.faster}, since {times.describe()}")
+    return times.faster == "bfloat16"
+
+
+def _times(model: LoadedModel, settings: Finetune) -> ProductTimes:
+    size = model.scene_embedding_size
+    return time_products(settings.batch_size, size, size, model.device)
 
 
 def _existing(folder: Path, draft: ResultRecord, say: Callable[[str], None]) -> ResultRecord | None:

@@ -74,6 +74,7 @@ def _train_on_cores(jobs: Iterator[HeadJob], n_jobs: int, precision: str) -> Ite
     stop = threading.Event()
 
     def work(job: HeadJob, head: Head) -> Fitted:
+        torch.get_num_threads()  # a thread takes the default when it first asks, and would take it later
         torch.set_num_threads(threads)  # of this thread
         torch.set_flush_denormal(True)  # gradients of units that are done learning: slow, and nothing to Adam
         [trained] = train_stack([job], [head], precision=precision, stop=stop)

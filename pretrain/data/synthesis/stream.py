@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -106,6 +106,11 @@ class SyntheticClips:
                     block: (made * 32767).round().short().numpy(),
                 }
             return self._made[block][row]
+
+    def crop(self, index: int, length: int, start: Callable[[int], int]) -> NDArray[Any]:
+        samples = self.decode(index)
+        first = start(len(samples))
+        return samples[first : first + length]
 
     def blank(self, rows: int, length: int) -> NDArray[Any]:
         return np.zeros((rows, length), dtype=np.int16)

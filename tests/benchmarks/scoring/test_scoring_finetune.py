@@ -24,6 +24,7 @@ from benchmarks.reading.tables.table import comparison_tables
 from benchmarks.results.record import load_predictions, load_record, load_records
 from benchmarks.scoring.command import finetune
 from benchmarks.scoring.evaluation import SceneEvaluator
+from benchmarks.scoring.finetune import protocol
 from benchmarks.scoring.finetune.clips import Clips, crop, training_batches, whole_batches
 from benchmarks.scoring.finetune.protocol import finetune_task
 from benchmarks.scoring.finetune.train import Finetune, FineTuned
@@ -31,6 +32,7 @@ from benchmarks.scoring.fitting import BestEpoch
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores import AudioNTT, EncoderConfig, FrontendConfig, HearModel, save_checkpoint
 from hear_delores.errors import DeloresError
+from pretrain.training.precision import ProductTimes
 
 ROOT = Path(hear_delores.__file__).parents[1]
 RATE = 16000
@@ -472,3 +474,19 @@ def test_the_command(task, weights, tmp_path):
     [table] = comparison_tables(records)
     assert table.protocol == "finetune (batch_size=8-max_epochs=1)"
     assert table.cells["hear_delores-tiny", "tones"].n_seeds == 2
+
+
+def test_auto_precision_is_the_faster_one_and_stays_so(model, task, tmp_path, monkeypatch):
+    seconds = {"bfloat16": 3.0}
+    monkeypatch.setattr(protocol, "time_products", lambda *shape: ProductTimes(*shape[:3], 1.0, seconds["bfloat16"]))
+    said: list[str] = []
+    kept = {"results_dir": tmp_path, "say": said.append, "auto_precision": True, "max_epochs": 1, "batch_size": 12}
+    record = finetune_task(model, task, **kept)
+    assert record.folds[0].hyperparameters["precision"] == "float32"
+    assert [line.split(",")[0] for line in said] == ["precision: float32"]
+    seconds["bfloat16"] = 0.1
+    assert finetune_task(model, task, **kept).created == record.created  # what there is, with no second decision
+    assert len(said) == 1
+    other = finetune_task(model, task, **kept, seed=43)
+    assert other.folds[0].hyperparameters["precision"] == "bfloat16"
+    assert said[1].startswith("precision: bfloat16, since a product of 12 x ")

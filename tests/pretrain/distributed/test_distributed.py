@@ -128,8 +128,8 @@ def test_two_samplers_read_the_batch_of_one() -> None:
         def blank(self, rows: int, length: int) -> Any:
             return np.zeros((rows, length), dtype=np.int16)
 
-        def read(self, index: int) -> tuple[Any, list[int]]:
-            return np.full(9, index + 1, dtype=np.int16), []
+        def crop(self, index: int, length: int, start: Any) -> tuple[Any, list[int]]:
+            return np.full(9, index + 1, dtype=np.int16)[start(9) :][:length], []
 
     corpus: Any = Counting()
     for step in range(4):

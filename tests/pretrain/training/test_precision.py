@@ -93,3 +93,12 @@ def test_bfloat16_that_was_asked_for_is_kept_and_said_to_be_slow(monkeypatch: py
     asked = measured(monkeypatch, 1.0, 0.5)
     assert resolved(PretrainConfig()) == (PretrainConfig(), "")
     assert not asked
+
+
+def test_waiting_for_another_program_does_not_count_and_a_shape_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is one where time passes by the clock, and none by the processor's."""
+    passed = iter(range(10**6))
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: float(next(passed)))
+    times = time_products(5, 7, 9, "cpu")
+    assert 0 < times.float32_s < 1
+    assert time_products(5, 7, 9, "cpu") is times
