@@ -18,17 +18,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from benchmarks.results.consistency import check_archive, check_arrays, check_record
-from benchmarks.results.format import (
-    RECORD_FORMAT,
-    ChanceInfo,
-    FoldPredictions,
-    FoldResult,
-    GridPoint,
-    ModelInfo,
-    ProtocolInfo,
-    ResultRecord,
-    TaskInfo,
-)
+from benchmarks.results.format import RECORD_FORMAT, FoldPredictions, ResultRecord
 from benchmarks.results.identity import Models, behaviour_change
 from benchmarks.results.label import option_suffix, with_options
 from hear_delores.documents import read_json
@@ -37,15 +27,6 @@ from hear_delores.files import atomic_path, check_name, remove_leftovers, write_
 from pretrain.locks import folder_lock
 
 __all__ = [
-    "RECORD_FORMAT",
-    "ChanceInfo",
-    "FoldPredictions",
-    "FoldResult",
-    "GridPoint",
-    "ModelInfo",
-    "ProtocolInfo",
-    "ResultRecord",
-    "TaskInfo",
     "clear_unfinished",
     "existing_record",
     "fold_predictions",

@@ -14,16 +14,8 @@ import soundfile
 import torch
 
 from benchmarks.metrics.registry import METRICS
-from benchmarks.results.record import (
-    FoldPredictions,
-    FoldResult,
-    ModelInfo,
-    ProtocolInfo,
-    ResultRecord,
-    TaskInfo,
-    load_record,
-    save_record,
-)
+from benchmarks.results.format import FoldPredictions, FoldResult, ModelInfo, ProtocolInfo, ResultRecord, TaskInfo
+from benchmarks.results.record import load_record, save_record
 from hear_delores import AudioNTT, EncoderConfig, FrontendConfig, HearModel, save_checkpoint
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.results.record import FoldPredictions, ResultRecord
+from benchmarks.results.format import FoldPredictions, ResultRecord
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="each command is a fork of one process")
 

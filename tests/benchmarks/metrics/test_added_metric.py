@@ -13,7 +13,7 @@ from benchmarks.metrics import registry, scene
 from benchmarks.metrics.registry import METRICS, Metric, find_metrics, metric_bounds, metric_scale
 from benchmarks.reading.statistics.intervals import clip_interval
 from benchmarks.reading.statistics.weighted import statistic
-from benchmarks.results.record import FoldPredictions
+from benchmarks.results.format import FoldPredictions
 from hear_delores.errors import DeloresError
 
 CONTRIBUTING = Path(__file__).resolve().parents[3] / "CONTRIBUTING.md"

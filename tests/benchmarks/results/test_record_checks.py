@@ -16,14 +16,8 @@ import pytest
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.statistics.compare import compare_records
 from benchmarks.reading.statistics.intervals import record_interval, statistics_of
-from benchmarks.results.record import (
-    FoldPredictions,
-    ResultRecord,
-    load_predictions,
-    load_record,
-    load_records,
-    save_record,
-)
+from benchmarks.results.format import FoldPredictions, ResultRecord
+from benchmarks.results.record import load_predictions, load_record, load_records, save_record
 from hear_delores.errors import DeloresError
 
 Change = Callable[[dict[str, Any]], Any]

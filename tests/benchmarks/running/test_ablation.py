@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from benchmarks.reading.tables.ablation_table import AblationRow, ablation_tables, on_validation, to_markdown, to_rich
-from benchmarks.results.record import ResultRecord, load_records
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import load_records
 from benchmarks.running.ablation import Ablation, read_settings
 from benchmarks.tasks.find import find_task_folders
 from hear_delores.errors import DeloresError

@@ -17,7 +17,8 @@ from test_scoring_finetune import write_task
 
 import hear_delores
 from benchmarks.embedding.model import load_model
-from benchmarks.results.record import ResultRecord, load_predictions, load_record
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import load_predictions, load_record
 from benchmarks.scoring.finetune import train as finetune_train
 from benchmarks.scoring.finetune.clips import Clips, training_batches, whole_batches
 from benchmarks.scoring.finetune.protocol import finetune_task

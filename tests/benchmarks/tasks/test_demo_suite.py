@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.tasks.demo import synthesis, write_demo_pool, write_demo_tasks
+from benchmarks.tasks.demo import write_demo_tasks
 from benchmarks.tasks.demo.synthesis import INSTRUMENTS, RATE, Draw, gesture, note
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.registry import find_task, list_tasks
@@ -169,31 +169,4 @@ def test_a_task_that_is_there_is_left_alone(tmp_path: Path) -> None:
 def test_faults(tmp_path: Path) -> None:
     with pytest.raises(DeloresError, match="Did you mean 'demo_pitch'"):
         write_demo_tasks(tmp_path, ["demo_pitches"])
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "cat.jpg").write_bytes(b"x")
-    with pytest.raises(DeloresError, match="something other than a demo pool"):
-        write_demo_pool(tmp_path / "photos", 3)
-    assert (tmp_path / "photos" / "cat.jpg").exists()
     assert find_task("demo_events").folder_name == "demo_events-1-full"
-
-
-def test_the_pool_is_the_same_twice_and_none_of_the_tasks(suite: dict[str, TaskFolder], tmp_path: Path) -> None:
-    manifests = [write_demo_pool(tmp_path / name, 12) for name in ("one", "two")]
-    lines = manifests[0].read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "file,duration"
-    assert len(lines) == 13
-    clips = []
-    for line in lines[1:]:
-        file, duration = line.split(",")
-        samples, rate = soundfile.read(manifests[0].parent / file, dtype="int16")
-        assert rate == RATE
-        assert 1.0 <= len(samples) / rate <= 2.0
-        assert abs(len(samples) / rate - float(duration)) < 1e-4
-        clips.append(samples.tobytes())
-    assert files(tmp_path / "one") == files(tmp_path / "two")
-    assert all(
-        filecmp.cmp(tmp_path / "one" / name, tmp_path / "two" / name, shallow=False) for name in files(tmp_path / "one")
-    )
-    assert len(set(clips)) == 12
-    assert write_demo_pool(tmp_path / "one", 12) == manifests[0]  # left as it is
-    assert synthesis.RATE == 16000
