@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.tasks.demo import demo_tasks
+
 HERE = Path(__file__).parent
 
 
@@ -68,6 +70,8 @@ def workplace(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(demo_tasks, "PITCH_CLIPS", 1)
+    monkeypatch.setattr(demo_tasks, "TIMBRE_CLIPS", {"train": 2, "valid": 1, "test": 2})
     yield tmp_path
     sys.modules.pop("my_module", None)
 
@@ -123,25 +127,37 @@ def run(words: list[str], where: str, capsys: pytest.CaptureFixture[str], monkey
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_is_one_of_ours_with_options_that_exist(name: str) -> None:
     for block in pages.blocks(pages.ROOT / name):
-        if block.language != "python" and block.kind in ("run", "parse"):
+        if block.language != "python" and block.kind in ("run", "parse", "long"):
             for words in block.commands:
                 if words[0] != "pytest":
                     parse(block.words(words) if block.kind == "run" else words, block.where)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "docs/commands.md"])
+def long_blocks(name: str) -> bool:
+    return any(block.kind == "long" for block in pages.blocks(pages.ROOT / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [(name, ("run",)) for name in NAMES if name != "docs/commands.md"]
+    + [pytest.param(name, ("run", "long"), marks=pytest.mark.long) for name in NAMES if long_blocks(name)],
+)
 def test_every_block_runs(
-    name: str, workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    name: str,
+    kinds: tuple[str, ...],
+    workplace: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in pages.blocks(pages.ROOT / name):
         if block.kind == "file":
             (workplace / block.rest).write_text(block.text, encoding="utf-8")
-        elif block.kind == "run" and block.language == "python":
+        elif block.kind in kinds and block.language == "python":
             exec(compile(block.text, block.where, "exec"), names)
-        elif block.kind == "run":
+        elif block.kind in kinds:
             for words in block.commands:
-                run(block.words(words), block.where, capsys, monkeypatch)
+                run(block.words(words) if block.kind == "run" else words, block.where, capsys, monkeypatch)
 
 
 # --- that the test would see it

@@ -48,13 +48,7 @@ main()
     [
         ("save", 2, 100_000, "cannot write the training state {out}/state.pt", 3),  # it has half a megabyte
         # a line has 500 bytes; standard error, which is a file here, has less
-        (
-            "_write_line",
-            2,
-            500,
-            "cannot write the log {out}/log.jsonl",
-            3,
-        ),  # a line has 600 bytes; standard error, a file here, has room
+        ("_write_line", 2, 500, "cannot write the log {out}/log.jsonl", 3),
         ("_finish", 1, 100_000, "cannot write the training state {out}/state.pt", 9),
         ("save_checkpoint", 1, 5000, "cannot write the checkpoint {out}/checkpoint.safetensors", 10),  # 15 kB
     ],
