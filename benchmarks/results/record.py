@@ -276,7 +276,7 @@ def fold_predictions(record: ResultRecord) -> list[FoldPredictions]:
     if missing := [split for split in rows if split not in predictions]:
         problem = f"no predictions of {missing[0]} were saved"
     elif extra := predictions.keys() - rows.keys():
-        problem = f"there are predictions of {min(extra)!r}, which is none of its folds"
+        problem = f"there are predictions of {min(extra)!r}, which is not one of its folds"
     elif other := [split for split in rows if len(predictions[split].prediction) != rows[split]]:
         tested, found = rows[other[0]], len(predictions[other[0]].prediction)
         problem = f"{other[0]!r} was tested on {tested} rows, but has {found} predictions"

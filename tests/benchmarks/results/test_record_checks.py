@@ -304,7 +304,7 @@ def better(arrays: dict[str, Any]) -> None:
         ),
         (
             lambda a: a.update({f"valid/{name[5:]}": value for name, value in list(a.items())}),
-            "there are predictions of 'valid', which is none of its folds",
+            "there are predictions of 'valid', which is not one of its folds",
         ),
         (
             lambda a: a.update(

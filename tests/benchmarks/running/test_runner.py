@@ -72,7 +72,7 @@ def test_a_run_that_is_ended_leaves_no_process_and_goes_on_where_it_was(
         command.wait()
     assert command.returncode == (130 if end == signal.SIGINT else -end)
     assert "Traceback" not in said
-    assert ("stopped; run the same command again to go on" in said) == (end == signal.SIGINT)
+    assert ("stopped; run the same command again to continue" in said) == (end == signal.SIGINT)
     assert not list((here / "out").rglob("*.tmp"))
     assert not list((here / "out").rglob("record.json"))
     assert_same(measure(here / "out", "sleeps_once", tasks=("second",)), "sleeps_once", ("second",))

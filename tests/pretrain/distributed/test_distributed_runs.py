@@ -112,7 +112,7 @@ def test_stopped_on_two_processes_and_resumed_on_one_equals_one(
         ended = [code for code, _, _ in found]
         printed, errors = ("".join(each[stream] for each in found) for stream in (1, 2))
     assert 0 not in ended
-    assert "stopped after step 5, state saved: go on with --resume" in errors.replace("\n", " "), errors
+    assert "stopped after step 5, state saved: continue with --resume" in errors.replace("\n", " "), errors
     assert "processes: 2, each with 4 clips of every batch" in printed
     assert printed.count("data: 13 clips") == 1
     assert sorted(p.name for p in out.iterdir()) == ["config.yaml", "data-hashes.npy", "log.jsonl", "state.pt"]
