@@ -34,7 +34,8 @@ def command(
     data: Annotated[
         str,
         typer.Option(
-            help=f"{DATA_HELP}, a folder that `delores pack` made, synthetic (an endless stream of generated sounds), or synthetic+DATA."
+            help=f"{DATA_HELP}, a folder that `delores pack` made, synthetic (generated sounds without end), "
+            "or synthetic+DATA."
         ),
     ],
     out: Annotated[Path, typer.Option(help="The folder of the run.")],

@@ -34,7 +34,8 @@ def models(
         facts = [f"rate: {adapter.rate}; dimensions: {adapter.sizes}", f"licence: {adapter.licence}"]
         lines += _entry(adapter.form, adapter.description, [*facts, *_more(adapter.options, adapter.needs)])
     lines += ["", "Besides these, a model is any importable module with the three HEAR functions,",
-              "or the path of such a .py file. It is written", "[LABEL=]MODEL[@WEIGHTS][?option=value&...]."]  # fmt: skip
+              "or the path of such a .py file. It is written",
+              "[LABEL=]MODEL[@WEIGHTS][?option=value&...]."]  # fmt: skip
     console().print("\n".join(lines))
 
 

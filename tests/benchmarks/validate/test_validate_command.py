@@ -92,7 +92,7 @@ def test_what_cannot_be_checked_is_one_line_and_code_2(words: list[str], message
 def test_a_check_explains_itself() -> None:
     code, out, _ = run("--explain", "timestamp-drift")
     assert code == 0
-    assert out.startswith("timestamp-drift (hear-validator does not make it; runs after timestamp-unit,")
+    assert out.startswith("timestamp-drift (not in hear-validator; runs after timestamp-unit,")
     assert "1102.5 samples" in out
     code, out, _ = run("--explain", "all")
     assert [line.split()[0] for line in out.splitlines() if not line.startswith(" ")] == list(CHECKS)
