@@ -167,7 +167,7 @@ def geometry(
     ] = 999,
     as_json: AsJson = False,
 ) -> None:
-    """Measure stored embeddings, without training: neighbours, clusters, rank, similarity. It is not a score of a task."""
+    """Measure stored embeddings, without training: neighbours, clusters, rank, similarity. It scores no task."""
     from dataclasses import asdict
 
     from benchmarks.reading.tables.plain import markdown_table
