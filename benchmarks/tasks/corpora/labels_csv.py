@@ -29,7 +29,7 @@ from hear_delores.files import file_hash
 from pretrain.data.audio import file_length
 from pretrain.inputs.csv_table import LOOKALIKES, read_table
 
-__all__ = ["LabelRow", "prepare", "read_labels"]
+__all__ = ["LabelRow", "prepare"]
 
 _FOLD = re.compile(r"(?:fold[ _-]?)?([0-9]{1,9})", re.IGNORECASE)
 MULTICLASS_METRICS = ("top1_acc", "mAP", "d_prime", "aucroc")
@@ -118,16 +118,6 @@ def prepare(
         progress=progress,
     )
     return replace(report, warnings=report.warnings + notes + _unseen_labels(report.task))
-
-
-def read_labels(table: str | Path, *, multilabel: bool = False, shared_groups: bool = False) -> list[LabelRow]:
-    """The checked lines of a ``labels.csv``, in their order.
-
-    Raises:
-        DeloresError: a missing column, an unknown split, a file that is listed twice, a group that crosses
-            splits, an empty field.
-    """
-    return _read(Path(table), multilabel, shared_groups)[0]
 
 
 def _read(path: Path, multilabel: bool, shared_groups: bool) -> tuple[list[LabelRow], list[str]]:

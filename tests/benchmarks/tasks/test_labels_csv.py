@@ -13,11 +13,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.tasks.corpora.labels_csv import prepare, read_labels
+from benchmarks.tasks.corpora.labels_csv import LabelRow, _read, prepare
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
 
 ROWS = [("a.wav", "x", "train"), ("b.wav", "y", "train"), ("c.wav", "x", "valid"), ("d.wav", "y", "test")]
+
+
+def read_labels(table: Path, *, shared_groups: bool = False) -> list[LabelRow]:
+    """The checked lines of a ``labels.csv``, in their order."""
+    return _read(table, False, shared_groups)[0]
 
 
 def make(folder: Path, rows: list[tuple[str, ...]], columns: str = "file,label,split", audio: str = "") -> Path:

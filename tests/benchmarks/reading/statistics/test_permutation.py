@@ -10,11 +10,11 @@ from scipy.stats import binomtest, permutation_test, rankdata
 
 from benchmarks.perf.interval_coverage import draw_two, false_positives
 from benchmarks.reading.statistics.permutation import (
+    _Fold,
     comparable_ranks,
     holm,
     share_as_large,
     sign_flip_p,
-    swap_differences,
     swap_test,
 )
 from benchmarks.reading.statistics.weighted import RankStatistic, RatioStatistic, Statistic
@@ -46,7 +46,8 @@ def test_swaps_are_the_metric_computed_again(metric: str) -> None:
     a, b = draw_two(metric, 60, np.random.default_rng(3))
     swapped = np.random.default_rng(0).random((60, 70)) < 0.5
     swapped[:, 0], swapped[:, 1] = False, True
-    found = swap_differences(a, b, swapped)
+    fold = _Fold([(a, b)])
+    found = fold.differences(swapped[fold.changing])
     for draw in range(70):
         first, second = exchanged(a, b, swapped[:, draw])
         if np.isfinite([first, second]).all():
