@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -131,6 +132,31 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def mel_power(
+    audio: np.ndarray, *, sr: int, n_fft: int, hop_length: int, win_length: int | None = None, **filters: object
+) -> np.ndarray:
+    """(..., n_mels, n_frames): ``librosa.feature.melspectrogram`` with zeros beyond the ends, by librosa's filters.
+
+    The transform is numpy's in double precision: in a new environment, numba compiles that of librosa for a minute.
+    """
+    from librosa.filters import mel
+    from scipy.signal import get_window
+
+    window = get_window("hann", win_length or n_fft)
+    before = (n_fft - len(window)) // 2
+    window = np.pad(window, (before, n_fft - len(window) - before))
+    padded = np.pad(np.asarray(audio, dtype=np.float64), [(0, 0)] * (audio.ndim - 1) + [(n_fft // 2, n_fft // 2)])
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=-1)[..., ::hop_length, :]
+    power = np.abs(np.fft.rfft(frames * window)) ** 2
+    return mel(sr=sr, n_fft=n_fft, **filters) @ power.swapaxes(-1, -2)
+
+
+@pytest.fixture(scope="session")
+def librosa_mel() -> Callable[..., np.ndarray]:
+    """``mel_power``."""
+    return mel_power
 
 
 @pytest.fixture(scope="session")

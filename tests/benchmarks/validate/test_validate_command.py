@@ -177,7 +177,7 @@ def pytest_with(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_plugin_adds_a_test_for_each_check(model: Path) -> None:
     (model.parent / "test_own.py").write_text("import torch\ndef test_own(): assert torch.is_grad_enabled()\n")
     model.write_text(GALLERY["load_model switches gradients off"][0])
-    ran = pytest_with(model.parent, "--hear-model", NAME, "--hear-device", "cpu", "-rA", "--junitxml", "x.xml")
+    ran = pytest_with(model.parent, "--hear-model", NAME, "--hear-fast", "-rA", "--junitxml", "x.xml")
     counts = re.search(r"(\d+) failed, (\d+) passed, (\d+) skipped", ran.stdout)
     assert ran.returncode == 1
     assert counts is not None, ran.stdout
@@ -243,7 +243,7 @@ def test_the_action_runs_the_same_command(model: Path, tmp_path: Path) -> None:
     )
     (tools / "delores").chmod(0o755)
     given = {name: {"default": "", **options}["default"] for name, options in action["inputs"].items()}
-    given |= {"model": NAME, "device": "cpu", "junit": "report with space.xml"}
+    given |= {"model": NAME, "device": "cpu", "fast": "true", "junit": "report with space.xml"}
     summary = tmp_path / "summary.md"
     environment = {
         **os.environ,
