@@ -18,7 +18,7 @@ import torch
 #: What a process of ``warm`` has imported before it is forked. None of it starts a thread.
 IMPORTED = [
     "torch", "torch._dynamo", "numpy.random", "pretrain.training.start", "benchmarks.cli", "benchmarks.scoring.score",
-    "benchmarks.scoring.finetune.protocol",
+    "benchmarks.scoring.finetune.protocol", "benchmarks.running.run", "benchmarks.running.processes",
 ]  # fmt: skip
 #: Makes a forked process what ``python -c CODE ARGUMENTS`` would have been.
 BEGINNING = """
@@ -73,13 +73,16 @@ class Warm:
 
     An import takes longer than most of what tests do in a process of their own. Processes that are to import
     something for the first time need an interpreter of their own.
+
+    Attributes:
+        context: multiprocessing's context that starts them.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        self.context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         if sys.platform == "linux":
-            self._context.set_forkserver_preload(IMPORTED)
+            self.context.set_forkserver_preload(IMPORTED)
 
     def start(
         self, code: str, *arguments: object, cwd: str | Path | None = None, env: Mapping[str, str] | None = None
@@ -91,7 +94,7 @@ class Warm:
             "environment": {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
             "out": str(folder / "out"), "err": str(folder / "err"),
         }  # fmt: skip
-        process = self._context.Process(target=exec, args=(BEGINNING, given))
+        process = self.context.Process(target=exec, args=(BEGINNING, given))
         process.start()
         return WarmProcess(process, folder)
 
@@ -157,6 +160,14 @@ def mel_power(
 def librosa_mel() -> Callable[..., np.ndarray]:
     """``mel_power``."""
     return mel_power
+
+
+@pytest.fixture
+def few_probe_sounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model is recognised by is seen in few of the probe sounds: there are 20 s of them for each model."""
+    from benchmarks.embedding import sketch
+
+    monkeypatch.setattr(sketch, "LENGTHS_S", {length: sketch.LENGTHS_S[length] for length in (0.1, sketch.REPEATED_S)})
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workplace(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workplace(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_probe_sounds: None
+) -> Iterator[Path]:
     """A folder of its own for a page, with what is prepared; modules imported from it are forgotten afterwards."""
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)

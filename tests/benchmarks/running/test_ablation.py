@@ -38,7 +38,9 @@ def tasks(delores: Delores, corpus: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ablate(delores: Delores, corpus: Path, tasks: Path, tmp_path: Path) -> Callable[..., object]:
+def ablate(
+    delores: Delores, corpus: Path, tasks: Path, tmp_path: Path, few_probe_sounds: None
+) -> Callable[..., object]:
     """Runs the command on the toy data; the shared overrides make it small."""
     shared = [word for override in TINY for word in ("--set", override)]
     words = ("--preset", "demo-s", "--data", corpus, "--tasks-dir", tasks, *shared)

@@ -13,7 +13,6 @@ import torch
 from scipy.stats import spearmanr
 from torchaudio import pipelines
 
-from benchmarks.embedding import sketch
 from benchmarks.embedding.embed import embed_task
 from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.embedding.layered import embed_layers, load_layers
@@ -34,9 +33,8 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.fixture
-def task(tasks_dir: Path, monkeypatch: pytest.MonkeyPatch) -> TaskFolder:
-    """18 clips of 0.1 s. Behaviour is seen in few of the probe sounds: what costs here is each layer's 20 s of them."""
-    monkeypatch.setattr(sketch, "LENGTHS_S", {length: sketch.LENGTHS_S[length] for length in (0.1, sketch.REPEATED_S)})
+def task(tasks_dir: Path, few_probe_sounds: None) -> TaskFolder:
+    """18 clips of 0.1 s."""
     [folder] = tasks_dir.glob("first-*")
     return TaskFolder.open(folder)
 
