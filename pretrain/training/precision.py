@@ -54,8 +54,8 @@ class ProductTimes:
 def time_products(rows: int, inputs: int, outputs: int, device: torch.device | str) -> ProductTimes:
     """The least seconds of a linear layer's product in float32 and, with its conversions, in bfloat16.
 
-    The two are made in turns for a few hundredths of a second, so that whatever else the machine does meets both. No
-    random state is touched. Sizes above 4096 are timed as 4096.
+    The two are computed alternately for a few hundredths of a second, so that whatever else the machine does meets
+    both. No random state is touched. Sizes above 4096 are timed as 4096.
 
     Args:
         rows: of a batch.

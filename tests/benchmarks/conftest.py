@@ -78,7 +78,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scene_fold(n: int, skill: float, seed: int, *, labels: int = 4, truth_seed: int = 99) -> FoldPredictions:
-    """n clips; a model of more skill ranks the true class higher. The truth hangs on ``truth_seed`` alone."""
+    """n clips; a model of more skill ranks the true class higher. The truth depends on ``truth_seed`` alone."""
     truth = np.eye(labels, dtype=np.float32)[np.random.default_rng(truth_seed).integers(0, labels, n)]
     prediction = np.random.default_rng(seed).normal(size=(n, labels)) + skill * truth
     return FoldPredictions(prediction.astype(np.float32), truth, np.array([f"clip{i:04d}.wav" for i in range(n)]))
