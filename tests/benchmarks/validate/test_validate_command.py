@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
-from faulty_models import GALLERY, GOOD
+from faulty_models import GALLERY, GOOD, forked
 from typer.testing import CliRunner
 
 from benchmarks.validate import CHECKS
+from benchmarks.validate.checks import side_effects
 from benchmarks.validate.command import validate
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,6 +30,8 @@ app.command()(validate)
 @pytest.fixture
 def model(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(model_folder)
+    monkeypatch.setattr("benchmarks.validate.command.PATIENCE_S", 600)  # a busy machine takes its time
+    monkeypatch.setattr(side_effects, "in_fresh_process", forked)
     (model_folder / f"{NAME}.py").write_text(GOOD)
     return model_folder / f"{NAME}.py"
 
