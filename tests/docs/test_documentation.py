@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import io
 import os
@@ -81,9 +82,12 @@ def workplace(
 # --- checking and running
 
 
+command_line = functools.cache(make_commands.command_line)
+
+
 def parse(words: list[str], where: str) -> None:
     """Raises AssertionError unless the words are a command of ours with options and arguments that it has."""
-    group = make_commands.command_line()
+    group = command_line()
     if words[0] != "delores":
         raise AssertionError(f"{where}: {words[0]} is none of the commands that a page may have parsed")
     context = group.context_class(group, info_name="delores")
