@@ -74,6 +74,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def small_wav2vec2() -> dict[str, Any]:
+    """The parameters of torchaudio's model: two layers of 16 dimensions, a frame every 20 samples that sees 40."""
+    return {
+        "extractor_mode": "layer_norm", "extractor_conv_bias": False,
+        "extractor_conv_layer_config": [(8, 10, 5), (8, 3, 2), (8, 3, 2)], "encoder_embed_dim": 16,
+        "encoder_projection_dropout": 0.1, "encoder_pos_conv_kernel": 16, "encoder_pos_conv_groups": 2,
+        "encoder_num_layers": 2, "encoder_num_heads": 2, "encoder_attention_dropout": 0.1,
+        "encoder_ff_interm_features": 32, "encoder_ff_interm_dropout": 0.1, "encoder_dropout": 0.1,
+        "encoder_layer_norm_first": True, "encoder_layer_drop": 0.1, "aux_num_out": None,
+    }  # fmt: skip
+
+
 # --- result folders whose scores are the scorer's own
 
 
