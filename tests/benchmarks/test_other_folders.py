@@ -113,10 +113,10 @@ def make_task(folder: Path, command: Callable[..., Any]) -> None:
     assert ran.code == 0, ran.err
 
 
-def test_their_model_runs_side_by_side(folder: Path, request: pytest.FixtureRequest) -> None:
+def test_their_model_runs_in_a_process_of_its_own(folder: Path, request: pytest.FixtureRequest) -> None:
     make_task(folder, request.getfixturevalue("delores"))
     words = ["--tasks-dir", "tasks", "--out", "runs", "--protocol", "knn", "--jobs", 2, "--device", "cpu"]
-    ran = delores(folder, "run", "my_module", "again=my_module", *words, paths=".")
+    ran = delores(folder, "run", "my_module", *words, paths=".")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "died" not in ran.stdout + ran.stderr
     assert (folder / "runs" / "results.csv").read_text().count("my_module") >= 1
