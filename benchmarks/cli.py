@@ -75,7 +75,7 @@ Precision = Annotated[
 Solver = Annotated[SolverName, typer.Option(help="Protocol linear: Adam, or scikit-learn's logistic regression.")]
 Control = Annotated[
     ControlName | None,
-    typer.Option(help="Permute the labels of training and validation clips by the seed: what chance scores."),
+    typer.Option(help="Permute the labels of training and validation clips by the seed, to see what chance scores."),
 ]
 ShareGrid = Annotated[
     bool,
@@ -277,7 +277,7 @@ def run(
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what is to be done, and its hours, memory and disk on this machine."),
+        typer.Option("--dry-run", help="Print what would be done, and estimate its hours, memory and disk space."),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -377,5 +377,5 @@ register_rooms()
 
 def main() -> None:
     """Runs the command line. An expected error is one line on standard error and exit code 1."""
-    with whole_command("run the same command again to go on"):
+    with whole_command("run the same command again to continue"):
         app()

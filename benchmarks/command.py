@@ -73,7 +73,7 @@ def export(
         Path | None, typer.Option(help="The file to write. Default: CHECKPOINT's name with .onnx, in this folder.")
     ] = None,
     timestamps: Annotated[
-        bool, typer.Option("--timestamps/--scene", help="Export the timestamp or the scene embeddings.")
+        bool, typer.Option("--timestamps/--scene", help="Which embeddings the graph computes.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     quiet: Quiet = False,

@@ -35,7 +35,7 @@ from typing import Any
 
 from benchmarks.embedding.embed import BATCH_SECONDS, EmbedSummary, Progress, embed_task
 from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from benchmarks.scoring.fold import Progress as HeadProgress
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.tasks.find import load_task

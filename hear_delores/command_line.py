@@ -19,7 +19,7 @@ def whole_command(advice: str) -> Iterator[None]:
     error to speak of. A defect of ours keeps its traceback; with DELORES_TRACEBACK set, every error does.
 
     Args:
-        advice: what to do after Ctrl-C, such as "run the same command again to go on".
+        advice: what to do after Ctrl-C, such as "run the same command again to continue".
     """
     try:
         try:

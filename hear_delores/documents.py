@@ -70,7 +70,7 @@ def parse_json(
 
     Raises:
         DeloresError: no JSON, a key that occurs twice in one object, NaN or infinity (unless ``nan``), a number of
-            more than 40 digits, more than 100 levels of nesting, half a character, or another kind of value.
+            more than 40 digits, more than 100 levels of nesting, a lone surrogate, or another kind of value.
 
     >>> parse_json('{"a": [1, 2.5, null]}', "it")
     {'a': [1, 2.5, None]}
@@ -177,7 +177,7 @@ def _check_characters(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _Fault(f"half a character (\\u{ord(error.object[error.start]):04x}) in a string") from None
+        raise _Fault(f"a lone surrogate (\\u{ord(error.object[error.start]):04x}) in a string") from None
 
 
 def _kind_of(value: Any) -> str:

@@ -42,7 +42,7 @@ def take_siblings() -> None:
         elif os.path.realpath(getattr(there, "__file__", None) or "") != os.path.realpath(spec.origin or ""):
             raise DeloresError(
                 f"{name!r} is {getattr(there, '__file__', None)} in this process, expected {spec.origin}: "
-                "start from another folder, or give the other one another name"
+                "start from another folder, or rename the other module"
             )
 
 

@@ -34,7 +34,8 @@ def command(
     data: Annotated[
         str,
         typer.Option(
-            help=f"{DATA_HELP}, a folder that `delores pack` made, synthetic (sounds without end), or synthetic+DATA."
+            help=f"{DATA_HELP}, a folder that `delores pack` made, synthetic (generated sounds without end), "
+            "or synthetic+DATA."
         ),
     ],
     out: Annotated[Path, typer.Option(help="The folder of the run.")],
@@ -45,7 +46,7 @@ def command(
     ] = False,
     skip_bad: SkipBad = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Begin even if the memory that is free is estimated not to be enough.")
+        bool, typer.Option("--force", help="Begin even if free memory is estimated not to be enough.")
     ] = False,
     quiet: Quiet = False,
     picture: Annotated[bool, typer.Option(help="Draw the curves, training.png, at the end.")] = True,
@@ -53,9 +54,7 @@ def command(
     probe: Annotated[
         Path | None, typer.Option(help="A HEAR task folder. Its linear accuracy is logged during training.")
     ] = None,
-    probe_every: Annotated[
-        int, typer.Option(**whole(1), help="How many steps lie between two measurements of --probe.")
-    ] = 200,
+    probe_every: Annotated[int, typer.Option(**whole(1), help="Steps between two measurements of --probe.")] = 200,
 ) -> None:
     """Pre-train a DeLoRes encoder on unlabelled audio, and write a checkpoint.
 
@@ -87,8 +86,12 @@ def command(
 def pack(
     out: Annotated[Path, typer.Option(help="The folder of the pack: a new one, or a pack to add to.")],
     overrides: Overrides = None,
-    data: Annotated[str | None, typer.Option(help=f"{DATA_HELP}, or synthetic: sounds, as many as --clips.")] = None,
-    clips: Annotated[int | None, typer.Option(**whole(1, 2**40), help="How many sounds of --data synthetic.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help=f"{DATA_HELP}, or synthetic: generated sounds, as many as --clips says.")
+    ] = None,
+    clips: Annotated[
+        int | None, typer.Option(**whole(1, 2**40), help="With --data synthetic: how many sounds to pack.")
+    ] = None,
     content: Annotated[
         Content, typer.Option(help="What to store: 16-bit audio, or log-mel features in half precision.")
     ] = Content.audio,

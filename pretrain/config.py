@@ -236,7 +236,8 @@ class PretrainConfig(Section):
     def _fits(self) -> PretrainConfig:
         if self.encoder.n_mels != self.frontend.n_mels:
             raise ValueError(
-                f"encoder.n_mels is {self.encoder.n_mels} and frontend.n_mels {self.frontend.n_mels}: set both alike"
+                f"encoder.n_mels is {self.encoder.n_mels} and frontend.n_mels {self.frontend.n_mels}: "
+                "set both to one value"
             )
         if self.segment_frames < 2**POOLINGS:
             raise ValueError(f"segment_s of {self.segment_s} s is too short: expected at least 8 mel frames")

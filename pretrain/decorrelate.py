@@ -34,8 +34,8 @@ def learn_decorrelation(
 
     From two views each of ``decorrelation.clips`` crops, or of one crop of every clip where there are fewer, in
     batches of at most 128. Those are of one size, the last hardly smaller: views may be normalised over their batch,
-    and a rest of a few crops would be normalised otherwise. The crops and views hang on the seed and on the augmenter's
-    memory alone.
+    and a rest of a few crops would be normalised otherwise. The crops and views depend on the seed and on
+    the augmenter's memory alone.
 
     Args:
         model: of the trained encoder, with any scene.

@@ -147,10 +147,10 @@ class _PlainUnpickler(pickle.Unpickler):
     """Reads lists, strings and numbers, nothing else: a pickle cannot run code here."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"it wants {module}.{name}, but only lists of labels are allowed")
+        raise pickle.UnpicklingError(f"it loads {module}.{name}, but only lists of labels are allowed")
 
     def persistent_load(self, pid: Any) -> NoReturn:
-        raise pickle.UnpicklingError("it wants an object from elsewhere, but only lists of labels are allowed")
+        raise pickle.UnpicklingError("it loads an object, but only lists of labels are allowed")
 
 
 def read_row_labels(folder: Path, split: str) -> list[list[Any]]:

@@ -20,8 +20,8 @@ from benchmarks.embedding.sketch import observe
 from benchmarks.embedding.source import source_of
 from benchmarks.embedding.spec import ModelSpec, plain_options, slug
 from benchmarks.embedding.weights_hash import hash_objects, hash_tensorflow, hash_torch, tensors_within
+from benchmarks.results.format import ModelInfo
 from benchmarks.results.identity import Behaviour
-from benchmarks.results.record import ModelInfo
 from hear_delores.errors import DeloresError
 
 __all__ = ["LoadedModel", "ModelSpec", "load_model", "slug"]

@@ -10,7 +10,7 @@ import typer
 
 __all__ = ["models"]
 
-WIDTH = 100
+WIDTH = 80
 
 
 def models(
@@ -33,8 +33,9 @@ def models(
     for adapter in ADAPTERS.values():
         facts = [f"rate: {adapter.rate}; dimensions: {adapter.sizes}", f"licence: {adapter.licence}"]
         lines += _entry(adapter.form, adapter.description, [*facts, *_more(adapter.options, adapter.needs)])
-    lines += ["", "Besides these: any importable module with the three HEAR functions, or the path of such a .py file.",
-              "A model is written [LABEL=]MODEL[@WEIGHTS][?option=value&...]."]  # fmt: skip
+    lines += ["", "Besides these, a model is any importable module with the three HEAR functions,",
+              "or the path of such a .py file. It is written",
+              "[LABEL=]MODEL[@WEIGHTS][?option=value&...]."]  # fmt: skip
     console().print("\n".join(lines))
 
 
@@ -43,9 +44,11 @@ def _more(options: str, needs: str) -> list[str]:
 
 
 def _entry(name: str, description: str, facts: list[str]) -> list[str]:
-    found = [f"  {name}: {description}"]
-    for fact in facts:
-        found += textwrap.wrap(
-            fact, WIDTH, initial_indent="      ", subsequent_indent="        ", break_on_hyphens=False
-        )
-    return found
+    return [*_wrapped(f"{name}: {description}", 2), *(line for fact in facts for line in _wrapped(fact, 6))]
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2), break_on_hyphens=False,
+        break_long_words=False,
+    )  # fmt: skip

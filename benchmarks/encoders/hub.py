@@ -108,7 +108,7 @@ def _whole(transformers: Any, where: str, config: Any, common: Any, seed: int | 
     )
     if missing:
         raise DeloresError(
-            f"{len(missing)} tensors of the model are not in the checkpoint, such as {missing[0]}: they would be "
+            f"{len(missing)} tensors of the model are not in the checkpoint, such as {missing[0]}; they would be "
             "random; name a checkpoint of the encoder"
         )
     return model

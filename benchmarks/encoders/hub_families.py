@@ -29,7 +29,7 @@ def family_of(model: Any, config: Any, extractor: Any, options: Options) -> Fram
     rate = getattr(extractor, "sampling_rate", None)
     if not isinstance(rate, int) or rate <= 0:
         raise DeloresError(
-            f"its feature extractor, {type(extractor).__name__}, states no sampling_rate: no audio model"
+            f"its feature extractor, {type(extractor).__name__}, states no sampling_rate, so it is not an audio model"
         )
     kind = getattr(config, "model_type", "")
     convolves = hasattr(config, "conv_kernel") and hasattr(config, "conv_stride")

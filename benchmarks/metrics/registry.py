@@ -1,6 +1,6 @@
 """What each metric is, said once: scoring, records, statistics, tables and the report ask here.
 
-A new metric is a pure function in ``scene.py`` or ``events.py`` and one line in ``METRICS``.
+A new metric is a file with a pure function in this folder, and one line in ``METRICS``.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from hear_delores.errors import DeloresError
 __all__ = [
     "aucroc",
     "average_precisions",
+    "check_shapes",
     "chroma_right",
     "d_prime",
     "d_primes",
@@ -30,7 +31,8 @@ __all__ = [
 Right = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def _check(prediction: np.ndarray, target: np.ndarray) -> None:
+def check_shapes(prediction: np.ndarray, target: np.ndarray) -> None:
+    """Raises DeloresError unless both are (n > 0, n_labels)."""
     if prediction.ndim != 2 or prediction.shape != target.shape or len(target) == 0:
         raise DeloresError(
             f"expected prediction and target of one shape (n > 0, n_labels), got {prediction.shape} and {target.shape}"
@@ -39,13 +41,13 @@ def _check(prediction: np.ndarray, target: np.ndarray) -> None:
 
 def top1_right(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(n,) bool: whether a row's largest prediction stands where the (first) target is."""
-    _check(prediction, target)
+    check_shapes(prediction, target)
     return np.asarray(prediction.argmax(axis=1) == target.argmax(axis=1))
 
 
 def chroma_right(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(n,) bool: whether the predicted pitch is right but for octaves, class indices modulo 12 being equal."""
-    _check(prediction, target)
+    check_shapes(prediction, target)
     return np.asarray(prediction.argmax(axis=1) % 12 == target.argmax(axis=1) % 12)
 
 
@@ -74,7 +76,7 @@ def average_precisions(prediction: np.ndarray, target: np.ndarray) -> np.ndarray
     Rows with one prediction share one threshold. A class without a positive row counts 0, as in
     scikit-learn; NaN predictions give NaN.
     """
-    _check(prediction, target)
+    check_shapes(prediction, target)
     found = np.zeros(target.shape[1])
     for label, ranking in enumerate(_rankings(prediction, target)):
         sums = ranking.counts
@@ -103,7 +105,7 @@ def roc_aucs(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     NaN where a class is in no row or in all, and everywhere when a prediction is not finite.
     """
-    _check(prediction, target)
+    check_shapes(prediction, target)
     if not np.isfinite(prediction).all():
         return np.full(target.shape[1], np.nan)
     return np.array([ranking.counts.roc_auc(len(target)) for ranking in _rankings(prediction, target)])

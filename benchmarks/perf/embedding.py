@@ -3,12 +3,12 @@
     python benchmarks/perf/embedding.py --python .tox/heareval/bin/python
     python benchmarks/perf/embedding.py --before ../before/.venv/bin/python
 
-A made task of WAV files is embedded by both as whole processes in the environment of ``--python``, in turns. The
+A made task of WAV files is embedded by both as whole processes in the environment of ``--python``, alternately. The
 floor is the model's forward alone on the same clips, which lie in memory, at its best batch size. Disk is what
 either leaves behind.
 
 With ``--before``, the bare forward alone, against that of the environment named, where another version is installed:
-one process each, which answer in turns, so that whatever else the machine does meets both.
+one process each, which answer alternately, so that whatever else the machine does meets both.
 """
 
 from __future__ import annotations

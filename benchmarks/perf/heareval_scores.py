@@ -2,7 +2,7 @@
 
     python benchmarks/perf/heareval_scores.py --python .tox/heareval/bin/python
 
-Both run as whole processes in the environment of ``--python``, one after the other, in turns, run by run with
+Both run as whole processes in the environment of ``--python``, one after the other, alternating run by run with
 another seed. heareval is unmodified: its seed is set before it is called, with its own --deterministic False and
 Python's generator at 42, from which it shuffles its grid. The floor is the time of the matrix products of the
 same heads, epochs and validations alone, at the rate of torch's float32 products on all cores, in this process;

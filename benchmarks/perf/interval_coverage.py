@@ -21,7 +21,7 @@ from scipy.special import ndtr
 from benchmarks.reading.statistics.intervals import bca_ends, bootstrap_weights, clip_interval, fold_interval
 from benchmarks.reading.statistics.permutation import swap_test
 from benchmarks.reading.statistics.weighted import RankStatistic, RatioStatistic, Statistic, statistic
-from benchmarks.results.record import FoldPredictions
+from benchmarks.results.format import FoldPredictions
 
 ACCURACY = 0.8
 RESAMPLES = 1000

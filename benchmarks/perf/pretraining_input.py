@@ -11,9 +11,9 @@ through ``torch.nn.functional.interpolate``. With ``--cores N`` it has N worker 
 Step: seconds per step of ``pretrain`` itself, from its log, against forward and backward alone on a fixed batch.
 
 Synthetic: a step on ``--data synthetic``, with two renderings of neighbours (``views.delta``) and with one rendering
-for both views, against a step on packed features, step by step in turns. ``--synthetic-only`` leaves the rest out.
+for both views, against a step on packed features, step by step, alternately. ``--synthetic-only`` leaves the rest out.
 
-Everything is timed in turns; medians are printed, and the ratio is the median over the turns.
+Everything is timed alternately; medians are printed, and the ratio is the median over the turns.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def make(folder: Path, arguments: argparse.Namespace) -> Path:
 
 
 def turns(work: dict[str, Callable[[], Any]], runs: int, clock: Callable[[], float]) -> Times:
-    """Seconds of each, measured in turns; the first turn only warms up."""
+    """Seconds of each, measured alternately; the first round only warms up."""
     times: Times = {name: [] for name in work}
     for turn in range(runs + 1):
         for name, function in work.items():

@@ -25,16 +25,8 @@ import numpy as np
 
 from benchmarks.metrics.registry import METRICS
 from benchmarks.perf.scale import Cost, measured_process
-from benchmarks.results.record import (
-    PREDICTIONS_FILE,
-    FoldPredictions,
-    FoldResult,
-    ModelInfo,
-    ProtocolInfo,
-    ResultRecord,
-    TaskInfo,
-    save_record,
-)
+from benchmarks.results.format import FoldPredictions, FoldResult, ModelInfo, ProtocolInfo, ResultRecord, TaskInfo
+from benchmarks.results.record import PREDICTIONS_FILE, save_record
 
 __all__ = ["COMMANDS", "main", "make_records", "table"]
 

@@ -37,13 +37,16 @@ Paper = Annotated[
 def tables(
     results: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders that hold result records. With --paper, none shows the published figures alone."),
+        typer.Argument(
+            help="Folders that hold result records. Without one, --paper shows the published figures alone."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to write the tables into. Default: print them.")] = None,
     formats: Annotated[
         str | None,
         typer.Option(
-            "--format", help="md, csv, tex or html, with commas. Default: md; on a terminal, tables that fit."
+            "--format",
+            help="md, csv, tex or html, separated by commas. Default: md; on a terminal, tables that fit its width.",
         ),
     ] = None,
     task: OnlyTasks = None,
@@ -160,11 +163,11 @@ def geometry(
         list[Path], typer.Argument(help="Embeddings folders, or folders that hold some, from `delores embed` or `run`.")
     ],
     permutations: Annotated[
-        int, typer.Option(**whole(1, 100_000), help="Shuffles of the labels that separation is compared with.")
+        int, typer.Option(**whole(1, 100_000), help="How many shuffles of the labels to compare the separation with.")
     ] = 999,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how stored embeddings lie, without training: neighbours, clusters, rank, likeness. No score of a task."""
+    """Measure stored embeddings, without training: neighbours, clusters, rank, similarity. It scores no task."""
     from dataclasses import asdict
 
     from benchmarks.reading.tables.plain import markdown_table

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmarks.reading.statistics.compare import Comparison, compare_records
 from benchmarks.reading.tables.result_tables import ResultTables
-from benchmarks.results.record import ResultRecord, load_records
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import load_records
 
 __all__ = ["compare", "tables"]
 

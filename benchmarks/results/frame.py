@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.results.format import ResultRecord
 from benchmarks.results.identity import behaviour_digest
-from benchmarks.results.record import ResultRecord, load_records, refuse_repeats
+from benchmarks.results.record import load_records, refuse_repeats
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,17 +18,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from benchmarks.results.consistency import check_archive, check_arrays, check_record
-from benchmarks.results.format import (
-    RECORD_FORMAT,
-    ChanceInfo,
-    FoldPredictions,
-    FoldResult,
-    GridPoint,
-    ModelInfo,
-    ProtocolInfo,
-    ResultRecord,
-    TaskInfo,
-)
+from benchmarks.results.format import RECORD_FORMAT, FoldPredictions, ResultRecord
 from benchmarks.results.identity import Models, behaviour_change
 from benchmarks.results.label import option_suffix, with_options
 from hear_delores.documents import read_json
@@ -37,15 +27,6 @@ from hear_delores.files import atomic_path, check_name, remove_leftovers, write_
 from pretrain.locks import folder_lock
 
 __all__ = [
-    "RECORD_FORMAT",
-    "ChanceInfo",
-    "FoldPredictions",
-    "FoldResult",
-    "GridPoint",
-    "ModelInfo",
-    "ProtocolInfo",
-    "ResultRecord",
-    "TaskInfo",
     "clear_unfinished",
     "existing_record",
     "fold_predictions",
@@ -295,7 +276,7 @@ def fold_predictions(record: ResultRecord) -> list[FoldPredictions]:
     if missing := [split for split in rows if split not in predictions]:
         problem = f"no predictions of {missing[0]} were saved"
     elif extra := predictions.keys() - rows.keys():
-        problem = f"there are predictions of {min(extra)!r}, which is none of its folds"
+        problem = f"there are predictions of {min(extra)!r}, which is not one of its folds"
     elif other := [split for split in rows if len(predictions[split].prediction) != rows[split]]:
         tested, found = rows[other[0]], len(predictions[other[0]].prediction)
         problem = f"{other[0]!r} was tested on {tested} rows, but has {found} predictions"

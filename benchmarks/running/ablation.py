@@ -17,7 +17,7 @@ import yaml
 from benchmarks.embedding.foreign_code import one_line
 from benchmarks.embedding.model import ModelSpec
 from benchmarks.reading.tables.ablation_table import AblationRow, AblationTable, ablation_tables, to_csv, to_markdown
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from benchmarks.running.run import Failure, run
 from benchmarks.scoring.protocols import find_protocol
 from benchmarks.tasks.folder import TaskFolder

@@ -31,7 +31,7 @@ def layers(
     protocol: Annotated[LayerProtocol, typer.Option("--protocol", "-p", help="How to score.")] = LayerProtocol.linear,
     split: Annotated[
         LayerSplit,
-        typer.Option(help="valid shows the test score of the chosen layer alone, test that of every layer."),
+        typer.Option(help="valid: show the test score of the chosen layer only. test: show that of every layer."),
     ] = LayerSplit.valid,
     seed: Annotated[int, typer.Option(**whole(), help="The seed of the classifier.")] = 42,
     batch_seconds: Annotated[

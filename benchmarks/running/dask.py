@@ -75,7 +75,7 @@ def run_on_dask(jobs: Sequence[Job], address: str, done: Done) -> None:
             except Exception as error:  # its workers died, or it cannot be sent
                 result = JobResult(failures=[one_line(error)])
             if client.status != "running":
-                raise DeloresError(f"lost the Dask scheduler at {address}; run the same command again to go on")
+                raise DeloresError(f"lost the Dask scheduler at {address}; run the same command again to continue")
             done(numbers.pop(future), result)
     finally:
         with contextlib.suppress(Exception):  # the cluster may be gone

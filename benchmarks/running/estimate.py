@@ -18,7 +18,8 @@ from benchmarks.embedding.embed import BATCH_SECONDS
 from benchmarks.embedding.model import LoadedModel, load_model
 from benchmarks.embedding.spec import ModelSpec, tell_apart
 from benchmarks.embedding.stored import DONE_FILE
-from benchmarks.results.record import ResultRecord, load_records
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import load_records
 from benchmarks.running.calibration import (
     ModelSpeed,
     head_seconds,

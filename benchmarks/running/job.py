@@ -16,7 +16,7 @@ from benchmarks.embedding.embed import EmbedSummary, embed_task
 from benchmarks.embedding.foreign_code import contained, one_line
 from benchmarks.embedding.isolation import NameClash
 from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from benchmarks.running.run_bar import Inner, nothing
 from benchmarks.scoring.protocols import needed_by
 from benchmarks.scoring.score import score_embeddings

@@ -14,7 +14,7 @@ from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.embedding.layered import LayeredModel, embed_layers
 from benchmarks.metrics.isotropy import isotropy, mean_cosine
 from benchmarks.reading.tables.layer_table import LayerScores
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.tasks.folder import TaskFolder
 from pretrain.watching.collapse import effective_rank

@@ -39,7 +39,7 @@ def _sums(plan: Plan) -> Iterator[str]:
     yield f"memory: up to {_size(memory)}{free}; disk: {_size(disk)} ({_size(plan.free_disk)} free)"
     missing = list(dict.fromkeys(item.work.name for item in plan.estimates if not item.there))
     if missing:
-        yield f"to get first: {len(missing)} tasks, told from what is known of them; `delores tasks NAME` says how"
+        yield f"to get first: {len(missing)} tasks, estimated from their task files; `delores tasks NAME` says how"
     if plan.unknown:
         yield f"not in these figures: {', '.join(plan.unknown)}, whose cost is not estimated"
     yield "heads end early: their epochs are a guess, and scoring may take half or twice as long"

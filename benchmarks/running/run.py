@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.embedding.spec import ModelSpec, tell_apart
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from benchmarks.running.apart import forget_apart, run_anywhere
 from benchmarks.running.job import Job, JobResult, Say, forget
 from benchmarks.running.processes import CLIP_SECONDS, expected_bytes, run_side_by_side

@@ -13,8 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results.means import aggregate
-from benchmarks.results.record import (
+from benchmarks.results.format import (
     RECORD_FORMAT,
     ChanceInfo,
     FoldPredictions,
@@ -24,8 +23,9 @@ from benchmarks.results.record import (
     ProtocolInfo,
     ResultRecord,
     TaskInfo,
-    save_record,
 )
+from benchmarks.results.means import aggregate
+from benchmarks.results.record import save_record
 from benchmarks.scoring.fold import ProtocolRun, TestedFold
 from benchmarks.scoring.protocol import Protocol, is_event, primary_metric
 from benchmarks.scoring.work import Fitted, WorkFolder

@@ -11,15 +11,9 @@ import numpy as np
 
 from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.metrics.events import EventTable
+from benchmarks.results.format import FoldPredictions, ModelInfo, ResultRecord
 from benchmarks.results.identity import read_behaviour
-from benchmarks.results.record import (
-    WORK_FOLDER,
-    FoldPredictions,
-    ModelInfo,
-    ResultRecord,
-    existing_record,
-    record_folder,
-)
+from benchmarks.results.record import WORK_FOLDER, existing_record, record_folder
 from benchmarks.scoring.fitting import as_device
 from benchmarks.scoring.fold import Progress, ProtocolRun, run_folds
 from benchmarks.scoring.protocol import Protocol

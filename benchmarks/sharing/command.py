@@ -18,17 +18,15 @@ def push(
         typer.Option(help="A folder of results for the model card; repeat for more. Default: a card without scores."),
     ] = None,
     licence: Annotated[
-        str, typer.Option("--license", help="The licence of the weights by the Hub's name, such as cc-by-4.0.")
+        str, typer.Option("--license", help="The licence of the weights, by its name on the Hub, such as cc-by-4.0.")
     ] = "unknown",
     private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
     revision: Annotated[
-        str, typer.Option(help="The branch to upload to; it is made if there is none. Default: the main branch.")
+        str, typer.Option(help="The branch to upload to; it is created if needed. Default: the main branch.")
     ] = "",
     message: Annotated[str, typer.Option(help="The message of the commit. Default: one that says what it is.")] = "",
-    out: Annotated[
-        Path | None, typer.Option(help="The folder to make what is uploaded in. Default: hub/ORG/NAME.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the folder, and upload nothing.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The folder for the files to upload. Default: hub/ORG/NAME.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write the folder, and upload nothing.")] = False,
 ) -> None:
     """Share a checkpoint on the Hugging Face Hub: its weights, its configuration and a model card with its scores.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.reading.tables.plain import to_markdown
 from benchmarks.reading.tables.table import comparison_tables
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from hear_delores.checkpoint import weights_hash
 from hear_delores.errors import DeloresError
 from hear_delores.hub import LIBRARY, PREFIX, hub_library

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from benchmarks.sharing.model_card import UNKNOWN_LICENCE, model_card
 from hear_delores.checkpoint import load_checkpoint, read_header
 from hear_delores.errors import DeloresError

@@ -232,7 +232,7 @@ def _complete(file: RemoteFile, part: Path, options: Fetch, progress: Progress |
         if failures >= options.attempts:
             raise DeloresError(
                 f"{file.url}: {reason}, {failures} times in a row; {now:,} of {file.size:,} bytes are kept: "
-                "run the same command again to go on"
+                "run the same command again to continue"
             )
         if failures:
             options.pause(failures)

@@ -16,7 +16,6 @@ from hear_delores.files import check_name
 from hear_delores.settings import shown
 
 __all__ = [
-    "FOLD_MODES",
     "METADATA_FILE",
     "TVT_SPLITS",
     "EmbeddingType",
@@ -36,7 +35,6 @@ TVT_SPLITS = ("train", "valid", "test")
 #: Files of a task folder or of its embeddings that a split of this name would replace.
 NO_SPLITS = ("task_metadata", "embedding-info", "labelvocabulary")
 MAX_FOLDS = 10_000
-FOLD_MODES = ("new_split_kfold", "presplit_kfold")
 
 EmbeddingType = Literal["scene", "event"]
 PredictionType = Literal["multiclass", "multilabel"]

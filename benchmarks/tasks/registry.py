@@ -134,7 +134,7 @@ class TaskSpec(_Part):
             raise DeloresError(f"split_mode {self.split_mode} needs 'nfolds'")
         check_splits(self.split_mode, self.splits, self.nfolds)
         if self.variants and self.mode not in self.variants:
-            raise DeloresError(f"the mode {self.mode!r} is none of the 'variants': {', '.join(self.variants)}")
+            raise DeloresError(f"the mode {self.mode!r} is not one of the 'variants': {', '.join(self.variants)}")
         if "prepare" in self.obtain and self.corpus is None:
             raise DeloresError("'obtain' says prepare, but no 'corpus' says how")
         if "download" in self.obtain and self.archive is None:
@@ -146,7 +146,7 @@ class TaskSpec(_Part):
         for name, variant in self.variants.items():
             full = self._of_variant(name)
             if unknown := sorted(set(variant.counts) - set(split_names(full["split_mode"], full["nfolds"]))):
-                raise DeloresError(f"variants.{name}.counts: {unknown[0]!r} is none of its splits")
+                raise DeloresError(f"variants.{name}.counts: {unknown[0]!r} is not one of its splits")
         return self
 
     def _stated(self) -> list[str]:

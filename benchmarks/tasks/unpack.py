@@ -130,7 +130,7 @@ def _safe_parts(member: tarfile.TarInfo, archive: Path, folder: Path) -> tuple[s
     if not (member.isreg() or member.isdir()):
         raise DeloresError(f"{archive}: {member.name!r} is a link or device; only plain files are unpacked")
     if member.issparse():
-        raise DeloresError(f"{archive}: {member.name!r} is a file with holes; only plain files are unpacked")
+        raise DeloresError(f"{archive}: {member.name!r} is a sparse file; only plain files are unpacked")
     name = PurePosixPath(member.name)
     parts = tuple(part for part in name.parts if part != ".")
     if name.is_absolute() or ".." in parts or any("\\" in part or ":" in part or "\0" in part for part in parts):

@@ -43,7 +43,7 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any, timeout: flo
         except subprocess.TimeoutExpired:
             raise DeloresError(f"a fresh process did not end in {timeout:g} s") from None
         if ran.returncode == -9:
-            raise DeloresError("the system killed the process, as it does when memory runs out")
+            raise DeloresError("the system killed the process; it probably ran out of memory")
         if not answer.exists():
             raise DeloresError((ran.stderr.strip().splitlines() or [f"it ended with code {ran.returncode}"])[-1])
         return read_json(answer, None, nan=True)

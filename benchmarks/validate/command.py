@@ -180,8 +180,9 @@ def _explain(name: str) -> None:
     from benchmarks.validate.validation import find_check
 
     for check in all_checks().values() if name == "all" else [find_check(name)]:
-        origin = "hear-validator makes it too" if check.official else "hear-validator does not make it"
+        origin = "also in hear-validator" if check.official else "not in hear-validator"
         earlier = [*check.needs, *check.after]
         after = f"; runs after {', '.join(earlier)}" if earlier else ""
-        sys.stdout.write(f"{check.name} ({origin}{after})\n")
+        title = f"{check.name} ({origin}{after})"
+        sys.stdout.write(textwrap.fill(title, 80, subsequent_indent="    ", break_on_hyphens=False) + "\n")
         sys.stdout.write(textwrap.fill(check.explanation, 80, initial_indent="  ", subsequent_indent="  ") + "\n")

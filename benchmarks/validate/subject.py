@@ -120,7 +120,7 @@ class Subject:
     def state(self) -> dict[str, np.ndarray]:
         """Copies of all parameters, buffers and variables, by name."""
         if self.kind == "object":
-            raise NotJudged("the model is no torch.nn.Module or tf.Module: which tensors it keeps is not known")
+            raise NotJudged("the model is not a torch.nn.Module or tf.Module, so its tensors are not known")
         if self.kind == "torch":
             parts = [*self.model.named_parameters(), *self.model.named_buffers()]
             return {name: as_array(value).copy() for name, value in parts}

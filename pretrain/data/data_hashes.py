@@ -81,7 +81,7 @@ class Contents:
         if not self._waited and self._thread.is_alive():
             self._thread.join(FIRST_SAVE_WAITS_S)
         self._waited = True
-        with atomic_path(self._path, then="go on with --resume") as temporary, temporary.open("wb") as stream:
+        with atomic_path(self._path, then="continue with --resume") as temporary, temporary.open("wb") as stream:
             np.save(stream, self._digests)
 
     def _work(self) -> None:

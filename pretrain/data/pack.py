@@ -120,12 +120,14 @@ def _open(data: str | Path, config: PretrainConfig, clips: int | None, skip_bad:
     """
     if not is_synthetic(data):
         if clips is not None:
-            raise DeloresError(f"--clips is of --data {NAME} alone: leave it out to pack all of {data}")
+            raise DeloresError(f"--clips is for --data {NAME} only: leave it out to pack all of {data}")
         return Corpus.from_path(
             data, config.data, sample_rate=config.frontend.sample_rate, skip_bad=skip_bad, progress=progress
         )
     if data != NAME:
-        raise DeloresError(f"{data}: a pack is of one --data at a time: pack {NAME} and the pool one after the other")
+        raise DeloresError(
+            f"{data}: expected one --data for a pack: pack {NAME} and the recordings one after the other"
+        )
     if clips is None:
         raise DeloresError(f"expected --clips N, how many sounds of the endless --data {NAME} to pack")
     return open_sounds(config, clips)
@@ -137,7 +139,7 @@ def _begin(out: Path, config: PretrainConfig, content: Content) -> PackInfo:
         info = read_stored(out / PACK_FILE, PackInfo)
         if info.content != content:
             raise DeloresError(
-                f"{out}: a pack of {info.content}: give --content {info.content}, or choose another --out"
+                f"{out} is a pack of {info.content}: give --content {info.content}, or choose another --out"
             )
         info.check(out, config)
     elif any(p for p in out.iterdir() if p.name != LOCK_FILE and not p.name.startswith(f".{PACK_FILE}")):

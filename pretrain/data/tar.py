@@ -36,7 +36,7 @@ def expand_braces(pattern: str) -> list[str]:
     parts = _GROUP.split(pattern)  # literal, group, literal, ...
     names = math.prod(_count(part) for part in parts[1::2])
     if names > MAX_NAMES:
-        raise DeloresError(f"{_short(pattern)}: stands for more than {MAX_NAMES:,} names; give fewer, or their folder")
+        raise DeloresError(f"{_short(pattern)}: expands to more than {MAX_NAMES:,} names; give fewer, or their folder")
     if len(parts) > 1 and any("{" in part or "}" in part for part in parts[::2]):
         raise DeloresError(f"{_short(pattern)}: expected no braces within braces; write the names out")
     choices = [_choices(part) if i % 2 else [part] for i, part in enumerate(parts)]

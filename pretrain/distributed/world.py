@@ -278,7 +278,7 @@ def local_rank() -> int:
 
 
 @contextlib.contextmanager
-def join(device_type: str, go_on: str = "go on with --resume") -> Iterator[World]:
+def join(device_type: str, go_on: str = "continue with --resume") -> Iterator[World]:
     """The world that ``torchrun`` started this process in (or the caller's process group), or ``ALONE``.
 
     Args:

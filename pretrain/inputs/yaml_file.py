@@ -49,7 +49,7 @@ def parse_yaml(text: str, where: str) -> Any:
         if node is None:
             return None
         if _count(node, {}) > MAX_NODES:
-            raise DeloresError(f"{where}: its aliases stand for more than {MAX_NODES:,} values; write fewer")
+            raise DeloresError(f"{where}: its aliases expand to more than {MAX_NODES:,} values; write fewer")
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -106,7 +106,7 @@ class _Loader(yaml.SafeLoader):
             try:
                 node.value.encode("utf-8")
             except UnicodeEncodeError:
-                raise _Fault("half a character in a text", node.start_mark) from None
+                raise _Fault("a lone surrogate in a text", node.start_mark) from None
         return super().construct_scalar(node)
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
@@ -142,7 +142,7 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
     """Values below a node, each alias counted as often as it is used."""
     if id(node) in known:
         if known[id(node)] == 0:
-            raise _Fault("an alias stands for something that holds it", node.start_mark)
+            raise _Fault("an alias refers to itself", node.start_mark)
         return known[id(node)]
     known[id(node)] = 0  # being counted
     known[id(node)] = 1 + sum(_count(child, known) for child in _children(node))

@@ -148,7 +148,7 @@ class Run:
                 self._advance(self._next(made))
                 if number := max(self.world.everybody(stopping.number)):
                     self._save_together()
-                    self.display.say(f"stopped after step {self.step}, state saved: go on with --resume")
+                    self.display.say(f"stopped after step {self.step}, state saved: continue with --resume")
                     stopping.obey(number)
                 if self.step % self.config.save_every == 0 and self.step < self.total:
                     self._save_together()

@@ -226,7 +226,7 @@ def check_peak_memory(config: PretrainConfig, rows: int, device: torch.device) -
     several = f" by each of {processes} processes" if processes > 1 else ""
     raise DeloresError(
         f"pre-training would take about {each / 1e9:,.2f} GB at its peak{several} ({need}), and {free / 1e9:,.2f} GB "
-        f"are free: {_advice(need.step)}, or begin all the same with --force"
+        f"are free: {_advice(need.step)}, or begin anyway with --force"
     )
 
 

@@ -56,7 +56,7 @@ class ProductTimes:
 def time_products(rows: int, inputs: int, outputs: int, device: torch.device | str) -> ProductTimes:
     """The least seconds of a linear layer's product in float32 and, with its conversions, in bfloat16.
 
-    The two are made in turns for a few hundredths of a second. On a processor it is its own seconds that count, of all
+    The two are computed alternately for a few hundredths of a second. On a processor its own seconds count, of all
     threads: by the clock, a product that had to wait for another program would be the slower one. A shape is timed once
     in a process, so that all seeds of a command are trained alike. No random state is touched. Sizes above 4096 are
     timed as 4096.

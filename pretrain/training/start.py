@@ -122,7 +122,9 @@ def _found_state(out: Path, resume: bool) -> dict[str, Any] | None:
             what = "no file" if path.exists() else "a link to a file that is not there"
             raise DeloresError(f"{path}: expected a file of the run, but it is {what}; remove it")
         if not resume:
-            raise DeloresError(f"{out} already holds a run ({path.name}): go on with --resume, or choose another --out")
+            raise DeloresError(
+                f"{out} already holds a run ({path.name}): resume it with --resume, or choose another --out"
+            )
     return load_state(out / "state.pt") if (out / "state.pt").exists() else None
 
 

@@ -19,7 +19,7 @@ from pretrain.watching.picture import read_log
 __all__ = ["Display", "Means", "RunLog"]
 
 #: What to do when the disk is full, behind the error.
-GO_ON = "go on with --resume"
+GO_ON = "continue with --resume"
 
 
 class Display(contextlib.AbstractContextManager["Display"]):

@@ -14,16 +14,8 @@ import soundfile
 import torch
 
 from benchmarks.metrics.registry import METRICS
-from benchmarks.results.record import (
-    FoldPredictions,
-    FoldResult,
-    ModelInfo,
-    ProtocolInfo,
-    ResultRecord,
-    TaskInfo,
-    load_record,
-    save_record,
-)
+from benchmarks.results.format import FoldPredictions, FoldResult, ModelInfo, ProtocolInfo, ResultRecord, TaskInfo
+from benchmarks.results.record import load_record, save_record
 from hear_delores import AudioNTT, EncoderConfig, FrontendConfig, HearModel, save_checkpoint
 
 
@@ -82,11 +74,24 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def small_wav2vec2() -> dict[str, Any]:
+    """The parameters of torchaudio's model: two layers of 16 dimensions, a frame every 20 samples that sees 40."""
+    return {
+        "extractor_mode": "layer_norm", "extractor_conv_bias": False,
+        "extractor_conv_layer_config": [(8, 10, 5), (8, 3, 2), (8, 3, 2)], "encoder_embed_dim": 16,
+        "encoder_projection_dropout": 0.1, "encoder_pos_conv_kernel": 16, "encoder_pos_conv_groups": 2,
+        "encoder_num_layers": 2, "encoder_num_heads": 2, "encoder_attention_dropout": 0.1,
+        "encoder_ff_interm_features": 32, "encoder_ff_interm_dropout": 0.1, "encoder_dropout": 0.1,
+        "encoder_layer_norm_first": True, "encoder_layer_drop": 0.1, "aux_num_out": None,
+    }  # fmt: skip
+
+
 # --- result folders whose scores are the scorer's own
 
 
 def scene_fold(n: int, skill: float, seed: int, *, labels: int = 4, truth_seed: int = 99) -> FoldPredictions:
-    """n clips; a model of more skill ranks the true class higher. The truth hangs on ``truth_seed`` alone."""
+    """n clips; a model of more skill ranks the true class higher. The truth depends on ``truth_seed`` alone."""
     truth = np.eye(labels, dtype=np.float32)[np.random.default_rng(truth_seed).integers(0, labels, n)]
     prediction = np.random.default_rng(seed).normal(size=(n, labels)) + skill * truth
     return FoldPredictions(prediction.astype(np.float32), truth, np.array([f"clip{i:04d}.wav" for i in range(n)]))

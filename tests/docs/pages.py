@@ -5,6 +5,7 @@ A block of sh, bash or python is run, in the order of its page, unless an HTML c
     <!-- test: run with WORDS -->      each command of the block is run with these words added
     <!-- test: run with run: WORDS --> only `delores run` gets them
     <!-- test: parse, REASON -->       commands, options and arguments are checked, nothing is run
+    <!-- test: long, REASON -->        as parse in the default tests, and run by `tox -e long`
     <!-- test: skip, REASON -->        neither
     <!-- test: file NAME -->           the block is the content of that file, which later commands use
 """
@@ -23,12 +24,12 @@ RUNNABLE = ("sh", "bash", "console", "python")
 _BLOCK = re.compile(
     r"^(?:<!-- test: (?P<marker>[^\n]*?) -->\n+)?```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S
 )
-_MARKER = re.compile(r"(?P<kind>run with|parse|skip|file)\b,?\s*(?P<rest>.*)")
+_MARKER = re.compile(r"(?P<kind>run with|parse|long|skip|file)\b,?\s*(?P<rest>.*)")
 
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block. ``kind`` is run, parse, skip or file; ``rest`` the words, reason or name after it."""
+    """One fenced block. ``kind`` is run, parse, long, skip or file; ``rest`` the words, reason or name after it."""
 
     page: str
     line: int
@@ -69,7 +70,9 @@ def blocks(page: Path) -> list[Block]:
             used += 1
             known = _MARKER.fullmatch(match["marker"])
             if known is None or not known["rest"]:
-                raise ValueError(f"{name}:{line}: a marker is one of run with, parse, skip, file, each with its rest")
+                raise ValueError(
+                    f"{name}:{line}: a marker is one of run with, parse, long, skip, file, each with its rest"
+                )
             kind, rest = known["kind"].split()[0], known["rest"]
         if match["language"] in RUNNABLE or match["marker"] is not None:
             found.append(Block(name, line, match["language"], match["text"], kind, rest))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import io
 import os
@@ -20,6 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+
+from benchmarks.tasks.demo import demo_tasks
 
 HERE = Path(__file__).parent
 
@@ -62,12 +65,16 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workplace(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workplace(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_probe_sounds: None
+) -> Iterator[Path]:
     """A folder of its own for a page, with what is prepared; modules imported from it are forgotten afterwards."""
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(demo_tasks, "PITCH_CLIPS", 1)
+    monkeypatch.setattr(demo_tasks, "TIMBRE_CLIPS", {"train": 2, "valid": 1, "test": 2})
     yield tmp_path
     sys.modules.pop("my_module", None)
 
@@ -75,9 +82,12 @@ def workplace(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 # --- checking and running
 
 
+command_line = functools.cache(make_commands.command_line)
+
+
 def parse(words: list[str], where: str) -> None:
     """Raises AssertionError unless the words are a command of ours with options and arguments that it has."""
-    group = make_commands.command_line()
+    group = command_line()
     if words[0] != "delores":
         raise AssertionError(f"{where}: {words[0]} is none of the commands that a page may have parsed")
     context = group.context_class(group, info_name="delores")
@@ -123,25 +133,37 @@ def run(words: list[str], where: str, capsys: pytest.CaptureFixture[str], monkey
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_is_one_of_ours_with_options_that_exist(name: str) -> None:
     for block in pages.blocks(pages.ROOT / name):
-        if block.language != "python" and block.kind in ("run", "parse"):
+        if block.language != "python" and block.kind in ("run", "parse", "long"):
             for words in block.commands:
                 if words[0] != "pytest":
                     parse(block.words(words) if block.kind == "run" else words, block.where)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "docs/commands.md"])
+def long_blocks(name: str) -> bool:
+    return any(block.kind == "long" for block in pages.blocks(pages.ROOT / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [(name, ("run",)) for name in NAMES if name != "docs/commands.md"]
+    + [pytest.param(name, ("run", "long"), marks=pytest.mark.long) for name in NAMES if long_blocks(name)],
+)
 def test_every_block_runs(
-    name: str, workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    name: str,
+    kinds: tuple[str, ...],
+    workplace: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in pages.blocks(pages.ROOT / name):
         if block.kind == "file":
             (workplace / block.rest).write_text(block.text, encoding="utf-8")
-        elif block.kind == "run" and block.language == "python":
+        elif block.kind in kinds and block.language == "python":
             exec(compile(block.text, block.where, "exec"), names)
-        elif block.kind == "run":
+        elif block.kind in kinds:
             for words in block.commands:
-                run(block.words(words), block.where, capsys, monkeypatch)
+                run(block.words(words) if block.kind == "run" else words, block.where, capsys, monkeypatch)
 
 
 # --- that the test would see it

@@ -52,7 +52,7 @@ def test_utf_8_is_read_with_and_without_a_byte_order_mark(tmp_path: Path, encodi
         (b'{"a": ' + b"[" * 100_000, "nested deeper than 100 levels"),
         (b'{"a": ' * 100_000, "nested deeper than 100 levels"),
         (b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", "nested deeper than 100 levels"),
-        (b'{"a": "\\ud800"}', r"half a character \(\\ud800\)"),
+        (b'{"a": "\\ud800"}', r"a lone surrogate \(\\ud800\)"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.results.record import ResultRecord, load_records
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import load_records
 from benchmarks.scoring.hear.grid import grid_configs
 from benchmarks.tasks.demo import write_demo_tasks
 

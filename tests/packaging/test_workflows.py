@@ -44,6 +44,7 @@ def test_there_are_workflows_for_all_that_is_promised() -> None:
         INSTALLS_TOX,
         "tox -e lint",
         "tox -e py",
+        "tox -e long",
         "tox -e heareval",
         "tox -e adapters",
         "tox -e docs",

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +9,6 @@ import pytest
 import soundfile
 import torch
 
-import pretrain
 from pretrain.config import PretrainConfig, load_config
 
 TINY = [
@@ -53,30 +48,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tone = 0.4 * np.sin(2 * np.pi * rng.uniform(100, 4000) * t) + 0.05 * rng.standard_normal(len(t))
         soundfile.write(folder / f"clip{i:02d}.wav", tone, 16000)
     return folder
-
-
-@pytest.fixture(scope="session")
-def run_pair() -> Callable[[list[str]], list[tuple[int, str, str]]]:
-    """Runs a command as both of two processes, as torchrun would start them.
-
-    Gives (exit code, standard output, standard error) by rank.
-    """
-    root = Path(pretrain.__path__[0]).parent
-
-    def run(command: list[str]) -> list[tuple[int, str, str]]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        common = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
-        common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        processes = [
-            subprocess.Popen(command, env={**common, "RANK": rank, "LOCAL_RANK": rank}, **pipes) for rank in ("0", "1")
-        ]
-        outputs = [process.communicate(timeout=280) for process in processes]
-        return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
-
-    return run
 
 
 @pytest.fixture

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-import pretrain as package
 from hear_delores.errors import DeloresError
 from pretrain.config import PretrainConfig, config_to_yaml
 from pretrain.data.pack import pack
 from pretrain.locks import LOCK_FILE, folder_lock, release_all
 from pretrain.training.start import pretrain
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(package.__path__[0]).parent), "OMP_NUM_THREADS": "1"}
 HOLDS = """
 import sys, time
 from pretrain.locks import folder_lock
@@ -29,23 +25,21 @@ with folder_lock(sys.argv[1], "testing"):
 """
 
 
-def test_another_process_is_kept_out_until_it_is_killed(tmp_path: Path) -> None:
+def test_another_process_is_kept_out_until_it_is_killed(tmp_path: Path, warm: Any) -> None:
     out = tmp_path / "a" / "run"
-    other = subprocess.Popen(
-        [sys.executable, "-c", HOLDS, str(out)], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
-    )
+    other = warm.start(HOLDS, out)
     try:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
+        while other.said("out") != "held\n":
+            assert other.poll() is None, other.said("err")
+            time.sleep(0.01)
         with pytest.raises(DeloresError) as error, folder_lock(out, "pre-training into this folder"):
             pass
         assert str(error.value) == (
             f"{out}: another process is pre-training into this folder; wait until it has ended, or end it"
         )
-        other.send_signal(signal.SIGKILL)
     finally:
         other.kill()
-        other.communicate()
+        other.finish()
     assert (out / LOCK_FILE).exists()  # a kill leaves the file, which locks nothing
     with folder_lock(out, "x"):
         pass
@@ -106,20 +100,17 @@ def test_two_pre_trainings_do_not_share_a_folder(clips: Path, tmp_path: Path, ti
 
 
 def test_of_two_processes_that_pre_train_into_one_folder_one_is_refused(
-    clips: Path, tmp_path: Path, tiny_s: PretrainConfig
+    clips: Path, tmp_path: Path, tiny_s: PretrainConfig, warm: Any
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(config_to_yaml(tiny_s.model_copy(update={"steps": 4000})))
-    words = ["-m", "pretrain", "--preset", config, "--data", clips, "--out", tmp_path / "run", "--quiet"]
-    both = [
-        subprocess.Popen([sys.executable, *map(str, words)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    words = ["--preset", config, "--data", clips, "--out", tmp_path / "run", "--quiet"]
+    both = [warm.start("from pretrain.__main__ import main; main()", *words) for _ in range(2)]
     try:
         while all(process.poll() is None for process in both):
             time.sleep(0.1)
         [refused] = [process for process in both if process.poll() is not None]
-        said = refused.communicate()[1]
+        said = refused.finish().stderr
         assert (refused.returncode, said.count("\n")) == (1, 1), said
         assert "another process is pre-training into this folder" in said
         [other] = [process for process in both if process is not refused]
@@ -127,7 +118,7 @@ def test_of_two_processes_that_pre_train_into_one_folder_one_is_refused(
     finally:
         for process in both:
             process.kill()
-            process.wait()
+            process.finish()
 
 
 def test_two_packings_do_not_share_a_folder(clips: Path, tmp_path: Path, tiny_s: PretrainConfig) -> None:

@@ -77,7 +77,7 @@ def submit(
         typer.echo(f"left for you to fill in: {field}")
     if found.missing:
         typer.echo(
-            f"without a score: {', '.join(found.missing)}; the site ranks by the sum, so each costs its whole score"
+            f"without a score: {', '.join(found.missing)}; the site ranks by the sum, so a missing score counts as 0"
         )
 
 
@@ -99,7 +99,10 @@ def standings(
         bool, typer.Option("--redundancy", help="Show tasks that are alike, and the fewest that keep the ranking.")
     ] = False,
     keep: Annotated[
-        float, typer.Option(**finite(0.01, 1), help="The correlation with the ranking by all tasks to keep.")
+        float,
+        typer.Option(
+            **finite(0.01, 1), help="The least correlation of the fewest tasks' ranking with the ranking by all tasks."
+        ),
     ] = 0.95,
     alike: Annotated[
         float, typer.Option(**finite(0.01, 1), help="The correlation from which tasks count as alike.")
@@ -109,7 +112,7 @@ def standings(
 ) -> None:
     """Compute the normalised scores of all leaderboard models, with your model among them.
 
-    The page's own rank, by the plain sum in which a blank counts as 0, stands beside them.
+    The rank that the page itself shows, by the plain sum with 0 for a blank, is printed, too.
     """
     from benchmarks.reading.leaderboard.standings import compute_standings, write_standings
     from benchmarks.reading.leaderboard.submission import column_scores, select_records
@@ -164,7 +167,7 @@ def _print_redundancy(found: Any, n_models: int) -> None:
     if not found.subset.is_smallest:
         proof = f"at least {least} are needed, and fewer than {size} may do"
     typer.echo(f"{size} of {len(found.correlation)} tasks keep {found.keep:g}: {proof}")
-    typer.echo(f"chosen on these {n_models} models: other models may need other tasks, or more")
+    typer.echo(f"chosen on these {n_models} models: others may need other or more tasks")
 
 
 def _read(path: Path | None) -> str | None:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from datetime import date as calendar_date
 
 from benchmarks.reading.published import published_text
-from benchmarks.results.record import ResultRecord, refuse_repeats
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import refuse_repeats
 from benchmarks.tasks.registry import TaskSpec, join_columns, list_columns
 from hear_delores.errors import DeloresError
 from pretrain.inputs.csv_table import read_rows

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.reading.report.gather import Gathered
-from benchmarks.results.record import ResultRecord, fold_predictions
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import fold_predictions
 from hear_delores.errors import DeloresError
 
 __all__ = ["Confusion", "Pair", "confusion_counts", "confusions", "worst_pairs"]

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from benchmarks.reading.report.gather import Gathered
 from benchmarks.reading.report.svg import draw
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 
 __all__ = ["Cost", "costs", "duration_text", "memory_text"]
 

@@ -20,8 +20,9 @@ from benchmarks.reading.tables.table import (
     published_rows,
     task_columns,
 )
+from benchmarks.results.format import ResultRecord
 from benchmarks.results.identity import Models
-from benchmarks.results.record import PREDICTIONS_FILE, ResultRecord, fold_predictions, refuse_repeats
+from benchmarks.results.record import PREDICTIONS_FILE, fold_predictions, refuse_repeats
 from hear_delores.errors import DeloresError
 
 __all__ = ["Gathered", "gather"]

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.embedding.layout import AGAIN, FRAME_COUNTS, open_rows, read_info, read_row_labels
+from benchmarks.results.format import ModelInfo
 from benchmarks.results.identity import read_behaviour
-from benchmarks.results.record import ModelInfo
 from benchmarks.tasks.metadata import METADATA_FILE, read_metadata
 from hear_delores.errors import DeloresError
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmarks.reading.report.gather import Gathered
-from benchmarks.results.record import ModelInfo, ResultRecord
+from benchmarks.results.format import ModelInfo, ResultRecord
 
 __all__ = ["model_facts", "option_texts", "subset_texts", "version_counts"]
 

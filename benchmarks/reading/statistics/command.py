@@ -15,7 +15,10 @@ __all__ = ["compare"]
 
 def compare(
     results: Annotated[
-        list[Path], typer.Argument(help="Two folders, each of a record or of one model's results; more compare all.")
+        list[Path],
+        typer.Argument(
+            help="Two folders, each with one record or one model's results; more folders compare all models."
+        ),
     ],
     protocol: Annotated[
         str | None, typer.Option("--protocol", "-p", help="The protocol to compare. Needed if they share several.")
@@ -122,7 +125,7 @@ def _print_ranks(ranks: Any) -> None:
         f" critical difference {ranks.critical_difference:.2f} (Nemenyi, level {ranks.alpha:g})"
     )
     for group in ranks.groups:
-        typer.echo(f"not told apart by ranks: {', '.join(group)}")
+        typer.echo(f"not separated by ranks: {', '.join(group)}")
 
 
 def _print_comparison(found: Any) -> None:

@@ -20,7 +20,8 @@ from benchmarks.metrics.registry import metric_bounds
 from benchmarks.reading.statistics.intervals import bca_ends, bootstrap_weights, statistics_of
 from benchmarks.reading.statistics.permutation import SWAPS, SwapTest, holm, share_as_large, sign_flip_p, swap_test
 from benchmarks.reading.statistics.weighted import Statistic
-from benchmarks.results.record import ResultRecord, refuse_repeats
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import refuse_repeats
 from hear_delores.errors import DeloresError
 
 __all__ = ["Comparison", "TaskComparison", "common_protocol", "compare_records"]

@@ -28,7 +28,8 @@ from scipy.special import expit, logit, ndtr, ndtri, stdtrit  # scipy.stats take
 
 from benchmarks.metrics.registry import METRICS, metric_bounds
 from benchmarks.reading.statistics.weighted import METRIC_NAMES, RatioStatistic, Statistic, statistic
-from benchmarks.results.record import FoldResult, ResultRecord, fold_predictions
+from benchmarks.results.format import FoldResult, ResultRecord
+from benchmarks.results.record import fold_predictions
 from hear_delores.errors import DeloresError
 
 __all__ = [

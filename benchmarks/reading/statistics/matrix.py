@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks.reading.statistics.compare import DRAWS, Comparison, common_protocol, compare_records
 from benchmarks.reading.statistics.critical_difference import RankTest, rank_test
 from benchmarks.reading.statistics.permutation import SWAPS, holm
-from benchmarks.results.record import ResultRecord, refuse_repeats
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import refuse_repeats
 from hear_delores.errors import DeloresError
 
 __all__ = ["Matrix", "PairOfModels", "compare_all"]

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.reading.statistics.weighted import PairedRanks, RankStatistic, RatioStatistic, Statistic, weighted_sums
 
-__all__ = ["SwapTest", "comparable_ranks", "holm", "share_as_large", "sign_flip_p", "swap_differences", "swap_test"]
+__all__ = ["SwapTest", "comparable_ranks", "holm", "share_as_large", "sign_flip_p", "swap_test"]
 
 SWAPS = 4000
 #: Up to this many clips on which the two differ, every combination of swaps is gone through: 4,096 of them.
@@ -65,16 +65,6 @@ def swap_test(folds: Sequence[Pairs], swaps: int = SWAPS, seed: int = 0) -> Swap
     rows = np.split(patterns, np.cumsum([part.width for part in parts])[:-1])
     every = np.mean([part.differences(own) for part, own in zip(parts, rows, strict=True)], axis=0)
     return SwapTest(float(np.mean(_as_large(every, observed))), drawn)
-
-
-def swap_differences(first: Statistic, second: Statistic, swapped: np.ndarray) -> np.ndarray:
-    """(b,) first - second, had their predictions been exchanged on the clips of each column of ``swapped``.
-
-    Args:
-        swapped: (n_clips, b) bool.
-    """
-    part = _Fold([(first, second)])
-    return part.differences(swapped[part.changing])
 
 
 class _Fold:

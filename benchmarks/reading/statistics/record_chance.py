@@ -11,7 +11,8 @@ import numpy as np
 from benchmarks.metrics.chance import Chance, chance_levels, mean_chance
 from benchmarks.metrics.events import EventTable
 from benchmarks.metrics.registry import METRICS, Metric, metric_scale
-from benchmarks.results.record import PREDICTIONS_FILE, FoldPredictions, ResultRecord, fold_predictions
+from benchmarks.results.format import FoldPredictions, ResultRecord
+from benchmarks.results.record import PREDICTIONS_FILE, fold_predictions
 from hear_delores.errors import DeloresError
 
 __all__ = ["column_chance", "record_chance"]

@@ -28,7 +28,7 @@ from benchmarks.reading.statistics.influence import (
     self_counting,
     without_each,
 )
-from benchmarks.results.record import FoldPredictions
+from benchmarks.results.format import FoldPredictions
 from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = ["METRIC_NAMES", "PairedRanks", "RankStatistic", "RatioStatistic", "Statistic", "statistic", "weighted_sums"]

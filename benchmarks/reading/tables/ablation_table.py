@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from benchmarks.reading.tables.plain import markdown_table
 from benchmarks.reading.tables.shown import heading, lines
 from benchmarks.reading.tables.table import ComparisonTable, comparison_tables
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 
 __all__ = ["AblationRow", "AblationTable", "ablation_tables", "on_validation", "to_csv", "to_markdown", "to_rich"]
 

@@ -31,7 +31,7 @@ from benchmarks.reading.tables.shown import (
     tail_heads,
 )
 from benchmarks.reading.tables.table import Cell, ComparisonTable, comparison_tables, split_text
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from hear_delores.files import atomic_path
 
 __all__ = ["markdown_row", "markdown_table", "to_csv", "to_markdown", "to_rich", "to_rich_blocks", "write_tables"]

@@ -11,7 +11,7 @@ from benchmarks.reading.published import published_figures
 from benchmarks.reading.tables.plain import to_csv, to_markdown
 from benchmarks.reading.tables.table import ComparisonTable, comparison_tables
 from benchmarks.reading.tables.typeset import to_html, to_latex
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from hear_delores.errors import DeloresError, did_you_mean
 
 __all__ = ["ResultTables"]

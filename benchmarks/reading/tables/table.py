@@ -20,7 +20,8 @@ from benchmarks.metrics.registry import metric_bounds, metric_scale
 from benchmarks.reading.published import PAPERS, PublishedFigure, published_figures, published_table_six
 from benchmarks.reading.statistics.overall import Overall, leaderboard_scores, overall_of
 from benchmarks.reading.statistics.record_chance import column_chance
-from benchmarks.results.record import ResultRecord, refuse_repeats
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import refuse_repeats
 from hear_delores.errors import DeloresError
 
 __all__ = [

@@ -18,15 +18,9 @@ import torch
 from benchmarks.embedding.foreign_code import contained
 from benchmarks.embedding.model import LoadedModel, load_model
 from benchmarks.metrics.registry import find_metrics
+from benchmarks.results.format import FoldPredictions, ResultRecord
 from benchmarks.results.identity import behaviour_change, behaviours_agree, read_behaviour
-from benchmarks.results.record import (
-    WORK_FOLDER,
-    FoldPredictions,
-    ResultRecord,
-    clear_unfinished,
-    identical_record,
-    record_folder,
-)
+from benchmarks.results.record import WORK_FOLDER, clear_unfinished, identical_record, record_folder
 from benchmarks.scoring.evaluation import SceneEvaluator
 from benchmarks.scoring.finetune.clips import Clips
 from benchmarks.scoring.finetune.train import Finetune, FinetuneFold

@@ -16,19 +16,19 @@ import numpy as np
 
 from benchmarks.tasks.corpora.recordings import Recording
 
-__all__ = ["at_most", "clip_name", "new_folds", "train_valid_test"]
+__all__ = ["at_most", "file_stem", "new_folds", "train_valid_test"]
 
 #: The kit tries so many seeds until every fold has every label.
 TRIES = 1000
 
 
-def clip_name(recording: Recording) -> str:
+def file_stem(recording: Recording) -> str:
     """The name that the kit draws by, and calls the clip."""
     return recording.file.removesuffix(".wav")
 
 
 def new_folds(
-    recordings: Iterable[Recording], n_folds: int, key: Callable[[Recording], str] = clip_name
+    recordings: Iterable[Recording], n_folds: int, key: Callable[[Recording], str] = file_stem
 ) -> list[Recording]:
     """The recordings with ``split`` fold00, fold01, ...: the kit's ``split_k_folds``.
 
@@ -65,12 +65,12 @@ def train_valid_test(recordings: Iterable[Recording], percent: Mapping[str, floa
         percent: of the names to ``valid`` and to ``test``; a split that is there already has none.
     """
     recordings = list(recordings)
-    names = sorted(clip_name(recording) for recording in recordings if recording.split == "train")
+    names = sorted(file_stem(recording) for recording in recordings if recording.split == "train")
     random.Random("split_train_test_val").shuffle(names)
     n_valid, n_test = (round(len(names) * percent.get(split, 0) / 100) for split in ("valid", "test"))
     chosen = dict.fromkeys(names[:n_valid], "valid") | dict.fromkeys(names[n_valid : n_valid + n_test], "test")
     return [
-        dataclasses.replace(recording, split=chosen.get(clip_name(recording), recording.split))
+        dataclasses.replace(recording, split=chosen.get(file_stem(recording), recording.split))
         for recording in recordings
     ]
 
@@ -87,7 +87,7 @@ def at_most(recordings: Iterable[Recording], limits: Mapping[str, int]) -> list[
     for split, items in by_split.items():
         # pandas' DataFrame.sample(frac=1, random_state=seed) is this permutation.
         order = np.random.RandomState(_seed(f"SubsampleSplit({split})")).permutation(len(items))
-        ordered = sorted(items, key=clip_name)
+        ordered = sorted(items, key=file_stem)
         kept += [ordered[index] for index in order[: limits.get(split, len(items))]]
     return kept
 

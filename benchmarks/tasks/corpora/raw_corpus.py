@@ -58,7 +58,7 @@ def prepare_corpus(
         raise DeloresError(f"{error}{_list_missing(Path(out), spec, reading.missing)}") from None
     crossing = crossing_groups(reading.recordings)
     if crossing and not reading.own_split:
-        raise DeloresError(f"{spec.name}: the group {crossing[0]!r} crosses splits; this is a defect, please report it")
+        raise DeloresError(f"{spec.name}: the group {crossing[0]!r} crosses splits; this is a bug, please report it")
     report = write_recordings(
         out,
         _metadata(spec, found, len(reading.missing), len(crossing)),

@@ -1,4 +1,4 @@
-"""The demo tasks, clip by clip, and the pool to pre-train on.
+"""The demo tasks, clip by clip.
 
 What separates training from testing in real corpora is built in: noise, room, microphone and level
 differ between splits (or folds), specimens of a class differ, and classes differ in what a time average
@@ -26,17 +26,14 @@ from benchmarks.tasks.demo.synthesis import (
 )
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.registry import TaskSpec, find_task, list_tasks
-from benchmarks.tasks.writer import Clip, Progress, write_task_folder, write_wav
+from benchmarks.tasks.writer import Clip, Progress, write_task_folder
 from hear_delores.errors import DeloresError, did_you_mean
-from hear_delores.files import atomic_folder
-from pretrain.locks import folder_lock
 
-__all__ = ["write_demo_pool", "write_demo_tasks"]
+__all__ = ["write_demo_tasks"]
 
 CLOSE = Recording((14, 30), (-1.0, 0.0), (0.02, 0.15), (0.02, 0.3), (-2, 2), (-24, -10))
 HALL = Recording((8, 20), (-2.0, -1.0), (0.15, 0.4), (0.2, 0.8), (-4, 0), (-32, -16))
 STREET = Recording((6, 18), (-2.0, 0.0), (0.1, 0.5), (0.1, 0.8), (-4, 2), (-36, -14))
-ANY = Recording((2, 30), (-2.0, 0.0), (0.02, 0.5), (0.02, 1.0), (-5, 3), (-36, -10))
 RECORDINGS = {"train": CLOSE, "valid": HALL, "test": STREET}
 
 TIMBRE_CLIPS = {"train": 14, "valid": 6, "test": 8}  # of each of 8 instruments
@@ -86,29 +83,6 @@ def write_demo_tasks(
         before += spec.clips
         paths.append(path)
     return paths
-
-
-def write_demo_pool(out: str | Path, clips: int = 600) -> Path:
-    """Writes ``clips`` unlabelled clips of 1 to 2 s and ``manifest.csv`` into ``out``; returns the manifest.
-
-    Notes, gestures and mixtures of both from the generators of the tasks, with other seeds and recorded
-    in every way. A pool of this size that is there already is left as it is.
-    """
-    target = Path(out)
-    manifest = target / "manifest.csv"
-    if manifest.is_file() and manifest.read_text(encoding="utf-8").count("\n") == clips + 1:
-        return manifest
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DeloresError(f"{target} holds something other than a demo pool of {clips} clips; choose another folder")
-    with folder_lock(target, "writing this pool", whole=True), atomic_folder(target) as partial:
-        (partial / "audio").mkdir()
-        lines = ["file,duration"]
-        for index in range(clips):
-            samples = _pool_clip(Draw("pool", index))
-            write_wav(partial / "audio" / f"{index:05d}.wav", samples, RATE)
-            lines.append(f"audio/{index:05d}.wav,{len(samples) / RATE:.4f}")
-        (partial / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return manifest
 
 
 def _is_written(path: Path, spec: TaskSpec, sample_rate: int) -> bool:
@@ -189,19 +163,6 @@ def _may_stand(kind: str, start: int, end: int, events: Sequence[dict[str, Any]]
     overlapping = [event for event in events if event["start"] < end and event["end"] > start]
     near = [e for e in events if e["label"] == kind and e["start"] < end + 200 and e["end"] > start - 200]
     return len(overlapping) < 2 and not near
-
-
-def _pool_clip(draw: Draw) -> np.ndarray:
-    seconds = draw.uniform(1.0, 2.0)
-    sound = np.zeros(round(seconds * RATE))
-    kind = draw.uniform()
-    if kind < 0.7:
-        instrument = draw.sample(list(INSTRUMENTS), 1)[0]
-        part = note(instrument, 440.0 * 2.0 ** (draw.uniform(-24, 8) / 12.0), seconds, draw)
-        sound[: len(part)] += part
-    if kind > 0.4:
-        sound += _mix(draw.sample(list(GESTURES), draw.integer(1, 2)), seconds, draw)
-    return record(sound, ANY, draw)
 
 
 MAKERS: dict[str, Callable[[str], Iterator[Clip]]] = {

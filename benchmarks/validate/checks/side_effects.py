@@ -147,7 +147,7 @@ def state(subject: Subject) -> Iterator[Finding]:
 def training_mode(subject: Subject) -> Iterator[Finding]:
     """A model should be in evaluation mode after load_model, and a call must not switch it to training mode."""
     if subject.kind != "torch":
-        raise NotJudged("the model is no torch.nn.Module: it has no training mode")
+        raise NotJudged("the model is not a torch.nn.Module, so it has no training mode")
     subject.values(subject.noise(2, subject.rate))
     if subject.training and subject.loading.training:
         yield warn("the model is in training mode after a call; call model.eval() in load_model")

@@ -6,13 +6,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +39,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", ["scene", "event"])
 def test_killed_and_run_again_equals_uninterrupted(
-    make_module: Callable[..., str], request: pytest.FixtureRequest, tmp_path: Path, kind: str
+    make_module: Callable[..., str], request: pytest.FixtureRequest, tmp_path: Path, warm: Any, kind: str
 ) -> None:
     task = request.getfixturevalue(f"{kind}_task")
     module = make_module()
@@ -52,11 +51,8 @@ def test_killed_and_run_again_equals_uninterrupted(
         f"model, task = load_model('x={module}'), TaskFolder.open(sys.argv[1])\n"
         f"embed_task(model, task, sys.argv[2], batch_seconds={BATCH})\n"
     )
-    path = os.pathsep.join([str(tmp_path / "modules"), str(ROOT)])
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(task), str(tmp_path / "killed")],
-        env={**os.environ, "PYTHONPATH": path, "FAKE_SECONDS": "0.1", "OMP_NUM_THREADS": "1"},
-    )
+    environment = {"PYTHONPATH": str(tmp_path / "modules"), "FAKE_SECONDS": "0.1"}
+    process = warm.start(script, task, tmp_path / "killed", env=environment)
     model = load_model(f"x={module}")
     work = tmp_path / "killed" / model.folder_name / f".{task.name}.partial"
     journal = work / ".progress" / "valid.jsonl"
@@ -65,8 +61,8 @@ def test_killed_and_run_again_equals_uninterrupted(
         assert process.poll() is None, "embedding ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    assert process.finish().returncode == -signal.SIGKILL
     assert not (work.parent / task.name).exists()
     assert not (work / "test.embedding-dimensions.json").exists()
 

@@ -17,26 +17,18 @@ from benchmarks.encoders.bundles import bundles
 from hear_delores.errors import DeloresError
 
 CLOSE = {"atol": 1e-5, "rtol": 0}
-SHAPE: dict[str, Any] = {
-    "extractor_mode": "layer_norm", "extractor_conv_bias": False,
-    "extractor_conv_layer_config": [(8, 10, 5), (8, 3, 2), (8, 3, 2)], "encoder_embed_dim": 16,
-    "encoder_projection_dropout": 0.1, "encoder_pos_conv_kernel": 16, "encoder_pos_conv_groups": 2,
-    "encoder_num_layers": 2, "encoder_num_heads": 2, "encoder_attention_dropout": 0.1, "encoder_ff_interm_features": 32,
-    "encoder_ff_interm_dropout": 0.1, "encoder_dropout": 0.1, "encoder_layer_norm_first": True,
-    "encoder_layer_drop": 0.1, "aux_num_out": None,
-}  # fmt: skip
-WAVLM = {
-    **{key: value for key, value in SHAPE.items() if key not in ("encoder_layer_norm_first", "aux_num_out")},
-    "encoder_layer_norm_first": False, "encoder_num_buckets": 8, "encoder_max_distance": 16, "aux_num_out": None,
-}  # fmt: skip
 
 
 @pytest.fixture
-def small_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., torch.nn.Module]:
+def small_bundle(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_wav2vec2: dict[str, Any]
+) -> Callable[..., torch.nn.Module]:
     """Adds the bundle SMALL with weights in torch's cache, and returns its network."""
 
     def make(kind: str = "Wav2Vec2", normalised: bool = False) -> torch.nn.Module:
-        params = WAVLM if kind == "WavLM" else SHAPE
+        params = dict(small_wav2vec2)
+        if kind == "WavLM":
+            params |= {"encoder_layer_norm_first": False, "encoder_num_buckets": 8, "encoder_max_distance": 16}
         with torch.random.fork_rng():
             torch.manual_seed(1)
             network = (wavlm_model if kind == "WavLM" else wav2vec2_model)(**params).eval()

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.reading.foreign_results import foreign_figures
 from benchmarks.reading.published import PAPERS, published_figures
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from benchmarks.tasks.registry import list_columns
 from hear_delores.errors import DeloresError
 

@@ -12,7 +12,7 @@ from benchmarks.reading.published import PublishedFigure, published_figures, pub
 from benchmarks.reading.tables.plain import to_csv, to_markdown, to_rich
 from benchmarks.reading.tables.table import TABLE_SIX, comparison_tables
 from benchmarks.reading.tables.typeset import to_latex
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from benchmarks.tasks.registry import list_columns, list_tasks
 
 HEADER = "model,task,metric,score,protocol,split,source\n"

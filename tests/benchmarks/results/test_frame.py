@@ -11,8 +11,8 @@ import pytest
 
 import benchmarks
 from benchmarks.reading.tables.table import comparison_tables
+from benchmarks.results.format import FoldPredictions, ResultRecord
 from benchmarks.results.frame import results_frame
-from benchmarks.results.record import FoldPredictions, ResultRecord
 from hear_delores.errors import DeloresError
 
 Saved = Callable[..., ResultRecord]

@@ -16,8 +16,9 @@ from benchmarks.reading.report.gather import gather
 from benchmarks.reading.statistics.compare import compare_records
 from benchmarks.reading.tables.plain import to_csv
 from benchmarks.reading.tables.table import comparison_tables
+from benchmarks.results.format import ModelInfo, ResultRecord
 from benchmarks.results.identity import TOLERANCE, Behaviour, Models
-from benchmarks.results.record import ModelInfo, ResultRecord, load_records, refuse_repeats
+from benchmarks.results.record import load_records, refuse_repeats
 from hear_delores.errors import DeloresError
 from hear_delores.files import write_json
 

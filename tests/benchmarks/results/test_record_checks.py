@@ -16,14 +16,8 @@ import pytest
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.statistics.compare import compare_records
 from benchmarks.reading.statistics.intervals import record_interval, statistics_of
-from benchmarks.results.record import (
-    FoldPredictions,
-    ResultRecord,
-    load_predictions,
-    load_record,
-    load_records,
-    save_record,
-)
+from benchmarks.results.format import FoldPredictions, ResultRecord
+from benchmarks.results.record import load_predictions, load_record, load_records, save_record
 from hear_delores.errors import DeloresError
 
 Change = Callable[[dict[str, Any]], Any]
@@ -310,7 +304,7 @@ def better(arrays: dict[str, Any]) -> None:
         ),
         (
             lambda a: a.update({f"valid/{name[5:]}": value for name, value in list(a.items())}),
-            "there are predictions of 'valid', which is none of its folds",
+            "there are predictions of 'valid', which is not one of its folds",
         ),
         (
             lambda a: a.update(

@@ -8,14 +8,9 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks.results.format import FoldPredictions, FoldResult, ModelInfo, ProtocolInfo, ResultRecord, TaskInfo
 from benchmarks.results.identity import Behaviour
 from benchmarks.results.record import (
-    FoldPredictions,
-    FoldResult,
-    ModelInfo,
-    ProtocolInfo,
-    ResultRecord,
-    TaskInfo,
     existing_record,
     load_predictions,
     load_record,

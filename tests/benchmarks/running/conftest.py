@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from benchmarks.results.record import load_predictions
 from benchmarks.running.run import RunSummary, run
 from benchmarks.tasks.find import find_task_folders
 from benchmarks.tasks.writer import Clip, write_task_folder
+from hear_delores import spawned
 
 #: The log-mel baseline, but what it does first with the clips of ``second``, and only once where MARK says so.
 DEADLY = """
@@ -34,6 +36,22 @@ DEEDS = {
     "dies_always": "os.kill(os.getpid(), signal.SIGKILL)",
     "sleeps_once": "again or time.sleep(600)",
 }
+
+
+class Forks:
+    """multiprocessing, but that the processes of :class:`hear_delores.spawned.Spawned` are those of ``warm``."""
+
+    def __init__(self, context: Any) -> None:
+        self.get_context = lambda method: context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(multiprocessing, name)
+
+
+@pytest.fixture(autouse=True)
+def _warm_processes(warm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs side by side and models apart need not import torch first; those of whole commands still do."""
+    monkeypatch.setattr(spawned, "multiprocessing", Forks(warm.context))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from benchmarks.reading.tables.ablation_table import AblationRow, ablation_tables, on_validation, to_markdown, to_rich
-from benchmarks.results.record import ResultRecord, load_records
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import load_records
 from benchmarks.running.ablation import Ablation, read_settings
 from benchmarks.tasks.find import find_task_folders
 from hear_delores.errors import DeloresError
@@ -37,7 +38,9 @@ def tasks(delores: Delores, corpus: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ablate(delores: Delores, corpus: Path, tasks: Path, tmp_path: Path) -> Callable[..., object]:
+def ablate(
+    delores: Delores, corpus: Path, tasks: Path, tmp_path: Path, few_probe_sounds: None
+) -> Callable[..., object]:
     """Runs the command on the toy data; the shared overrides make it small."""
     shared = [word for override in TINY for word in ("--set", override)]
     words = ("--preset", "demo-s", "--data", corpus, "--tasks-dir", tasks, *shared)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-import benchmarks
 from benchmarks.embedding.foreign_code import ForeignExit, Terminated, contained
 from benchmarks.results.record import load_records
 from benchmarks.running.run import RunSummary
@@ -60,14 +58,11 @@ def test_side_by_side_too(measure: Callable[..., RunSummary], here: Path) -> Non
     assert {record.model.label for record in found.records} == {"log-mel"}
 
 
-def test_the_command_exits_1(tasks_dir: Path, here: Path) -> None:
+def test_the_command_exits_1(tasks_dir: Path, here: Path, warm: Any) -> None:
     (here / "leaves.py").write_text(BASE + "sys.exit(0)\n")
     words = ["run", "leaves", LOGMEL, "--tasks-dir", str(tasks_dir), "-t", "first", "-p", "knn", "--out", "out"]
-    paths = os.pathsep.join([str(Path(benchmarks.__file__).parents[1]), str(here)])
-    ran = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words], env={**os.environ, "PYTHONPATH": paths}, cwd=here,
-        capture_output=True, text=True,
-    )  # fmt: skip
+    code = "import sys; sys.argv[0] = 'delores'\nfrom benchmarks.cli import main\nmain()"
+    ran = warm.run(code, *words, cwd=here, env={"PYTHONPATH": str(here)})
     assert ran.returncode == 1
     assert "failed: leaves: model leaves: importing leaves failed: it calls sys.exit(0)" in ran.stderr
     assert "Traceback" not in ran.stderr

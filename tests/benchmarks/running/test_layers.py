@@ -13,7 +13,6 @@ import torch
 from scipy.stats import spearmanr
 from torchaudio import pipelines
 
-from benchmarks.embedding import sketch
 from benchmarks.embedding.embed import embed_task
 from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.embedding.layered import embed_layers, load_layers
@@ -23,29 +22,24 @@ from benchmarks.results.record import load_records
 from benchmarks.tasks.folder import TaskFolder
 from hear_delores.errors import DeloresError
 
-SMALL: dict[str, Any] = {
-    "extractor_mode": "layer_norm", "extractor_conv_bias": False,
-    "extractor_conv_layer_config": [(8, 10, 5), (8, 8, 8), (8, 8, 8)], "encoder_embed_dim": 8,
-    "encoder_projection_dropout": 0.0, "encoder_pos_conv_kernel": 4, "encoder_pos_conv_groups": 2,
-    "encoder_num_layers": 2, "encoder_num_heads": 2, "encoder_attention_dropout": 0.0, "encoder_ff_interm_features": 16,
-    "encoder_ff_interm_dropout": 0.0, "encoder_dropout": 0.0, "encoder_layer_norm_first": True,
-    "encoder_layer_drop": 0.0, "aux_num_out": None,
-}  # fmt: skip
-
 
 @pytest.fixture
-def task(tasks_dir: Path, monkeypatch: pytest.MonkeyPatch) -> TaskFolder:
-    """18 clips of 0.1 s. Behaviour is seen in few of the probe sounds: what costs here is each layer's 20 s of them."""
-    monkeypatch.setattr(sketch, "LENGTHS_S", {length: sketch.LENGTHS_S[length] for length in (0.1, sketch.REPEATED_S)})
+def task(tasks_dir: Path, few_probe_sounds: None) -> TaskFolder:
+    """18 clips of 0.1 s."""
     [folder] = tasks_dir.glob("first-*")
     return TaskFolder.open(folder)
 
 
 @pytest.mark.parametrize("kind", ["torchaudio", "ours"])
 def test_each_layer_has_the_embeddings_of_its_own_and_one_pass_serves_all(
-    task: TaskFolder, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    task: TaskFolder,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    small_wav2vec2: dict[str, Any],
 ) -> None:
-    bundle = pipelines.Wav2Vec2Bundle("small.pth", SMALL, 16000, False, "Wav2Vec2")
+    bundle = pipelines.Wav2Vec2Bundle("small.pth", small_wav2vec2, 16000, False, "Wav2Vec2")
     monkeypatch.setattr(pipelines, "SMALL", bundle, raising=False)
     if kind == "ours":
         text, options = f"hear_delores@{checkpoint}", [f"?scene={part}_mean" for part in ("layer1", "layer3", "frames")]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +12,6 @@ from typing import Any
 
 import pytest
 
-import benchmarks
 from benchmarks.embedding.model import load_model
 from benchmarks.results.record import load_records
 from benchmarks.running.run import RunSummary, expand_lists
@@ -40,6 +37,17 @@ def alive(process: int) -> bool:
         return False
 
 
+#: The command in a session of its own, as a terminal has it; what a shell starts with & ignores SIGINT.
+COMMAND = """
+import os, signal, sys
+os.setsid()
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv[0] = "delores"
+from benchmarks.cli import main
+main()
+"""
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not list processes in /proc")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_ended_leaves_no_process_and_goes_on_where_it_was(
@@ -48,14 +56,10 @@ def test_a_run_that_is_ended_leaves_no_process_and_goes_on_where_it_was(
     assert_same: Callable[..., None],
     tasks_dir: Path,
     here: Path,
+    warm: Any,
 ) -> None:
     words = ["run", "sleeps_once", "--tasks-dir", str(tasks_dir), "--task", "second", "--out", "out", "--jobs", "2"]
-    paths = os.pathsep.join([str(Path(benchmarks.__file__).parents[1]), str(here)])
-    command = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks", *words], env={**os.environ, "PYTHONPATH": paths}, cwd=here,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what a shell starts with & ignores it
-    )  # fmt: skip
+    command = warm.start(COMMAND, *words, cwd=here, env={"PYTHONPATH": str(here)})
     log = here / "sleeps_once.log"
     try:
         until(lambda: log.exists() and log.read_text())
@@ -64,15 +68,14 @@ def test_a_run_that_is_ended_leaves_no_process_and_goes_on_where_it_was(
         if end == signal.SIGINT:
             os.killpg(command.pid, end)  # as a terminal does: to all
         else:
-            command.send_signal(end)
-        _, said = command.communicate(timeout=120)
+            command.kill()
+        ended = command.finish(120)
         until(lambda: not alive(worker))
     finally:
         command.kill()
-        command.wait()
-    assert command.returncode == (130 if end == signal.SIGINT else -end)
-    assert "Traceback" not in said
-    assert ("stopped; run the same command again to go on" in said) == (end == signal.SIGINT)
+    assert ended.returncode == (130 if end == signal.SIGINT else -end)
+    assert "Traceback" not in ended.stderr
+    assert ("stopped; run the same command again to continue" in ended.stderr) == (end == signal.SIGINT)
     assert not list((here / "out").rglob("*.tmp"))
     assert not list((here / "out").rglob("record.json"))
     assert_same(measure(here / "out", "sleeps_once", tasks=("second",)), "sleeps_once", ("second",))

@@ -15,7 +15,8 @@ from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.metrics.chance import Chance, scene_chance, shuffled_events_chance
 from benchmarks.metrics.events import EventTable
 from benchmarks.reading.statistics.record_chance import record_chance
-from benchmarks.results.record import ResultRecord, load_predictions, load_record
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import load_predictions, load_record
 from benchmarks.scoring.control import with_shuffled_labels
 from benchmarks.scoring.fold import Fold
 from benchmarks.scoring.score import score_embeddings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,8 @@ from test_scoring_finetune import write_task
 
 import hear_delores
 from benchmarks.embedding.model import load_model
-from benchmarks.results.record import ResultRecord, load_predictions, load_record
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.record import load_predictions, load_record
 from benchmarks.scoring.finetune import train as finetune_train
 from benchmarks.scoring.finetune.clips import Clips, training_batches, whole_batches
 from benchmarks.scoring.finetune.protocol import finetune_task
@@ -108,27 +108,10 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
-def environment(folder: Path) -> dict[str, str]:
-    path = os.pathsep.join([str(ROOT), str(folder)])
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-
-
-def run_pair(folder: Path, words: list[str], deadly: int = 0) -> list[tuple[int, str, str]]:
+def run_pair(warm: Any, folder: Path, words: list[str], deadly: int = 0) -> list[tuple[int, str, str]]:
     """(exit code, standard output, standard error) of both processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {**environment(folder), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, "-c", CHILD, str(deadly), str(folder / "kept"), *words]
-    pair = [
-        subprocess.Popen(
-            command, env={**common, "RANK": rank, "LOCAL_RANK": rank}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, cwd=folder,
-        )
-        for rank in ("0", "1")
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=280) for process in pair]
-    return [(process.returncode, *output) for process, output in zip(pair, outputs, strict=True)]
+    more = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]), "CUDA_VISIBLE_DEVICES": ""}
+    return warm.pair(CHILD, deadly, folder / "kept", *words, cwd=folder, env=more)
 
 
 def words(module: str, task: TaskFolder, results: Path) -> list[str]:
@@ -155,14 +138,14 @@ def stop_after_an_epoch(done: int, total: int, text: str) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_model_of_others_begun_on_one_process_and_ended_on_two_equals_one(task, tmp_path, kept, monkeypatch):
+def test_a_model_of_others_begun_on_one_process_and_ended_on_two_equals_one(task, tmp_path, kept, warm, monkeypatch):
     (tmp_path / "beside.py").write_text(FOREIGN)
     monkeypatch.syspath_prepend(tmp_path)
     model = load_model("beside", device="cpu")
     whole = finetune_task(model, task, results_dir=tmp_path / "one", **OPTIONS)
     with pytest.raises(KeyboardInterrupt):
         finetune_task(model, task, results_dir=tmp_path / "two", progress=stop_after_an_epoch, **OPTIONS)
-    found = run_pair(tmp_path, [*words("beside", task, tmp_path / "two"), *WORDS])
+    found = run_pair(warm, tmp_path, [*words("beside", task, tmp_path / "two"), *WORDS])
     assert [code for code, _, _ in found] == [0, 0], found
     assert ["finetune, seed 42" in out for _, out, _ in found] == [True, False]
     pair = [torch.load(tmp_path / f"kept.{rank}", weights_only=True) for rank in (0, 1)]
@@ -175,10 +158,10 @@ def test_a_model_of_others_begun_on_one_process_and_ended_on_two_equals_one(task
     assert not (record.folder / "work").exists()
 
 
-def test_killed_on_two_processes_and_ended_on_one_equals_one(task, weights, tmp_path, kept):
+def test_killed_on_two_processes_and_ended_on_one_equals_one(task, weights, tmp_path, kept, warm):
     """Ours. The second process dies in the second epoch: the first says in one line how to go on."""
     module = f"tiny=hear_delores@{weights}"
-    found = run_pair(tmp_path, [*words(module, task, tmp_path / "two"), *WORDS], deadly=6)
+    found = run_pair(warm, tmp_path, [*words(module, task, tmp_path / "two"), *WORDS], deadly=6)
     assert [code for code, _, _ in found] == [1, -9], found
     assert found[0][2].count("error:") == 1
     assert "contact with another of the 2 processes was lost" in found[0][2]
@@ -195,21 +178,29 @@ def test_killed_on_two_processes_and_ended_on_one_equals_one(task, weights, tmp_
     assert_same_record(record, whole)
 
 
-def test_torchrun_writes_one_record_and_json_once(task, weights, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+@pytest.mark.parametrize("torchrun", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_two_processes_write_one_record_and_json_once(task, weights, tmp_path, warm, torchrun):
     arguments = words(f"tiny=hear_delores@{weights}", task, tmp_path / "r")
-    ran = subprocess.run(
-        [*command, "-m", "benchmarks", "finetune", *arguments, "--epochs", "1", "--batch-size", "8", "--amp", "--json"],
-        env=environment(tmp_path), capture_output=True, text=True, timeout=280, cwd=tmp_path,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    [record] = json.loads(ran.stdout)
+    arguments += ["--epochs", "1", "--batch-size", "8", "--amp", "--json"]
+    if torchrun:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        ran = subprocess.run(
+            [*command, "-m", "benchmarks", "finetune", *arguments], capture_output=True, text=True, timeout=280,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        printed = ran.stdout
+    else:
+        found = run_pair(warm, tmp_path, arguments)
+        assert [(code, bool(out)) for code, out, _ in found] == [(0, True), (0, False)], found
+        printed = found[0][1]
+    [record] = json.loads(printed)
     assert record["folds"][0]["hyperparameters"]["precision"] == "bfloat16"
     assert len(list((tmp_path / "r").rglob("record.json"))) == 1
 
 
 @pytest.mark.parametrize("broken", ["batch", "clip"])
-def test_what_ends_one_process_ends_both_with_one_line(task, weights, tmp_path, broken):
+def test_what_ends_one_process_ends_both_with_one_line(task, weights, tmp_path, warm, broken):
     """Batches that two processes cannot share; a clip that only the one that has it finds to be bad."""
     extra, message = ["--batch-size", "1"], "batches of 1 clips cannot be shared among 2 processes"
     if broken == "clip":
@@ -217,7 +208,7 @@ def test_what_ends_one_process_ends_both_with_one_line(task, weights, tmp_path, 
         path = task.audio_file("train", "train1.wav", RATE)
         path.write_bytes(path.read_bytes()[:300] + b"\xff" * (path.stat().st_size - 300))  # NaN after a good header
         extra, message = ["--epochs", "1"], "train1.wav"
-    found = run_pair(tmp_path, [*words(f"hear_delores@{weights}", task, tmp_path / "r"), *extra])
+    found = run_pair(warm, tmp_path, [*words(f"hear_delores@{weights}", task, tmp_path / "r"), *extra])
     assert [code for code, _, _ in found] == [1, 1], found
     said = "".join(err for _, _, err in found)
     assert said.count("error:") == 1, said

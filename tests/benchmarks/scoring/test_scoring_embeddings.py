@@ -236,7 +236,7 @@ SCENE_FAULTS = {
     ),
     "half a character": (
         lambda f: (f / "train.target-labels.pkl").write_bytes(pickle.dumps([["\ud800"]] * 12)),
-        "holds half a character",
+        "holds a lone surrogate",
     ),
     "sizes of truth values": (
         lambda f: (f / "test.embedding-dimensions.json").write_text("[true, 96]"),

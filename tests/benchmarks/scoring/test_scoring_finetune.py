@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -308,13 +306,6 @@ print(steps)
 """
 
 
-def run_child(task, weights, results, deadly):
-    return subprocess.run(
-        [sys.executable, "-c", CHILD, str(task), str(weights), str(results), str(deadly)],
-        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=250,
-    )  # fmt: skip
-
-
 def without_times(folder: Path) -> dict:
     record = json.loads((folder / "record.json").read_text())
     for part in [*record["folds"], record]:
@@ -324,7 +315,7 @@ def without_times(folder: Path) -> dict:
     return record
 
 
-def test_killed_and_run_again_equals_uninterrupted(model, weights, tmp_path, monkeypatch):
+def test_killed_and_run_again_equals_uninterrupted(model, weights, tmp_path, warm, monkeypatch):
     def keep_last(self, epoch, score):
         self.kept, self.epoch = score, epoch
         return True
@@ -333,12 +324,12 @@ def test_killed_and_run_again_equals_uninterrupted(model, weights, tmp_path, mon
     task = TaskFolder.open(write_task(tmp_path / "t" / "tones-v1-full", {"fold00": 6, "fold01": 6, "fold02": 12}))
     # Fold 0 trains on 12 clips (the third fold), in two steps: killed in the third epoch of the second fold, whose
     # 6 clips are one step each.
-    killed = run_child(task.path, weights, tmp_path / "killed", 3 * 2 + 3)
+    killed = warm.run(CHILD, task.path, weights, tmp_path / "killed", 3 * 2 + 3)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     [work] = (tmp_path / "killed").rglob("work")
     assert {path.name for path in work.iterdir()} >= {"fold-00.safetensors", "fold-01.state.pt"}
     assert not load_records([tmp_path / "killed"])
-    again = run_child(task.path, weights, tmp_path / "killed", 0)
+    again = warm.run(CHILD, task.path, weights, tmp_path / "killed", 0)
     assert again.returncode == 0, again.stderr
     assert again.stdout.split() == [str(1 + 3 * 1)]  # the epoch in flight, and the last fold
     whole = finetune_task(model, task, results_dir=tmp_path / "whole", max_epochs=3, batch_size=6)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -186,17 +183,6 @@ print(seen)
 """
 
 
-def run_child(folder, results, protocol, deadly):
-    return subprocess.run(
-        [sys.executable, "-c", CHILD, str(folder), str(results), protocol, str(deadly)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=120,
-    )
-
-
 def without_times(folder: Path) -> dict:
     """The record but for what is measured anew each time: seconds, memory and date."""
     record = json.loads((folder / "record.json").read_text())
@@ -208,15 +194,15 @@ def without_times(folder: Path) -> dict:
 
 
 @pytest.mark.parametrize(("protocol", "deadly"), [("hear", 25), ("linear", 17)])
-def test_killed_and_run_again_equals_uninterrupted(tmp_path, protocol, deadly):
+def test_killed_and_run_again_equals_uninterrupted(tmp_path, warm, protocol, deadly):
     folder = write_scene(tmp_path / "e" / "m" / "t", folds=4, noise=2.0)
-    killed = run_child(folder, tmp_path / "killed", protocol, deadly)
+    killed = warm.run(CHILD, folder, tmp_path / "killed", protocol, deadly)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     [work] = (tmp_path / "killed").rglob("work")
     finished = sorted(path.stem for path in work.glob("*.safetensors"))
     assert finished  # the kill lost the head in flight, not those before
     assert not load_records([tmp_path / "killed"])
-    again = run_child(folder, tmp_path / "killed", protocol, 0)
+    again = warm.run(CHILD, folder, tmp_path / "killed", protocol, 0)
     assert again.returncode == 0, again.stderr
     torch.set_num_threads(2)
     options = {"grid": "faster", "grid_points": 4} if protocol == "hear" else {"max_epochs": 10}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.tasks.demo import synthesis, write_demo_pool, write_demo_tasks
+from benchmarks.tasks.demo import write_demo_tasks
+from benchmarks.tasks.demo.demo_tasks import MAKERS
 from benchmarks.tasks.demo.synthesis import INSTRUMENTS, RATE, Draw, gesture, note
 from benchmarks.tasks.folder import TaskFolder
 from benchmarks.tasks.registry import find_task, list_tasks
+from benchmarks.tasks.writer import to_pcm16
 from hear_delores.errors import DeloresError
 
 
@@ -27,13 +30,14 @@ def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_twice_is_the_same_to_the_byte(suite: dict[str, TaskFolder], tmp_path: Path) -> None:
-    again = write_demo_tasks(tmp_path)
-    assert len(again) == len(suite) == 4
-    for path in again:
-        first = suite[TaskFolder.open(path).name].path
-        assert files(path) == files(first)
-        assert all(filecmp.cmp(path / name, first / name, shallow=False) for name in files(path))
+def test_clips_made_again_are_the_same_to_the_bit(suite: dict[str, TaskFolder]) -> None:
+    assert sorted(suite) == sorted(MAKERS)
+    for name, task in suite.items():
+        for split in task.splits:
+            for clip in itertools.islice(MAKERS[name](split), 3):
+                assert task.labels(split)[clip.file] == list(clip.labels)
+                samples, _ = soundfile.read(task.audio_file(split, clip.file, RATE), dtype="int16")
+                np.testing.assert_array_equal(samples, to_pcm16(clip.audio))
 
 
 def test_the_stream_of_random_numbers_is_pinned() -> None:
@@ -157,8 +161,11 @@ def test_the_recording_differs_between_splits(suite: dict[str, TaskFolder]) -> N
     assert contrast("train") > contrast("test") + 0.2
 
 
-def test_a_task_that_is_there_is_left_alone(tmp_path: Path) -> None:
+def test_a_task_that_is_there_is_left_alone(suite: dict[str, TaskFolder], tmp_path: Path) -> None:
     [path] = write_demo_tasks(tmp_path, ["demo_events"])
+    first = suite["demo_events"].path
+    assert files(path) == files(first)  # and twice the same to the byte
+    assert all(filecmp.cmp(path / name, first / name, shallow=False) for name in files(path))
     stamps = {name: (path / name).stat().st_mtime_ns for name in files(path)}
     assert write_demo_tasks(tmp_path, ["demo_events"]) == [path]
     assert {name: (path / name).stat().st_mtime_ns for name in files(path)} == stamps
@@ -169,31 +176,4 @@ def test_a_task_that_is_there_is_left_alone(tmp_path: Path) -> None:
 def test_faults(tmp_path: Path) -> None:
     with pytest.raises(DeloresError, match="Did you mean 'demo_pitch'"):
         write_demo_tasks(tmp_path, ["demo_pitches"])
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "cat.jpg").write_bytes(b"x")
-    with pytest.raises(DeloresError, match="something other than a demo pool"):
-        write_demo_pool(tmp_path / "photos", 3)
-    assert (tmp_path / "photos" / "cat.jpg").exists()
     assert find_task("demo_events").folder_name == "demo_events-1-full"
-
-
-def test_the_pool_is_the_same_twice_and_none_of_the_tasks(suite: dict[str, TaskFolder], tmp_path: Path) -> None:
-    manifests = [write_demo_pool(tmp_path / name, 12) for name in ("one", "two")]
-    lines = manifests[0].read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "file,duration"
-    assert len(lines) == 13
-    clips = []
-    for line in lines[1:]:
-        file, duration = line.split(",")
-        samples, rate = soundfile.read(manifests[0].parent / file, dtype="int16")
-        assert rate == RATE
-        assert 1.0 <= len(samples) / rate <= 2.0
-        assert abs(len(samples) / rate - float(duration)) < 1e-4
-        clips.append(samples.tobytes())
-    assert files(tmp_path / "one") == files(tmp_path / "two")
-    assert all(
-        filecmp.cmp(tmp_path / "one" / name, tmp_path / "two" / name, shallow=False) for name in files(tmp_path / "one")
-    )
-    assert len(set(clips)) == 12
-    assert write_demo_pool(tmp_path / "one", 12) == manifests[0]  # left as it is
-    assert synthesis.RATE == 16000

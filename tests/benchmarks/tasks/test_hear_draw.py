@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.tasks.corpora.hear_draw import _seed, at_most, clip_name, new_folds, train_valid_test
+from benchmarks.tasks.corpora.hear_draw import _seed, at_most, file_stem, new_folds, train_valid_test
 from benchmarks.tasks.corpora.recordings import Recording
 
 
@@ -19,7 +19,7 @@ def clips(n: int = 60, split: str = "train") -> list[Recording]:
 
 
 def drawn(recordings: list[Recording], split: str) -> list[int]:
-    return sorted(int(clip_name(item)[4:]) for item in recordings if item.split == split)
+    return sorted(int(file_stem(item)[4:]) for item in recordings if item.split == split)
 
 
 # What hear-preprocess 2021.1.1 gave for these 60 names: ExtractMetadata.split_k_folds with 5 folds,
@@ -42,7 +42,7 @@ def test_folds_are_the_kits() -> None:
 def test_another_seed_is_taken_until_every_fold_has_every_label() -> None:
     rare = [Recording(Path(f"{i}"), f"n{i}.wav", "often" if i % 10 else "rare") for i in range(30)]
     folds = new_folds(rare, 3)
-    assert sorted(clip_name(item) for item in folds if item.split == "fold00") == KIT_RARE
+    assert sorted(file_stem(item) for item in folds if item.split == "fold00") == KIT_RARE
     # What cannot be had (two folds of three) falls back to the first seed, as for part of a corpus.
     few = [Recording(item.path, item.file, "often" if item.file != "n0.wav" else "rare") for item in rare]
     assert {item.split for item in new_folds(few, 3)} == {"fold00", "fold01", "fold02"}
@@ -77,11 +77,11 @@ def test_splits_are_the_kits() -> None:
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_a_sample_is_the_kits(split: str) -> None:
-    names = pd.DataFrame({"name": [clip_name(item) for item in clips(split=split)]}).sort_values("name")
+    names = pd.DataFrame({"name": [file_stem(item) for item in clips(split=split)]}).sort_values("name")
     expected = names.sample(frac=1, random_state=_seed(f"SubsampleSplit({split})"))["name"].tolist()
     shuffled = clips(split=split)
     random.Random(1).shuffle(shuffled)
-    assert [clip_name(item) for item in at_most(shuffled, {split: 10})] == expected[:10]
+    assert [file_stem(item) for item in at_most(shuffled, {split: 10})] == expected[:10]
     assert len(at_most(shuffled, {})) == 60
     if split == "train":
         assert [int(name[4:]) for name in expected[:6]] == KIT_SAMPLE

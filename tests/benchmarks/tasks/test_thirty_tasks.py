@@ -232,8 +232,8 @@ def test_a_split_is_chosen_by_name() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mode: honest", "is none of the 'variants'"),
-        ("counts: {train: 1}", "'train' is none of its splits"),
+        ("mode: honest", "is not one of the 'variants'"),
+        ("counts: {train: 1}", "'train' is not one of its splits"),
         ("obtain: [prepare]", "no 'corpus' says how"),
         ("obtain: [download]", "no 'archive' says from where"),
     ],

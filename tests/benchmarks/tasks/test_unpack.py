@@ -97,7 +97,7 @@ BOMBS: dict[str, tuple[Callable[[tarfile.TarFile], object], str]] = {
     ),
     "a size below 0": (lambda tar: tar.fileobj.write(header("x", b"0", -2048)), "damaged archive"),
     "a long name of a size below 0": (lambda tar: tar.fileobj.write(header("x", b"L", -2048)), "archive"),
-    "a file with holes": (holes, "with holes|damaged"),
+    "a file with holes": (holes, "sparse file|damaged"),
     "a name too long": (member("n" * 300), "damaged archive"),
     "a duplicate": (lambda tar: [extra_file("x", b"1")(tar), extra_file("./x", b"2")(tar)], "duplicate name './x'"),
     "a folder that is a file": (lambda tar: [extra_file("x", b"1")(tar), extra_file("x/y", b"2")(tar)], "damaged"),

@@ -146,7 +146,7 @@ def test_a_skip_says_where_it_comes_from(outcomes_of: Callable[..., Outcomes]) -
     assert found["timestamp-embeddings"].reason == found["timestamp-order"].reason == reason
     assert found["deterministic"].verdict == found["scene-embeddings"].verdict == "pass"
     found = outcomes_of(GALLERY["not a module"][0], fast=True)
-    assert "no torch.nn.Module" in found["state"].reason
+    assert "is not a torch.nn.Module" in found["state"].reason
     assert found["batch-independence"].verdict == "pass"
     found = outcomes_of(GALLERY["not a module"][0].replace("return Model()", "return object()"), fast=True)
     assert found["uses-audio"].reason == "sample-rate failed"

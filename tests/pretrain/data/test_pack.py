@@ -126,14 +126,14 @@ def test_a_run_begun_on_files_goes_on_from_a_pack_and_not_from_features(
 
 
 def test_two_processes_read_a_pack_as_they_read_files(
-    clips: Path, tmp_path: Path, tiny_s: PretrainConfig, run_pair: Callable[[list[str]], list[tuple[int, str, str]]]
+    clips: Path, tmp_path: Path, tiny_s: PretrainConfig, warm: Any
 ) -> None:
     gently = tiny_s.optimizer.model_copy(update={"lr": 1e-5})  # rounding is not to grow from step to step
     config = tiny_s.model_copy(update={"steps": 3, "optimizer": gently})
     pack(clips, tmp_path / "pack", config, content="log-mel", shard_mb=SMALL_SHARD)
     (tmp_path / "c.yaml").write_text(config_to_yaml(config))
     options = ["--preset", str(tmp_path / "c.yaml"), "--data", str(tmp_path / "pack"), "--no-picture", "--quiet"]
-    outputs = run_pair([sys.executable, "-m", "pretrain", *options, "--out", str(tmp_path / "pair")])
+    outputs = warm.pair("from pretrain.__main__ import main; main()", *options, "--out", tmp_path / "pair")
     assert [code for code, _, _ in outputs] == [0, 0], outputs
     pretrain(config, tmp_path / "pack", tmp_path / "one", quiet=True)
     pair, one = (

@@ -232,7 +232,7 @@ def test_training_and_packing_from_shards(tmp_path: Path, tiny_s: PretrainConfig
      "{" + "," * 200_000 + "}", "{1.." + "0" * 4000 + "1}"],
 )  # fmt: skip
 def test_a_range_of_too_many_names_is_one_line(tmp_path: Path, pattern: str) -> None:
-    with pytest.raises(DeloresError, match="stands for more than 100,000 names") as error:
+    with pytest.raises(DeloresError, match="expands to more than 100,000 names") as error:
         expand_braces(pattern)
     assert len(str(error.value)) < 300
     with pytest.raises(DeloresError):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,10 +28,10 @@ def script() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, run_pair: Callable[..., Any]) -> list[dict[str, Any]]:
+def both(tmp_path_factory: pytest.TempPathFactory, warm: Any) -> list[dict[str, Any]]:
     """What the two processes found, by rank."""
     out = tmp_path_factory.mktemp("pair") / "found"
-    for code, _, err in run_pair([sys.executable, str(SCRIPT), str(out)]):
+    for code, _, err in warm.pair(SCRIPT.read_text(), out):
         assert code == 0, err
     return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(2)]
 

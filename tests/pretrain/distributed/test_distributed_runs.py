@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,23 @@ sys.argv = ["pretrain", "--preset", config, "--data", data, "--out", out, "--no-
 main()
 """
 
+# Prints whether gloo's threads are there while a run trains, and which are left after it.
+THREADS = """
+import sys
+from pathlib import Path
+from pretrain.config import load_config
+from pretrain.training.start import Run, pretrain
+def gloos():
+    names = [path.read_text().strip() for path in Path('/proc/self/task').glob('*/comm')]
+    return sorted(name for name in names if 'gloo' in name)
+def train(self, inner=Run.train):
+    print(len(gloos()) > 0)
+    return inner(self)
+Run.train = train
+pretrain(load_config(sys.argv[1]), sys.argv[2], sys.argv[3], quiet=True)
+print(gloos())
+"""
+
 
 def sgd(config: PretrainConfig, lr: float) -> PretrainConfig:
     """Adam divides noise by its own size, such as the gradients of biases before a norm, which are zero."""
@@ -45,10 +61,10 @@ def sgd(config: PretrainConfig, lr: float) -> PretrainConfig:
     return config.model_copy(update={"optimizer": config.optimizer.model_copy(update=update)})
 
 
-def command(config: PretrainConfig, data: Path, out: Path, stop_after: int, *options: str) -> list[str]:
+def arguments(config: PretrainConfig, data: Path, out: Path, stop_after: int, *options: str) -> list[str]:
     path = out.parent / f"{out.name}.yaml"
     path.write_text(config_to_yaml(config))
-    return [sys.executable, "-c", TRAIN, str(path), str(data), str(out), str(stop_after), *options]
+    return [str(path), str(data), str(out), str(stop_after), *options]
 
 
 def log_lines(out: Path) -> list[dict[str, Any]]:
@@ -72,26 +88,33 @@ def assert_near(a: Path, b: Path) -> None:
                 assert left[key] == pytest.approx(right[key], rel=1e-3, abs=1e-4), key
 
 
+@pytest.mark.parametrize("torchrun", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_stopped_on_two_processes_and_resumed_on_one_equals_one(
-    clips: Path, tmp_path: Path, tiny_m: PretrainConfig
+    clips: Path, tmp_path: Path, tiny_m: PretrainConfig, warm: Any, torchrun: bool
 ) -> None:
-    """Started by torchrun; its second process alone is asked to stop, and both do, after the same step."""
+    """The second process alone is asked to stop, and both do, after the same step."""
     config, out = sgd(tiny_m, 1e-3), tmp_path / "pair"
-    script = tmp_path / "train.py"
-    script.write_text(TRAIN)
-    arguments = command(config, clips, out, 5)[3:]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, str(script), *arguments],
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode != 0
-    assert "stopped after step 5, state saved: go on with --resume" in done.stderr.replace("\n", " "), done.stderr
-    assert "processes: 2, each with 4 clips of every batch" in done.stdout
-    assert done.stdout.count("data: 13 clips") == 1
+    words = arguments(config, clips, out, 5)
+    if torchrun:
+        script = tmp_path / "train.py"
+        script.write_text(TRAIN)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        done = subprocess.run(
+            [*command, str(script), *words],
+            env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        ended, printed, errors = [done.returncode], done.stdout, done.stderr
+    else:
+        found = warm.pair(TRAIN, *words)
+        ended = [code for code, _, _ in found]
+        printed, errors = ("".join(each[stream] for each in found) for stream in (1, 2))
+    assert 0 not in ended
+    assert "stopped after step 5, state saved: continue with --resume" in errors.replace("\n", " "), errors
+    assert "processes: 2, each with 4 clips of every batch" in printed
+    assert printed.count("data: 13 clips") == 1
     assert sorted(p.name for p in out.iterdir()) == ["config.yaml", "data-hashes.npy", "log.jsonl", "state.pt"]
     assert torch.load(out / "state.pt", weights_only=True)["step"] == 5
     pretrain(config, clips, out, resume=True, quiet=True)
@@ -100,7 +123,7 @@ def test_stopped_on_two_processes_and_resumed_on_one_equals_one(
 
 
 def test_stopped_on_one_process_and_resumed_on_two_equals_one(
-    clips: Path, tmp_path: Path, tiny_s: PretrainConfig, run_pair: Callable[..., Any]
+    clips: Path, tmp_path: Path, tiny_s: PretrainConfig, warm: Any
 ) -> None:
     """With a bad file in the second process's half of a batch, which both skip, and the first one lists."""
     data = tmp_path / "data"
@@ -125,7 +148,7 @@ def test_stopped_on_one_process_and_resumed_on_two_equals_one(
         with pytest.raises(Stop):
             pretrain(config, data, out, quiet=True, skip_bad=True)
     assert torch.load(out / "state.pt", weights_only=True)["step"] == 3
-    found = run_pair(command(config, data, out, 0, "--resume", "--skip-bad", "--quiet"))
+    found = warm.pair(TRAIN, *arguments(config, data, out, 0, "--resume", "--skip-bad", "--quiet"))
     assert [(code, text) for code, text, _ in found] == [(0, ""), (0, "")], found
     pretrain(config, data, tmp_path / "one", quiet=True, skip_bad=True)
     assert (out / "checkpoint.safetensors").is_file()
@@ -138,11 +161,11 @@ def test_stopped_on_one_process_and_resumed_on_two_equals_one(
 
 
 def test_what_ends_one_process_ends_both_with_one_line(
-    clips: Path, tmp_path: Path, tiny_s: PretrainConfig, run_pair: Callable[..., Any]
+    clips: Path, tmp_path: Path, tiny_s: PretrainConfig, warm: Any
 ) -> None:
     """A batch that two processes cannot share: both find out, one says so."""
     config = tiny_s.model_copy(update={"batch_size": 9})
-    found = run_pair(command(config, clips, tmp_path / "a", 0))
+    found = warm.pair(TRAIN, *arguments(config, clips, tmp_path / "a", 0))
     assert [code for code, _, _ in found] == [1, 1]
     said = "".join(err for _, _, err in found)
     assert said.count("error:") == 1, said
@@ -153,27 +176,11 @@ def test_what_ends_one_process_ends_both_with_one_line(
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed there on Linux")
 def test_no_thread_of_the_processes_outlives_their_run(
-    clips: Path, tmp_path: Path, tiny_s: PretrainConfig, run_pair: Callable[..., Any]
+    clips: Path, tmp_path: Path, tiny_s: PretrainConfig, warm: Any
 ) -> None:
     """One of gloo's that still holds a tensor when the interpreter ends would abort the process."""
     (tmp_path / "config.yaml").write_text(config_to_yaml(tiny_s.model_copy(update={"steps": 2})))
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from pretrain.config import load_config\n"
-        "from pretrain.training.start import Run, pretrain\n"
-        "def gloos():\n"
-        "    names = [path.read_text().strip() for path in Path('/proc/self/task').glob('*/comm')]\n"
-        "    return sorted(name for name in names if 'gloo' in name)\n"
-        "def train(self, inner=Run.train):\n"
-        "    print(len(gloos()) > 0)\n"
-        "    return inner(self)\n"
-        "Run.train = train\n"
-        "pretrain(load_config(sys.argv[1]), sys.argv[2], sys.argv[3], quiet=True)\n"
-        "print(gloos())\n"
-    )
-    found = run_pair([sys.executable, str(script), str(tmp_path / "config.yaml"), str(clips), str(tmp_path / "out")])
+    found = warm.pair(THREADS, tmp_path / "config.yaml", clips, tmp_path / "out")
     assert [(code, text.split("\n")) for code, text, _ in found] == [(0, ["True", "[]", ""])] * 2, found
 
 

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import pretrain as package
 from hear_delores import AudioNTT, EncoderConfig, FrontendConfig, HearModel
 from hear_delores.checkpoint import load_checkpoint, save_checkpoint
 from hear_delores.errors import DeloresError
 from pretrain.config import PretrainConfig, config_to_yaml
 from pretrain.training.start import pretrain
 from pretrain.training.state import load_state
-
-ROOT = Path(package.__path__[0]).parent
 
 # From the n-th call of one function on, no file may grow beyond some bytes: write(2) then fails as on a full disk,
 # in whatever library it happens, with EFBIG for ENOSPC.
@@ -51,7 +47,8 @@ main()
     ("place", "number", "room", "said", "last_step"),
     [
         ("save", 2, 100_000, "cannot write the training state {out}/state.pt", 3),  # it has half a megabyte
-        ("_write_line", 2, 1, "cannot write the log {out}/log.jsonl", 3),
+        # a line has 500 bytes; standard error, which is a file here, has less
+        ("_write_line", 2, 500, "cannot write the log {out}/log.jsonl", 3),
         ("_finish", 1, 100_000, "cannot write the training state {out}/state.pt", 9),
         ("save_checkpoint", 1, 5000, "cannot write the checkpoint {out}/checkpoint.safetensors", 10),  # 15 kB
     ],
@@ -65,17 +62,12 @@ def test_a_full_disk_is_one_line_and_a_resumed_run_goes_on_from_what_was_saved(
     clips: Path,
     tmp_path: Path,
     tiny_m: PretrainConfig,
+    warm: Any,
 ) -> None:
     path, out = tmp_path / "config.yaml", tmp_path / "parts"
     path.write_text(config_to_yaml(tiny_m))
-    command = [sys.executable, "-c", FULL, place, str(number), str(room), "--preset", str(path), "--data", str(clips)]
-    done = subprocess.run(
-        [*command, "--out", str(out), "--quiet", "--no-picture"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    options = ["--preset", path, "--data", clips, "--out", out, "--quiet", "--no-picture"]
+    done = warm.run(FULL, place, number, room, *options)
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     assert done.stderr.startswith(f"error: {said.format(out=out)}"), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +59,11 @@ pretrain(load_config(config), data, out, quiet=True)
 """
 
 
-def run_killed(config: PretrainConfig, data: Path, out: Path, place: str, number: int) -> None:
+def run_killed(warm: Any, config: PretrainConfig, data: Path, out: Path, place: str, number: int) -> None:
     """A run that dies at the ``number``-th step or save; fails the test if it did not die there."""
     path = out.parent / f"{out.name}.yaml"
     path.write_text(config_to_yaml(config))
-    command = [sys.executable, "-c", KILLED, str(path), str(data), str(out), place, str(number)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = warm.run(KILLED, path, data, out, place, number)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (out / "checkpoint.safetensors").exists()
 
@@ -117,11 +112,12 @@ def test_killed_and_resumed_equals_uninterrupted(
     clips: Path,
     tmp_path: Path,
     request: pytest.FixtureRequest,
+    warm: Any,
 ) -> None:
     config: PretrainConfig = request.getfixturevalue(f"tiny_{method}")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(config, clips, whole)
-    run_killed(config, clips, parts, place, number)
+    run_killed(warm, config, clips, parts, place, number)
     assert torch.load(parts / "state.pt", weights_only=True)["step"] == last_save
     train(config, clips, parts, resume=True)
     assert_same_run(whole, parts)

@@ -18,7 +18,7 @@ from benchmarks.reading.leaderboard.submission import (
     prepare_submission,
 )
 from benchmarks.reading.published import published_text
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from benchmarks.tasks.registry import list_columns
 
 FACTS = SubmissionFacts("DeLoRes-S small", "https://example.org/model", "2026-01-31", team="A team")

@@ -19,7 +19,7 @@ from benchmarks.reading.published import published_figures
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.report.page import Sources, render_report
 from benchmarks.reading.statistics.intervals import record_interval
-from benchmarks.results.record import FoldPredictions, ResultRecord
+from benchmarks.results.format import FoldPredictions, ResultRecord
 from hear_delores.errors import DeloresError
 
 EVIL = '<script>alert("x")</script> & "q" \'s\' </style>'

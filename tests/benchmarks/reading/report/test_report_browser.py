@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.reading.report.gather import gather
 from benchmarks.reading.report.page import Sources, render_report
-from benchmarks.results.record import FoldResult, ModelInfo, ProtocolInfo, ResultRecord, TaskInfo
+from benchmarks.results.format import FoldResult, ModelInfo, ProtocolInfo, ResultRecord, TaskInfo
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

@@ -22,7 +22,7 @@ from benchmarks.reading.report.maps import draw_map, embedding_maps
 from benchmarks.reading.report.projection import MAX_POINTS as MAX_MARKS
 from benchmarks.reading.report.projection import TSNE_POINTS, find_embeddings, label_order, project, sample
 from benchmarks.reading.report.svg import axis_of, tick_texts, ticks
-from benchmarks.results.record import FoldPredictions, ResultRecord
+from benchmarks.results.format import FoldPredictions, ResultRecord
 from hear_delores.errors import DeloresError
 
 # --- confusions

@@ -29,7 +29,7 @@ from benchmarks.reading.statistics.intervals import (
     record_interval,
 )
 from benchmarks.reading.statistics.weighted import statistic
-from benchmarks.results.record import FoldPredictions
+from benchmarks.results.format import FoldPredictions
 
 MADE = made_data()
 

@@ -13,7 +13,7 @@ from benchmarks.reading.leaderboard.standings import compute_standings
 from benchmarks.reading.statistics.overall import leaderboard_scores, mean_ranks, min_max_scores
 from benchmarks.reading.tables.plain import to_markdown
 from benchmarks.reading.tables.table import comparison_tables
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 from benchmarks.tasks.registry import list_tasks
 
 

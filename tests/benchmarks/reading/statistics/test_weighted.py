@@ -10,7 +10,7 @@ import pytest
 from benchmarks.metrics.events import EventTable
 from benchmarks.metrics.registry import METRICS
 from benchmarks.reading.statistics.weighted import METRIC_NAMES, statistic
-from benchmarks.results.record import FoldPredictions
+from benchmarks.results.format import FoldPredictions
 
 SCENE = ("top1_acc", "pitch_acc", "chroma_acc", "mAP", "aucroc", "d_prime")
 EVENT = tuple(name for name in METRIC_NAMES if name not in SCENE)

@@ -15,7 +15,7 @@ from benchmarks.reading.report.page import Sources, render_report
 from benchmarks.reading.tables.plain import to_csv, to_markdown, to_rich
 from benchmarks.reading.tables.table import comparison_tables
 from benchmarks.reading.tables.typeset import to_html, to_latex
-from benchmarks.results.record import ResultRecord
+from benchmarks.results.format import ResultRecord
 
 
 @pytest.fixture

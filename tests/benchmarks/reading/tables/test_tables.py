@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks.reading.tables.plain import to_csv, to_markdown, to_rich, to_rich_blocks
 from benchmarks.reading.tables.table import comparison_tables
-from benchmarks.results.record import FoldResult, ModelInfo, ProtocolInfo, ResultRecord, TaskInfo
+from benchmarks.results.format import FoldResult, ModelInfo, ProtocolInfo, ResultRecord, TaskInfo
 from benchmarks.tasks.registry import list_tasks
 
 

@@ -170,8 +170,8 @@ def test_a_pack_holds_the_sounds_of_the_stream_and_grows(tiny_s: PretrainConfig,
 def test_what_cannot_be_packed_is_said(tiny_s: PretrainConfig, clips: Path, tmp_path: Path) -> None:
     for data, count, message in (
         ("synthetic", None, "expected --clips N"),
-        (f"synthetic+{clips}", 5, "one --data at a time"),
-        (clips, 5, "--clips is of --data synthetic alone"),
+        (f"synthetic+{clips}", 5, "expected one --data for a pack"),
+        (clips, 5, "--clips is for --data synthetic only"),
     ):
         with pytest.raises(DeloresError, match=message):
             pack(data, tmp_path / "a", tiny_s, clips=count)
