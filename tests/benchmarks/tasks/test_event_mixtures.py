@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_events_are_where_their_labels_say(table: Path, tmp_path: Path) -> None:
             assert len(audio) == 10 * RATE
             starts = [event["start"] for event in events]
             assert starts == sorted(starts)
-            for one, other in zip(events, events[1:], strict=False):
+            for one, other in itertools.pairwise(events):
                 assert other["start"] - one["end"] >= 150
             for label, frequency in TONES.items():
                 own = np.zeros(1000, dtype=bool)  # hundredths of a second
