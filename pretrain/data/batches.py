@@ -143,16 +143,20 @@ class Sampler:
             crop = samples[start : start + self.n_samples]
             audio[row, : len(crop)] = crop
             other = self.rendition(epoch, (clip + len(met)) % len(self.corpus))  # of the clip that stands in
-            if other is not None and (crop := self._crop_of(*other, bad)) is not None:
+            second = None if other is None else self._crop_of(*other, bad)
+            if second is not None:
                 rows.append(row)
-                crops.append(crop)
-        renditions = None
-        if rows:
-            second = self.corpus.blank(len(rows), self.n_samples)
-            for place, crop in enumerate(crops):
-                second[place, : len(crop)] = crop
-            renditions = torch.tensor(rows), torch.from_numpy(second)
-        return Batch(torch.from_numpy(audio), bad, renditions=renditions)
+                crops.append(second)
+        return Batch(torch.from_numpy(audio), bad, renditions=self._stacked(rows, crops))
+
+    def _stacked(self, rows: list[int], crops: list[NDArray[Any]]) -> tuple[Tensor, Tensor] | None:
+        """The rows and their crops, shorter ones padded like :meth:`batch`'s; None without any."""
+        if not rows:
+            return None
+        audio = self.corpus.blank(len(rows), self.n_samples)
+        for place, crop in enumerate(crops):
+            audio[place, : len(crop)] = crop
+        return torch.tensor(rows), torch.from_numpy(audio)
 
     def _crop_of(self, clip: int, place: float, bad: list[int]) -> NDArray[Any] | None:
         """The crop of a clip at this place; None, and its number in ``bad``, where its content is bad."""

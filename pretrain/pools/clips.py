@@ -11,7 +11,7 @@ SILENCE_DB = -60.0  # of full scale: the root mean square of a frame below it is
 FRAME_S = 0.02
 MARGIN = 2  # frames of silence that stay on either side
 
-WINDOW = 1024  # samples of a fingerprint's frame
+WINDOW, HOP = 1024, 512  # samples of a fingerprint's frame, and between two
 BANDS, THIRDS = 32, 3
 DIMENSIONS = BANDS * THIRDS
 LOWEST_HZ = 50.0
@@ -21,11 +21,12 @@ CLOSE_LENGTH = 0.05  # relative difference of two lengths
 BLOCK = 1024
 
 
-def trimmed(samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
-    """The samples (n,) from the first to the last frame of 20 ms above -60 dB of full scale, and 40 ms around; or (0,).
+def trimmed(samples: NDArray[np.int16], rate: int, margin: int = MARGIN) -> NDArray[np.int16]:
+    """The samples (n,) from the first to the last frame of 20 ms above -60 dB of full scale; (0,) if there is none.
 
     Args:
         rate: in Hz.
+        margin: frames that stay around them.
     """
     size = max(1, round(FRAME_S * rate))
     padded = np.zeros(-(-len(samples) // size) * size, dtype=np.float32)
@@ -34,7 +35,7 @@ def trimmed(samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
     loud = np.flatnonzero(power > 10 ** (SILENCE_DB / 10))
     if not len(loud):
         return samples[:0]
-    return samples[max(0, loud[0] - MARGIN) * size : (loud[-1] + 1 + MARGIN) * size]
+    return samples[max(0, loud[0] - margin) * size : (loud[-1] + 1 + margin) * size]
 
 
 def fingerprint(samples: NDArray[np.int16], rate: int) -> NDArray[np.int8]:
@@ -42,10 +43,10 @@ def fingerprint(samples: NDArray[np.int16], rate: int) -> NDArray[np.int8]:
 
     Bands are equally wide in the logarithm of frequency from 50 Hz on. The level of the sound does not count.
     """
-    count = max(THIRDS, -(-len(samples) // WINDOW))
-    padded = np.zeros(count * WINDOW, dtype=np.float32)
+    count = max(THIRDS, -(-len(samples) // HOP))
+    padded = np.zeros((count - 1) * HOP + WINDOW, dtype=np.float32)
     padded[: len(samples)] = samples
-    frames = padded.reshape(count, WINDOW) * np.hanning(WINDOW).astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP] * np.hanning(WINDOW).astype(np.float32)
     power = np.square(np.abs(np.fft.rfft(frames, axis=1)))  # (count, WINDOW / 2 + 1)
     edges = np.geomspace(LOWEST_HZ, rate / 2, BANDS + 1) / rate * WINDOW
     firsts = np.maximum.accumulate(np.floor(edges[:-1]).astype(int))

@@ -21,7 +21,7 @@ PROSE = (
     (r"\bCC[ -]BY[ -](\d\.\d)", r"CC-BY-\1"),
     (r"Creative Commons Attribution(?: License)?,?(?: version)? v?(\d\.\d)", r"CC-BY-\1"),
     (r"\bCC0\b", "CC0-1.0"),
-    (r"\bMIT license\b", "MIT"),
+    (r"\bMIT license\b|\(MIT\b|granted, free of charge, to any person obtaining a copy", "MIT"),
     (r"\bpublic domain\b", "public-domain"),
     (r"(?:GNU )?General Public License,? (?:as published[^.]*?)?version (\d)", r"GPL-\1"),
 )  # fmt: skip

@@ -66,7 +66,7 @@ def soundfont_unit(source: SoundFont, archive: Archive, recipe: Recipe) -> Unit:
         band = _Band(local, recipe.sample_rate)
         yield from _play(band, name, Licences(text, source.licence).of(name), source, recipe)
 
-    key = {"package": archive.package, "version": archive.version, "group_by": source.group_by}
+    key: dict[str, Any] = {"package": archive.package, "version": archive.version, "group_by": source.group_by}
     key |= {"renditions": source.renditions, "synthesiser": importlib.metadata.version("tinysoundfont")}
     hours = source.max_hours / len(source.packages)
     return Unit(source.name, archive.package, archive.package, archive.version, key, sounds, hours)

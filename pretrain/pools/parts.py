@@ -30,7 +30,7 @@ VERSION = 1  # of what makes a part: with another number all are made again
 
 
 class Clip(pydantic.BaseModel):
-    """A file of a part; as of :class:`pretrain.pools.unit.Sound`."""
+    """A file of a part, as of :class:`pretrain.pools.unit.Sound`; ``sounding``: its samples from sound to sound."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +40,7 @@ class Clip(pydantic.BaseModel):
     licence: str
     group: str
     samples: int
+    sounding: int
 
 
 class Part(pydantic.BaseModel):
@@ -109,6 +110,7 @@ def _write(folder: Path, number: int, sound: Sound, recipe: Recipe) -> tuple[Cli
         return None
     name = f"{number:05d}.flac"
     soundfile.write(folder / name, samples, rate, subtype="PCM_16")
+    bare = trimmed(samples, rate, margin=0)
     clip = Clip(
         file=name,
         original=sound.original,
@@ -116,5 +118,6 @@ def _write(folder: Path, number: int, sound: Sound, recipe: Recipe) -> tuple[Cli
         licence=sound.licence,
         group=sound.group,
         samples=len(samples),
+        sounding=len(bare),
     )
-    return clip, fingerprint(samples, rate)
+    return clip, fingerprint(bare, rate)

@@ -11,14 +11,13 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, remove_leftovers, remove_tree
-from pretrain.data.corpus import Progress
 from pretrain.locks import LOCK_FILE, folder_lock
 from pretrain.pools.clips import DIMENSIONS, fingerprint, near_duplicates, trimmed
 from pretrain.pools.debian import find_archives
@@ -28,6 +27,9 @@ from pretrain.pools.recipe import Debian, Espeak, Folder, Recipe, SoundFont, rea
 from pretrain.pools.recordings import audio_below, clips_of, folder_unit, package_unit
 from pretrain.pools.spoken import spoken_unit
 from pretrain.pools.unit import Sound, Unit
+
+if TYPE_CHECKING:
+    from pretrain.data.corpus import Progress  # which loads torch
 
 __all__ = ["COLUMNS", "Made", "make_pool"]
 
@@ -148,7 +150,7 @@ def _prints_of(folders: list[Path], recipe: Recipe, progress: Progress) -> tuple
     files = [path for folder in folders for path in audio_below(folder)]
     for done, path in enumerate(files, 1):
         for sound in clips_of(path, path.name, "", recipe):
-            if isinstance(sound, Sound) and len(samples := trimmed(sound.samples, recipe.sample_rate)):
+            if isinstance(sound, Sound) and len(samples := trimmed(sound.samples, recipe.sample_rate, margin=0)):
                 prints.append(fingerprint(samples, recipe.sample_rate))
                 lengths.append(len(samples))
         progress("comparing", done, len(files))
@@ -164,8 +166,10 @@ def _chosen(
     """
     compared = [part for unit, part in zip(units, parts, strict=True) if unit.hours is None]
     prints = np.concatenate([known, *(part.fingerprints() for part in compared)])
-    samples = np.concatenate([lengths, *(_samples(part) for part in compared)])
-    near = near_duplicates(prints, samples, np.arange(len(prints)) < len(known))[len(known) :]
+    sounding = [np.array([clip.sounding for clip in part.clips], np.int64) for part in compared]
+    near = near_duplicates(prints, np.concatenate([lengths, *sounding]), np.arange(len(prints)) < len(known))[
+        len(known) :
+    ]
     kept: list[NDArray[np.bool_]] = []
     for unit, part in zip(units, parts, strict=True):
         if unit.hours is None:

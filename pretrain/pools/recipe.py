@@ -106,10 +106,7 @@ KINDS = ("debian", "folder", "soundfont", "espeak")
 
 def _kind(value: Any) -> str:
     """The kind that a source names; faults are then of this kind alone."""
-    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    if kind not in KINDS:
-        raise ValueError(f"expected a kind of {', '.join(KINDS)}, got {kind!r}. {did_you_mean(str(kind), KINDS)}")
-    return str(kind)
+    return str(value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None))
 
 
 Source = Annotated[
@@ -177,6 +174,9 @@ def _explain(error: pydantic.ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
     message = " ".join(str(first["msg"]).removeprefix("Value error, ").split())
+    if first["type"] == "union_tag_invalid":
+        kind = _kind(first["input"])
+        message = f"expected a kind of {', '.join(KINDS)}, got {kind!r}. {did_you_mean(kind, KINDS)}"
     if first["type"] == "extra_forbidden":
         message = "there is no such key"
     return f"{where}: {message}" if where else message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import re
 import shutil
@@ -124,4 +125,7 @@ def _encoding(affixes: Path | None) -> str:
     """What a hunspell dictionary is written in: its affix file says so."""
     found = None if affixes is None else re.search(rb"^\s*SET\s+(\S+)", affixes.read_bytes(), re.MULTILINE)
     name = "utf-8" if found is None else found[1].decode("ascii", "replace").lower()
-    return {"microsoft-cp1251": "cp1251"}.get(name, name)
+    try:
+        return codecs.lookup(name.removeprefix("microsoft-")).name
+    except LookupError:
+        return "utf-8"
