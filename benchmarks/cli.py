@@ -362,9 +362,11 @@ def register_rooms() -> None:
     from benchmarks.validate.command import validate
     from pretrain.command import command as pretrain
     from pretrain.command import pack
+    from pretrain.pools.command import pool
 
     app.command("pretrain", cls=PlainCommand)(pretrain)
     app.command("pack", cls=PlainCommand)(pack)
+    app.command("pool", cls=PlainCommand)(pool)
     for command in (
         models, tasks, prepare, convert, export, ablate, download, validate, finetune, layers, tables, compare, report,
         submit, standings, geometry, push,

@@ -62,7 +62,8 @@ class Member(NamedTuple):
 class Piece(NamedTuple):
     """One clip: ``frames`` frames from frame ``start`` on, at the file's own ``rate`` in Hz.
 
-    The file is ``path``, or a ``member`` of the tar ``path``.
+    The file is ``path``, or a ``member`` of the tar ``path``. Pieces of one ``group`` are renditions of the same
+    content; "" is none.
     """
 
     path: Path
@@ -71,6 +72,7 @@ class Piece(NamedTuple):
     frames: int
     rate: int
     member: Member | None = None
+    group: str = ""
 
 
 class _Window(io.RawIOBase):

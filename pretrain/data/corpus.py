@@ -70,6 +70,7 @@ class Corpus:
     Attributes:
         store: where the clips are.
         content, pieces: as of the store.
+        renditions: how probably the second view of a clip is of another clip of its group.
         share: of the clips of every batch that are not the store's but synthetic; 1 where the store only counts them.
         notes: what is allowed but may surprise, one line each.
 
@@ -88,7 +89,8 @@ class Corpus:
         progress: Progress | None = None,
         share: float = 0.0,
     ) -> None:
-        self.share = share
+        self.share, self.renditions = share, 0.0
+        self._groups: NDArray[np.int64] | None = None
         self.store, self.content, self.pieces = store, store.content, store.pieces
         self.config, self.name, self.notes = config or DataConfig(), name, list(notes)
         self.skip_bad = skip_bad or bool(store.skipped or store.faults)  # what was skipped when it was packed
@@ -143,8 +145,21 @@ class Corpus:
                 digest.update(f"{piece.name}\0{piece.start}\0{piece.frames}\0{piece.rate}\n".encode())
             kind = "" if self.content == "audio" else f"{self.content}:"
             kind += f"synthetic {self.share}:" if self.share else ""
+            if self.renditions:
+                kind += "renditions:"
+                digest.update(self.groups().tobytes())
             self._fingerprint = kind + digest.hexdigest()
         return self._fingerprint
+
+    def groups(self) -> NDArray[np.int64]:
+        """(n,) the number of each clip's group, in the order in which they first occur; -1 of a clip without one."""
+        if self._groups is None:
+            numbers: dict[str, int] = {}
+            named = (piece.group for piece in self.pieces)
+            self._groups = np.array(
+                [numbers.setdefault(name, len(numbers)) if name else -1 for name in named], np.int64
+            )
+        return self._groups
 
     def summary(self) -> dict[str, Any]:
         """What a checkpoint says about the data it was trained on."""
@@ -293,7 +308,10 @@ class AudioFiles:
             return f"{shown(source.path)}: no samples from {source.start} s on, the file has {frames / rate:.3f} s"
         count = math.ceil((stop - start) / (self.config.piece_s * rate))
         edges = [start + (stop - start) * k // count for k in range(count + 1)]
-        return [Piece(source.path, source.name, a, b - a, rate, source.member) for a, b in itertools.pairwise(edges)]
+        return [
+            Piece(source.path, source.name, a, b - a, rate, source.member, source.group)
+            for a, b in itertools.pairwise(edges)
+        ]
 
     def decode(self, index: int) -> NDArray[Any]:
         return read_piece(self.pieces[index], self.sample_rate)

@@ -52,13 +52,16 @@ class SoundSampler:
         length = crop_length(corpus, config)
         self._blank = torch.from_numpy(corpus.blank(0, length))
         others = batch_size - count
-        self._pool = Sampler(corpus, length, others, config.seed, stream, range(first, stop)) if others else None
+        self._pool: Sampler | None = None
+        if others:
+            renditions = _renditions(corpus, stream)
+            self._pool = Sampler(corpus, length, others, config.seed, stream, range(first, stop), renditions)
 
     def batch(self, step: int) -> Batch:
         """This sampler's rows of batch ``step``."""
-        audio, bad = (self._blank, []) if self._pool is None else self._pool.batch(step)[:2]
+        pool = Batch(self._blank, []) if self._pool is None else self._pool.batch(step)
         sounds = self._stream.pairs(step * self._count + self._before, int(self._synthetic.sum()))
-        return Batch(audio, bad, sounds, self._synthetic)
+        return pool._replace(sounds=sounds, synthetic=self._synthetic)
 
 
 def open_sampler(
@@ -67,7 +70,13 @@ def open_sampler(
     """The sampler that the corpus asks for."""
     if corpus.share:
         return SoundSampler(corpus, config, batch_size, stream, rows)
-    return Sampler(corpus, crop_length(corpus, config), batch_size, config.seed, stream, rows)
+    renditions = _renditions(corpus, stream)
+    return Sampler(corpus, crop_length(corpus, config), batch_size, config.seed, stream, rows, renditions)
+
+
+def _renditions(corpus: Corpus, stream: int) -> float:
+    """How probably a second view is of another clip. Statistics have no second view."""
+    return 0.0 if stream == STATISTICS else corpus.renditions
 
 
 class Listener:
@@ -81,21 +90,30 @@ class Listener:
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, n_mels, n_frames) float32 each, what the two views are made of.
 
-        One and the same tensor where nothing differs: for recordings, and with ``views.delta`` of 0.
+        One and the same tensor where nothing differs: for recordings without ``views.renditions``, and with
+        ``views.delta`` of 0.
         """
         # Pinned, so that the copy runs beside what is still being computed of the last step.
         pinned = batch.audio.pin_memory() if torch.device(self.device).type == "cuda" else batch.audio
         audio = pinned.to(self.device, non_blocking=True)
         if batch.sounds is None or batch.synthetic is None or not len(batch.sounds[0].kinds):
             heard = to_log_mel(audio, self.logmel)
-            return heard, heard
+            return heard, self._second(heard, batch)
         one, other = batch.sounds
         first = self._rendered(one)
         second = first if other is one else self._rendered(other)
         if not len(audio):
             return first, second
         heard, synthetic = to_log_mel(audio, self.logmel), batch.synthetic.to(self.device)
-        return _among(heard, first, synthetic), _among(heard, second, synthetic)
+        return _among(heard, first, synthetic), _among(self._second(heard, batch), second, synthetic)
+
+    def _second(self, heard: Tensor, batch: Batch) -> Tensor:
+        """What the second views of recordings are made of: the first ones', but for those with other renditions."""
+        if batch.renditions is None or not len(batch.renditions[0]):
+            return heard
+        rows, audio = batch.renditions
+        others = to_log_mel(audio.to(self.device), self.logmel)
+        return heard.index_copy(0, rows.to(self.device), others)
 
     def _rendered(self, sounds: Sounds) -> Tensor:
         if self._synthesiser is None:

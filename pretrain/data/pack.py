@@ -44,7 +44,8 @@ from pretrain.locks import LOCK_FILE, folder_lock
 __all__ = ["Packed", "pack"]
 
 HASHED_AT_ONCE = 256
-Key = tuple[str, int, int, int]  # name, start, frames, rate: what makes a clip of one --data the same again
+#: name, start, frames, rate, group: what makes a clip of one --data the same again
+Key = tuple[str, int, int, int, str]
 
 
 class Packed(NamedTuple):
@@ -165,20 +166,23 @@ def _missing(
     """The pieces that the shards do not hold; a clip listed n times is packed n times.
 
     Raises:
-        DeloresError: the shards hold a clip of a file as it no longer is, by its length or its content.
+        DeloresError: the shards hold a clip of a file as it no longer is, by its length, its content or its group.
     """
     held: dict[Key, list[str]] = {}
+    # A pack from before there were groups is gone on with as it was.
+    grouped = any(name for shard in shards for name in shard.clips.group) or not shards
     for place, shard in enumerate(shards):
         clips = shard.clips
         content = _stated(out, place, len(clips.name))
-        rows = zip(clips.data, clips.name, clips.start, clips.frames, clips.rate, content, strict=True)
-        for data, name, start, frames, rate, digest in rows:
+        columns = (clips.data, clips.name, clips.start, clips.frames, clips.rate, clips.groups(), content)
+        for data, name, start, frames, rate, group, digest in zip(*columns, strict=True):
             if data == number:
-                held.setdefault((name, start, frames, rate), []).append(digest)
+                held.setdefault((name, start, frames, rate, group), []).append(digest)
     todo: list[int] = []
     stated: list[tuple[int, str]] = []
     for i, piece in enumerate(pieces):
-        digests = held.get((piece.name, piece.start, piece.frames, piece.rate))
+        group = piece.group if grouped else ""
+        digests = held.get((piece.name, piece.start, piece.frames, piece.rate, group))
         if digests:
             stated.append((i, digests.pop()))
         else:
@@ -265,7 +269,8 @@ def _write_shards(
                     content = np.zeros(0, np.int16)
                 size += _append(stream, digest, content)
                 piece = corpus.pieces[index]
-                rows.append((number, piece.name, piece.start, piece.frames, piece.rate, len(content)))
+                row = (number, piece.name, piece.start, piece.frames, piece.rate, len(content), piece.group)
+                rows.append(row)
                 sources.append(held)
                 done += 1
                 yield done
@@ -301,4 +306,6 @@ def _finish(out: Path, info: PackInfo, added: int) -> Packed:
 
 def _write(path: Path, stored: PackInfo | ShardInfo) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(stored.model_dump_json() + "\n", encoding="utf-8")
+        bare = isinstance(stored, ShardInfo) and not any(stored.clips.group)
+        written = stored.model_dump_json(exclude={"clips": {"group"}} if bare else None)
+        temporary.write_text(written + "\n", encoding="utf-8")

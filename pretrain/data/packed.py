@@ -43,6 +43,7 @@ class Clips(_Stored):
         data: number of the --data that a clip is from.
         name, start, frames, rate: as of :class:`pretrain.data.audio.Piece`.
         length: in samples or log-mel frames; 0 for a clip with bad content.
+        group: as of a piece; written only where a clip of the shard has one.
     """
 
     data: list[int] = []
@@ -51,6 +52,11 @@ class Clips(_Stored):
     frames: list[int] = []
     rate: list[int] = []
     length: list[int] = []
+    group: list[str] = []
+
+    def groups(self) -> list[str]:
+        """The group of each clip, "" where it has none."""
+        return self.group or [""] * len(self.name)
 
 
 class ShardInfo(_Stored):
@@ -148,6 +154,7 @@ class _Pieces(Sequence[Piece]):
             for key in ("data", "start", "frames", "rate")
         }
         self._names = [name for shard in shards for name in shard.clips.name]
+        self._groups = [name for shard in shards for name in shard.clips.groups()]
 
     def __len__(self) -> int:
         return len(self._columns["data"])
@@ -161,7 +168,9 @@ class _Pieces(Sequence[Piece]):
             return [self[i] for i in range(*index.indices(len(self)))]
         i = range(len(self))[index]  # negative ones, and IndexError beyond the end
         data, start, frames, rate = (int(self._columns[key][i]) for key in ("data", "start", "frames", "rate"))
-        return Piece(self._roots[data] / self._names[i], self._names[i], start, frames, rate)
+        # What two --data call a group is not one.
+        group = f"{data}:{self._groups[i]}" if data and self._groups[i] else self._groups[i]
+        return Piece(self._roots[data] / self._names[i], self._names[i], start, frames, rate, group=group)
 
 
 class PackedClips:
@@ -283,8 +292,22 @@ def open_corpus(
     The word "synthetic", as a string, is a stream of sounds without end; "synthetic+POOL" has both in every batch.
 
     Raises:
-        DeloresError: nothing there, bad data, or a pack that does not fit the configuration.
+        DeloresError: nothing there, bad data, a pack that does not fit the configuration, or no groups of clips where
+            ``views.renditions`` asks for them.
     """
+    corpus = _open(path, config, skip_bad, progress)
+    if config.views.renditions:
+        corpus.renditions = config.views.renditions
+        groups = corpus.groups()
+        if len(np.unique(groups[groups >= 0])) == (groups >= 0).sum():
+            raise DeloresError(
+                f"{path}: views.renditions is {corpus.renditions}, and no two clips are of one group: give its CSV a "
+                "column group (and pack it anew), or set views.renditions=0"
+            )
+    return corpus
+
+
+def _open(path: str | Path, config: PretrainConfig, skip_bad: bool, progress: Progress | None) -> Corpus:
     if is_synthetic(path):
         pool = str(path)[len(NAME) + 1 :]
         return _with_sounds(pool, config, skip_bad, progress) if pool else open_sounds(config)
@@ -299,7 +322,7 @@ def open_corpus(
 
 def _with_sounds(pool: str, config: PretrainConfig, skip_bad: bool, progress: Progress | None) -> Corpus:
     """The corpus of a pool, with a share of synthetic clips beside its own."""
-    corpus = open_corpus(Path(pool), config, skip_bad=skip_bad, progress=progress)
+    corpus = _open(Path(pool), config, skip_bad, progress)
     corpus.share = config.synthesis.share
     corpus.name = f"{NAME}+{corpus.name}"
     return corpus

@@ -24,7 +24,8 @@ MAX_SECONDS = 366 * 86400.0
 class Source(NamedTuple):
     """A row of a manifest: of a file, ``duration`` seconds (None: the rest) from second ``start`` on.
 
-    ``member``: the file inside the tar ``path``; ``fault``: why there is nothing to be read, known beforehand.
+    ``member``: the file inside the tar ``path``; ``fault``: why there is nothing to be read, known beforehand;
+    ``group``: of what it is a rendition, "" if of nothing.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Source(NamedTuple):
     duration: float | None = None
     member: Member | None = None
     fault: str | None = None
+    group: str = ""
 
 
 def find_sources(path: Path, config: DataConfig, sample_rate: int, notes: list[str] | None = None) -> list[Source]:
@@ -139,7 +141,10 @@ def task_metadata(folder: Path) -> dict[str, Any]:
 
 def _manifest(path: Path, notes: list[str]) -> list[Source]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    table = read_table(path, ("file",), ("start", "duration"), delimiter=delimiter, lookalikes=LOOKALIKES)
+    # A column of speakers or sessions is no slip for one of renditions, which only some manifests have.
+    lookalikes = {name: others for name, others in LOOKALIKES.items() if name != "group"}
+    known = ("start", "duration", "group")
+    table = read_table(path, ("file",), known, delimiter=delimiter, lookalikes=lookalikes)
     if not table.rows:
         raise DeloresError(f"{path}: the manifest lists no files")
     sources = [_row(path, line, row) for line, row in table.rows]
@@ -176,7 +181,7 @@ def _row(path: Path, line: int, row: dict[str, str]) -> Source:
     duration = _seconds(path, line, "duration", row.get("duration"))
     if duration == 0:
         raise DeloresError(f"{path}, line {line}: expected a duration above 0 s")
-    return Source(path.parent / name, name, start or 0.0, duration)
+    return Source(path.parent / name, name, start or 0.0, duration, group=row.get("group") or "")
 
 
 def _seconds(path: Path, line: int, column: str, text: str | None) -> float | None:
