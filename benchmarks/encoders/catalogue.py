@@ -62,11 +62,11 @@ READY = {
     each.name: each
     for each in (
         Ready(
-            "delores-m-1024", "hear_delores", "the shipped DeLoRes-M, the default of hear_delores", 16000, 1792, 1024,
+            "delores-m-1024", "hear_delores", "the shipped DeLoRes-M, the default of hear_delores", 16000, 1792, 1536,
             _OURS, weights="delores-m-1024", options="scene=, timestamp=, precision=float32",
         ),
         Ready(
-            "delores-s-1024", "hear_delores", "the shipped DeLoRes-S", 16000, 1792, 1024,
+            "delores-s-1024", "hear_delores", "the shipped DeLoRes-S", 16000, 1792, 1536,
             _OURS, weights="delores-s-1024", options="scene=, timestamp=, precision=float32",
         ),
         Ready(
@@ -75,7 +75,7 @@ READY = {
         ),
         Ready(
             "random", "benchmarks.encoders.random_encoder",
-            "the DeLoRes encoder with random weights, of the shape of @WEIGHTS", 16000, 2048, 1024, _OURS,
+            "the DeLoRes encoder with random weights, of the shape of @WEIGHTS", 16000, 2048, 1536, _OURS,
             options="seed=0, embedding_size=, scene=, timestamp=",
         ),
         Ready(
