@@ -84,6 +84,14 @@ ShareGrid = Annotated[
         "--share-grid", help="Protocol hear: only the first seed searches the grid. heareval searches for each seed."
     ),
 ]
+Perturb = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KIND:VALUE,...",
+        help="Test the same heads on perturbed clips, too: noise:DB, pink:DB, reverb:SECONDS, band:HIGH, "
+        "band:LOW-HIGH, codec:mp3-KBPS, codec:opus-KBPS or codec:vorbis-QUALITY; repeat for more.",
+    ),
+]
 Protocols = Annotated[
     list[ProtocolName] | None, typer.Option("--protocol", "-p", help="How to score; repeat for more. Default: hear.")
 ]
@@ -263,6 +271,8 @@ def run(
         ),
     ] = None,
     seed: Seed = 42,
+    perturb: Perturb = None,
+    perturb_seed: Annotated[int, typer.Option(**whole(), help="The seed of the noise and the rooms of --perturb.")] = 0,
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
     skip_bad: SkipBad = False,
@@ -283,6 +293,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Embed, score and tabulate many models on many tasks. What is finished is skipped."""
+    from benchmarks.perturbing.perturbation import refuse_perturbations
     from benchmarks.reading.tables.plain import write_tables
     from benchmarks.running.run import expand_lists
     from benchmarks.running.run import run as run_all
@@ -294,10 +305,12 @@ def run(
     set_up_process()
     shown, customary = console(quiet), find_suite(suite)
     models = expand_lists(modules)
+    refuse_perturbations(models)
     measured: dict[str, Any] = {
         "protocols": _names(protocol), "seeds": range(seed, seed + (seeds or customary.seeds)),
         "options": _options(grid, grid_points, precision, solver, shots, control, seed if share_grid else None),
         "device": device, "batch_seconds": batch_seconds, "force": force,
+        "perturb": perturb or (), "perturb_seed": perturb_seed,
     }  # fmt: skip
     if dry_run:
         _print_plan(models, partial(find_work, tasks_dir, expand_lists(task or ()), suite), out, measured)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,6 +56,9 @@ def tables(
         bool,
         typer.Option("--over-seeds", help="Show 95 % intervals over seeds, and the overall scores that papers report."),
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw scores against the perturbations of --perturb into this PNG file.")
+    ] = None,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Leave out records that cannot be read, and list them.")
     ] = False,
@@ -76,8 +79,10 @@ def tables(
     records, damaged = _load(results or [], skip_damaged)
     _say_left_out(damaged)
     found = ResultTables.of(records, task, paper=paper, overlay=overlay, intervals=intervals, over_seeds=over_seeds)
+    if picture is not None:
+        _draw_robustness(picture, found.records)
     if out is None and formats is None and sys.stdout.isatty():
-        _print_tables(found.tables)
+        _print_tables(found.tables, found.others)
         return
     for name in wanted:
         text = found.text(name)
@@ -140,11 +145,24 @@ def _say_left_out(messages: Iterable[str]) -> None:
         typer.echo(f"left out: {message}", err=True)
 
 
-def _print_tables(found: list[Any]) -> None:
+def _draw_robustness(picture: Path, records: list[Any]) -> None:
+    from benchmarks.reading.statistics.robustness import robustness_of
+    from benchmarks.reading.tables.robustness_table import draw_robustness
+    from hear_delores.errors import DeloresError
+
+    if picture.suffix.lower() != ".png":
+        raise DeloresError(f"--picture: expected a PNG file to write, got {picture}; try {picture.with_suffix('.png')}")
+    if not (found := robustness_of(records)):
+        raise DeloresError("--picture: no result is of perturbed clips; make some with 'delores run --perturb'")
+    typer.echo(str(draw_robustness(picture, found)), err=True)
+
+
+def _print_tables(found: list[Any], others: Sequence[Any]) -> None:
     """On a terminal: no line is wrapped, where Markdown of many tasks would be."""
     from rich.console import Console
 
     from benchmarks.reading.tables.plain import to_rich_blocks
+    from benchmarks.reading.tables.robustness_table import robustness_blocks
     from benchmarks.reading.tables.shown import notes
 
     console = Console(highlight=False, markup=False)
@@ -152,6 +170,11 @@ def _print_tables(found: list[Any]) -> None:
         for block in to_rich_blocks(table, console):
             console.print(block)
         for note in notes(table):
+            console.print(f"- {note}")
+    for other in others:
+        for block in robustness_blocks(other, console):
+            console.print(block)
+        for note in other.notes:
             console.print(f"- {note}")
 
 

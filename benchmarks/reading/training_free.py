@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.embedding.folder import EmbeddingsTask
+from benchmarks.embedding.layout import read_info
 from benchmarks.metrics import geometry
 from hear_delores.errors import DeloresError
 
@@ -47,7 +48,9 @@ class Likeness:
 
 
 def open_embeddings(paths: Sequence[str | Path]) -> list[EmbeddingsTask]:
-    """The embeddings of clips under ``paths`` (each may be one itself), in order; those of events are passed over.
+    """The embeddings of clips under ``paths`` (each may be one itself), in order.
+
+    Those of events, and those of perturbed clips, are passed over.
 
     Raises DeloresError when there are none, or for a damaged folder.
     """
@@ -55,7 +58,8 @@ def open_embeddings(paths: Sequence[str | Path]) -> list[EmbeddingsTask]:
     for path in map(Path, paths):
         folders = {file.parent for file in path.rglob("*.embedding-dimensions.json")}
         for folder in sorted(folders):
-            if not any(part.startswith(".") for part in folder.relative_to(path).parts):  # one that is being made
+            being_made = any(part.startswith(".") for part in folder.relative_to(path).parts)
+            if not being_made and "perturbation" not in read_info(folder):
                 found[folder.resolve()] = EmbeddingsTask.open(folder)
     clips = [task for task in found.values() if not task.is_event]
     if not clips:

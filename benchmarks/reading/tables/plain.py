@@ -19,6 +19,8 @@ from benchmarks.metrics.chance import Chance
 from benchmarks.metrics.registry import METRICS, metric_scale
 from benchmarks.reading.published import PublishedFigure
 from benchmarks.reading.statistics.record_chance import record_chance
+from benchmarks.reading.statistics.robustness import robustness_of
+from benchmarks.reading.tables.robustness_table import robustness_blocks, robustness_tables
 from benchmarks.reading.tables.shown import (
     Line,
     chance_line,
@@ -31,6 +33,7 @@ from benchmarks.reading.tables.shown import (
     tail_heads,
 )
 from benchmarks.reading.tables.table import Cell, ComparisonTable, comparison_tables, split_text
+from benchmarks.reading.tables.text_table import TextTable
 from benchmarks.results.record import ResultRecord
 from hear_delores.files import atomic_path
 
@@ -43,8 +46,11 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def to_markdown(tables: Sequence[ComparisonTable]) -> str:
-    """All tables as Markdown. Bold: best of a column; ±: deviation over folds or seeds; [ ]: 95 % interval."""
+def to_markdown(tables: Sequence[ComparisonTable], others: Sequence[TextTable] = ()) -> str:
+    """All tables as Markdown. Bold: best of a column; ±: deviation over folds or seeds; [ ]: 95 % interval.
+
+    ``others`` stand below.
+    """
     parts = []
     for table in tables:
         labels = label_heads(table)
@@ -56,6 +62,9 @@ def to_markdown(tables: Sequence[ComparisonTable]) -> str:
         found = "".join(f"\n- {note}" for note in notes(table))
         text = markdown_table(f"Protocol: {table.protocol}", heads, rows, texts=len(labels))
         parts.append(f"{text}{found}\n" if found else text)
+    for other in others:
+        text = markdown_table(other.title, other.heads, other.rows, texts=1)
+        parts.append(text + "".join(f"\n- {note}" for note in other.notes) + "\n" * bool(other.notes))
     return "\n".join(parts)
 
 
@@ -224,8 +233,12 @@ def write_tables(records: Sequence[ResultRecord], out: Path, shown: Console, *, 
     With ``over_seeds`` they have intervals over seeds and the overall scores of papers.
     """
     tables = comparison_tables(records, over_seeds=over_seeds)
+    others = robustness_tables(robustness_of(records))
     for table in tables:
         shown.print(to_rich(table), soft_wrap=False)
-    for name, text in (("tables.md", to_markdown(tables)), ("results.csv", to_csv(records))):
+    for other in others:
+        for block in robustness_blocks(other, shown):
+            shown.print(block)
+    for name, text in (("tables.md", to_markdown(tables, others)), ("results.csv", to_csv(records))):
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
