@@ -34,6 +34,7 @@ from benchmarks.reading.tables.shown import (
 )
 from benchmarks.reading.tables.table import Cell, ComparisonTable, comparison_tables, split_text
 from benchmarks.reading.tables.text_table import TextTable
+from benchmarks.results.perturbed import as_perturbed, perturbations_of
 from benchmarks.results.record import ResultRecord
 from hear_delores.files import atomic_path
 
@@ -44,6 +45,9 @@ CSV_COLUMNS = (
     "std_over_folds", "n_folds", "n_clips", "low", "high", "interval_over", "split", "source", "options", "behaviour",
     "at_chance",
 )  # fmt: skip
+
+#: Beside these where test clips were perturbed.
+CSV_PERTURBED = ("perturbation", "difference")
 
 
 def to_markdown(tables: Sequence[ComparisonTable], others: Sequence[TextTable] = ()) -> str:
@@ -146,7 +150,9 @@ def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures:
     Scores are means over folds as the scorer gives them, from 0 to 1 where others print per cent; those of ``figures``
     likewise. ``low``, ``high`` and ``interval_over`` are filled with ``intervals``; ``source`` for published figures
     alone. ``at_chance`` is 1 where guesses score as well, "" where that is not known. The rows of the model ``chance``
-    hold the chance level of each metric, with the range of guesses. :func:`benchmarks.load_results` has the folds.
+    hold the chance level of each metric, with the range of guesses. Where test clips were perturbed, rows of these name
+    the ``perturbation``, and the ``difference`` of the score to that of clean clips. :func:`benchmarks.load_results` has
+    the folds.
     """
     from benchmarks.results.frame import run_facts
 
@@ -157,12 +163,16 @@ def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures:
         for record in records
         for metric in record.scores
     ]
+    columns, views = CSV_COLUMNS, [(r, as_perturbed(r, name)) for r in records for name in perturbations_of([r])]
+    if views:
+        columns = (*CSV_COLUMNS, *CSV_PERTURBED)
+        rows += [_perturbed(*view, metric, intervals) for view in views for metric in view[0].scores]
     rows += [_published(figure) for figure in figures]
     task_of = {record.task.folder_name: record for record in records}
     rows += [_chance_row(task_of[folder], metric, chance) for (folder, metric), chance in chances.items()]
     text = io.StringIO()
     # csv, not pandas, which writes the same bytes: `delores run` ends here, and its import takes a quarter of a second.
-    table = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows({"model": row.get("label", row.get("model")), **row} for row in rows)
     return text.getvalue()
@@ -219,6 +229,14 @@ def _measured(record: ResultRecord, metric: str, intervals: bool, chance: Chance
     if chance is not None:
         found["at_chance"] = int(cell.beside(chance, METRICS[metric].maximise).at_chance)
     return found
+
+
+def _perturbed(clean: ResultRecord, view: ResultRecord, metric: str, intervals: bool) -> dict[str, Any]:
+    from benchmarks.results.frame import run_facts
+
+    difference = repr(view.scores[metric] - clean.scores[metric])
+    about = {"perturbation": view.perturbation, "difference": difference}
+    return {**run_facts(view), **_measured(view, metric, intervals, None), **about}
 
 
 def _published(figure: PublishedFigure) -> dict[str, Any]:
