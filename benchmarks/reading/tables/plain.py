@@ -151,8 +151,8 @@ def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures:
     likewise. ``low``, ``high`` and ``interval_over`` are filled with ``intervals``; ``source`` for published figures
     alone. ``at_chance`` is 1 where guesses score as well, "" where that is not known. The rows of the model ``chance``
     hold the chance level of each metric, with the range of guesses. Where test clips were perturbed, rows of these name
-    the ``perturbation``, and the ``difference`` of the score to that of clean clips. :func:`benchmarks.load_results` has
-    the folds.
+    the ``perturbation``, and the ``difference`` of the score to that of clean clips. :func:`benchmarks.load_results`
+    has the folds.
     """
     from benchmarks.results.frame import run_facts
 
