@@ -188,35 +188,11 @@ def geometry(
     as_json: AsJson = False,
 ) -> None:
     """Measure how stored embeddings lie, without training: neighbours, clusters, rank, likeness. No score of a task."""
-    from dataclasses import asdict
-
-    from benchmarks.reading.tables.plain import markdown_table
-    from benchmarks.reading.training_free import MEASURES, likenesses, measure, open_embeddings
+    from benchmarks.reading import training_free
     from benchmarks.terminal import print_json
 
-    tasks = open_embeddings(embeddings)
-    measured, alike = [measure(task, permutations) for task in tasks], likenesses(tasks)
+    found = training_free.geometry(embeddings, permutations=permutations)
     if as_json:
-        print_json({"measures": [asdict(item) for item in measured], "linear_cka": [asdict(item) for item in alike]})
-        return
-    rows = [
-        [
-            item.task,
-            item.model,
-            str(item.clips),
-            str(item.dimensions),
-            *(_figure(item.values[name]) for name in MEASURES),
-        ]
-        for item in measured
-    ]
-    heads = ["task", "model", "clips", "dimensions", *(name.replace("_", " ") for name in MEASURES)]
-    text = markdown_table("Geometry of embeddings (no score of a task)", heads, rows, texts=2)
-    if alike:
-        pairs = [[item.task, *item.models, str(item.clips), _figure(item.linear_cka)] for item in alike]
-        text += "\n" + markdown_table("Linear CKA", ["task", "model", "other", "clips", "CKA"], pairs, texts=3)
-    sys.stdout.write(text)
-
-
-def _figure(value: float) -> str:
-    """To four digits; "" for what does not apply."""
-    return "" if value != value else f"{value:.4g}"
+        print_json(found.to_json())
+    else:
+        sys.stdout.write(str(found))

@@ -163,9 +163,9 @@ def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures:
         for record in records
         for metric in record.scores
     ]
-    columns, views = CSV_COLUMNS, [(r, as_perturbed(r, name)) for r in records for name in perturbations_of([r])]
-    if views:
-        columns = (*CSV_COLUMNS, *CSV_PERTURBED)
+    columns = list(CSV_COLUMNS)
+    if views := [(record, as_perturbed(record, name)) for record in records for name in perturbations_of([record])]:
+        columns += CSV_PERTURBED
         rows += [_perturbed(*view, metric, intervals) for view in views for metric in view[0].scores]
     rows += [_published(figure) for figure in figures]
     task_of = {record.task.folder_name: record for record in records}
