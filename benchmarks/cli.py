@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from benchmarks.options import AsJson, ModelPath, Quiet, Seeds, Shots, Tasks, TasksDir
+from benchmarks.options import AsJson, Control, ControlName, ModelPath, Quiet, Seeds, Shots, Tasks, TasksDir
 from benchmarks.scoring.protocols import MAX_POINTS, PROTOCOLS, find_protocol
 from benchmarks.terminal import console, print_json, progress_bar, refuse_failures, set_up_process
 from hear_delores.command_line import whole_command
@@ -52,8 +52,6 @@ ProtocolName = Enum("ProtocolName", {name: name for name in PROTOCOLS}, type=str
 PrecisionName = Enum("PrecisionName", {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}, type=str)
 SolverName = Enum("SolverName", {"adam": "adam", "logistic": "logistic"}, type=str)
 GridName = Enum("GridName", {"default": "default", "fast": "fast", "faster": "faster"}, type=str)
-# What a run is that must not score better than guesses.
-ControlName = Enum("ControlName", {"shuffled": "shuffled"}, type=str)
 NeedsName = Enum("NeedsName", {"scene": "scene", "timestamps": "timestamps"}, type=str)
 Device = Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda, cuda:1 or mps.")]
 Needs = Annotated[
@@ -74,10 +72,6 @@ Precision = Annotated[
     PrecisionName, typer.Option(help="Protocol hear: bfloat16 is faster on processors made for it; auto times both.")
 ]
 Solver = Annotated[SolverName, typer.Option(help="Protocol linear: Adam, or scikit-learn's logistic regression.")]
-Control = Annotated[
-    ControlName | None,
-    typer.Option(help="Permute the labels of training and validation clips by the seed: what chance scores."),
-]
 ShareGrid = Annotated[
     bool,
     typer.Option(

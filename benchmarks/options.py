@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from pretrain.inputs.options import whole
 
-__all__ = ["AsJson", "ModelPath", "Quiet", "Seeds", "Shots", "Tasks", "TasksDir"]
+__all__ = ["AsJson", "Control", "ControlName", "ModelPath", "Quiet", "Seeds", "Shots", "Tasks", "TasksDir"]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -24,3 +25,9 @@ Shots = Annotated[
     int | None, typer.Option(**whole(1), help="Train on N clips per class, drawn by the seed. Default: all clips.")
 ]
 Seeds = Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds to run, from --seed upwards.")]
+# What a run is that must not score better than guesses.
+ControlName = Enum("ControlName", {"shuffled": "shuffled"}, type=str)
+Control = Annotated[
+    ControlName | None,
+    typer.Option(help="Permute the labels of training and validation clips by the seed: what chance scores."),
+]

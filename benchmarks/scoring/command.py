@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.options import AsJson, ModelPath, Quiet, Seeds, Shots, TasksDir
+from benchmarks.options import AsJson, Control, ModelPath, Quiet, Seeds, Shots, TasksDir
 from hear_delores.errors import DeloresError
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
@@ -44,6 +44,7 @@ def finetune(
     amp: Annotated[
         bool, typer.Option("--amp", help="Train in bfloat16 (float16 where CUDA lacks it). This is faster.")
     ] = False,
+    control: Control = None,
     seeds: Seeds = 1,
     seed: Annotated[int, typer.Option(**whole(), help="The first seed.")] = 42,
     device: Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda or cuda:1.")] = "auto",
@@ -64,7 +65,7 @@ def finetune(
 
     options: dict[str, Any] = {
         "lr": lr, "batch_size": batch_size, "max_epochs": epochs, "patience": patience,
-        "crop_seconds": crop_seconds, "shots": shots, "amp": amp,
+        "crop_seconds": crop_seconds, "shots": shots, "amp": amp, "control": control and control.value,
     }  # fmt: skip
     set_up_process()
     records = []

@@ -14,6 +14,7 @@ from benchmarks.metrics.registry import metric_scale
 from benchmarks.reading.report.bars import BarCard, BarRow
 from benchmarks.reading.report.gather import Gathered
 from benchmarks.reading.report.svg import Axis
+from benchmarks.results.label import option_suffix
 from benchmarks.results.record import ResultRecord
 
 __all__ = ["layer_bars"]
@@ -62,7 +63,7 @@ def _card(found: Gathered, by_layer: dict[str, list[ResultRecord]], title: str) 
     ]  # fmt: skip
     finite = [scores[number] for number in known]
     axis = Axis(min([0.0, *finite]), 100.0 if scale == 100.0 else max([1.0, *finite]))
-    name = first.model.label.partition("?")[0]
+    name = first.model.label.removesuffix(option_suffix(first.model.options))
     less = "" if first.task.maximise else ", lower is better"
     column = next((each for each, folders in found.columns.items() if first.task.folder_name in folders), "")
     return BarCard(f"{name} on {first.task.name}", f"{title}, {metric}{less}, validation", axis, (("", rows),), column)

@@ -113,6 +113,7 @@ def _cell(matrix: Matrix, model: str, other: str) -> PairCell:
     counts = f"{sum(value > 0 for value in sure)} : {sum(value < 0 for value in sure)} tasks"
     if len(about.left_out) == len(about.tasks):
         return PairCell(counts, "", bool(sure))
+    points = round(100 * sign * about.difference, 1)
     return PairCell(
-        f"{100 * sign * about.difference:+.1f}", f"p {pair.p_clips_holm:.3f}; {counts}", pair.p_clips_holm < SURE
+        f"{points:+.1f}" if points else "0.0", f"p {pair.p_clips_holm:.3f}; {counts}", pair.p_clips_holm < SURE
     )
