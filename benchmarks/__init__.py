@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from benchmarks.embedding.model import LoadedModel, load_model
     from benchmarks.embedding.spec import ModelSpec
     from benchmarks.front_door import embed, score
-    from benchmarks.reading.read_results import compare, tables
+    from benchmarks.reading.read_results import compare, compare_all, robustness, tables
+    from benchmarks.reading.training_free import geometry
     from benchmarks.results.frame import load_results
     from benchmarks.results.record import load_records
+    from benchmarks.running.layer_sweep import layers
     from benchmarks.running.run import RunSummary, run
     from benchmarks.tasks.demo.demo_tasks import write_demo_tasks
     from benchmarks.tasks.find import load_task
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
     from benchmarks.validate.model_report import validate_model as validate
 
 __all__ = [
-    "LoadedModel", "ModelSpec", "RunSummary", "TaskFolder", "compare", "embed", "load_model", "load_records",
-    "load_results", "load_task", "run", "score", "tables", "validate", "write_demo_tasks",
+    "LoadedModel", "ModelSpec", "RunSummary", "TaskFolder", "compare", "compare_all", "embed", "geometry", "layers",
+    "load_model", "load_records", "load_results", "load_task", "robustness", "run", "score", "tables", "validate",
+    "write_demo_tasks",
 ]  # fmt: skip
 
 _HOMES = {
@@ -40,11 +43,15 @@ _HOMES = {
     "RunSummary": "benchmarks.running.run",
     "TaskFolder": "benchmarks.tasks.folder",
     "compare": "benchmarks.reading.read_results",
+    "compare_all": "benchmarks.reading.read_results",
     "embed": "benchmarks.front_door",
+    "geometry": "benchmarks.reading.training_free",
+    "layers": "benchmarks.running.layer_sweep",
     "load_model": "benchmarks.embedding.model",
     "load_records": "benchmarks.results.record",
     "load_results": "benchmarks.results.frame",
     "load_task": "benchmarks.tasks.find",
+    "robustness": "benchmarks.reading.read_results",
     "run": "benchmarks.running.run",
     "score": "benchmarks.front_door",
     "tables": "benchmarks.reading.read_results",

@@ -12,7 +12,18 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from benchmarks.options import AsJson, ModelPath, PrecisionName, Quiet, Seeds, Shots, Tasks, TasksDir
+from benchmarks.options import (
+    AsJson,
+    Control,
+    ControlName,
+    ModelPath,
+    PrecisionName,
+    Quiet,
+    Seeds,
+    Shots,
+    Tasks,
+    TasksDir,
+)
 from benchmarks.scoring.protocols import MAX_POINTS, PROTOCOLS, find_protocol
 from benchmarks.terminal import console, print_json, progress_bar, refuse_failures, set_up_process
 from hear_delores.command_line import whole_command
@@ -51,8 +62,6 @@ ProtocolName = Enum("ProtocolName", {name: name for name in PROTOCOLS}, type=str
 # How the linear layer is found, and heareval's three grids.
 SolverName = Enum("SolverName", {"adam": "adam", "logistic": "logistic"}, type=str)
 GridName = Enum("GridName", {"default": "default", "fast": "fast", "faster": "faster"}, type=str)
-# What a run is that must not score better than guesses.
-ControlName = Enum("ControlName", {"shuffled": "shuffled"}, type=str)
 NeedsName = Enum("NeedsName", {"scene": "scene", "timestamps": "timestamps"}, type=str)
 Device = Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda, cuda:1 or mps.")]
 Needs = Annotated[
@@ -73,14 +82,18 @@ Precision = Annotated[
     PrecisionName, typer.Option(help="Protocol hear: bfloat16 is faster on processors made for it; auto times both.")
 ]
 Solver = Annotated[SolverName, typer.Option(help="Protocol linear: Adam, or scikit-learn's logistic regression.")]
-Control = Annotated[
-    ControlName | None,
-    typer.Option(help="Permute the labels of training and validation clips by the seed, to see what chance scores."),
-]
 ShareGrid = Annotated[
     bool,
     typer.Option(
         "--share-grid", help="Protocol hear: only the first seed searches the grid. heareval searches for each seed."
+    ),
+]
+Perturb = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KIND:VALUE,...",
+        help="Test the same heads on perturbed clips, too: noise:DB, pink:DB, reverb:SECONDS, band:HIGH, "
+        "band:LOW-HIGH, codec:mp3-KBPS, codec:opus-KBPS or codec:vorbis-QUALITY; repeat for more.",
     ),
 ]
 Protocols = Annotated[
@@ -262,6 +275,8 @@ def run(
         ),
     ] = None,
     seed: Seed = 42,
+    perturb: Perturb = None,
+    perturb_seed: Annotated[int, typer.Option(**whole(), help="The seed of the noise and the rooms of --perturb.")] = 0,
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
     skip_bad: SkipBad = False,
@@ -282,6 +297,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Embed, score and tabulate many models on many tasks. What is finished is skipped."""
+    from benchmarks.perturbing.perturbation import refuse_perturbations
     from benchmarks.reading.tables.plain import write_tables
     from benchmarks.running.run import expand_lists
     from benchmarks.running.run import run as run_all
@@ -293,10 +309,12 @@ def run(
     set_up_process()
     shown, customary = console(quiet), find_suite(suite)
     models = expand_lists(modules)
+    refuse_perturbations(models)
     measured: dict[str, Any] = {
         "protocols": _names(protocol), "seeds": range(seed, seed + (seeds or customary.seeds)),
         "options": _options(grid, grid_points, precision, solver, shots, control, seed if share_grid else None),
         "device": device, "batch_seconds": batch_seconds, "force": force,
+        "perturb": perturb or (), "perturb_seed": perturb_seed,
     }  # fmt: skip
     if dry_run:
         _print_plan(models, partial(find_work, tasks_dir, expand_lists(task or ()), suite), out, measured)

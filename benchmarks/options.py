@@ -10,7 +10,18 @@ import typer
 
 from pretrain.inputs.options import whole
 
-__all__ = ["AsJson", "ModelPath", "PrecisionName", "Quiet", "Seeds", "Shots", "Tasks", "TasksDir"]
+__all__ = [
+    "AsJson",
+    "Control",
+    "ControlName",
+    "ModelPath",
+    "PrecisionName",
+    "Quiet",
+    "Seeds",
+    "Shots",
+    "Tasks",
+    "TasksDir",
+]
 
 
 class PrecisionName(str, Enum):
@@ -34,3 +45,9 @@ Shots = Annotated[
     int | None, typer.Option(**whole(1), help="Train on N clips per class, drawn by the seed. Default: all clips.")
 ]
 Seeds = Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds to run, from --seed upwards.")]
+# What a run is that must not score better than guesses.
+ControlName = Enum("ControlName", {"shuffled": "shuffled"}, type=str)
+Control = Annotated[
+    ControlName | None,
+    typer.Option(help="Permute the labels of training and validation clips by the seed, to see what chance scores."),
+]

@@ -20,9 +20,10 @@ from benchmarks.embedding.layout import INFO_FILE, embeddings_folder, row_order
 from benchmarks.embedding.model import LoadedModel
 from benchmarks.embedding.split import PROGRESS_DIR, BatchBound, SplitJob, embed_split
 from benchmarks.embedding.stored import DONE_FILE, Stored, key_of, stored_embeddings
+from benchmarks.perturbing.perturbation import Perturbation
 from benchmarks.results.identity import behaviours_agree, read_behaviour
 from benchmarks.tasks.folder import TaskFolder
-from benchmarks.tasks.metadata import METADATA_FILE
+from benchmarks.tasks.metadata import METADATA_FILE, tested_splits
 from benchmarks.tasks.mono_audio import read_audio
 from benchmarks.tasks.vocabulary import VOCABULARY_FILE
 from hear_delores.documents import read_json
@@ -80,6 +81,7 @@ def embed_task(
     needs: str = "scene",
     skip_bad: bool = False,
     force: bool = False,
+    perturbation: Perturbation | None = None,
     progress: Progress | None = None,
     wait: bool = False,
     on_wait: Callable[[], None] | None = None,
@@ -99,6 +101,8 @@ def embed_task(
         skip_bad: leave out clips whose audio cannot be used, and list them, instead of stopping. The
             rows are then those of a task without these clips.
         force: embed again whatever is there.
+        perturbation: of every clip. Only the splits that some fold is tested on are embedded then: heads are trained on
+            the embeddings of clean clips, which are in another ``embeddings_dir``.
         progress: called with the number of clips done and their total.
         wait: while another process embeds the same, wait for it rather than fail.
         on_wait: called before waiting.
@@ -111,6 +115,8 @@ def embed_task(
     name = embeddings_folder(task.folder_name, task.embedding_type, needs)
     target = Path(embeddings_dir) / model.folder_name / name
     described = describe(model, task)
+    if perturbation is not None:
+        described["perturbation"] = perturbation.info()
     key = key_of(described)
     before = stored_embeddings(target, key, model, skip_bad, force)
     if before.usable:
@@ -124,7 +130,7 @@ def embed_task(
         check_replaceable(real, MARKS)
         work = _start_or_resume(real, {**key, "batch_seconds": float(batch_seconds), "skip_bad": skip_bad}, model)
         skipped = _unusable_clips(work, model, task) if skip_bad else []
-        seconds = _embed_splits(model, task, work, skipped, batch_seconds, progress, needs)
+        seconds = _embed_splits(model, task, work, skipped, batch_seconds, progress, needs, perturbation)
         _finish(work, described, task, skipped, seconds)
         replace_folder(work, real, MARKS)
         _remove_progress(real)
@@ -202,9 +208,13 @@ def _embed_splits(
     batch_seconds: float,
     progress: Progress | None,
     needs: str,
+    perturbation: Perturbation | None,
 ) -> float:
     usable = {split: list(_usable_labels(task, split, skipped)) for split in task.splits}
-    total, done, seconds = sum(map(len, usable.values())), 0, 0.0
+    ordered = row_order(usable)  # of all splits: the order of one depends on the clips of the others
+    if perturbation is not None:
+        ordered = {split: ordered[split] for split in tested_splits(task.data_splits())}
+    total, done, seconds = sum(map(len, ordered.values())), 0, 0.0
 
     def count(clips: int) -> None:
         nonlocal done
@@ -213,8 +223,8 @@ def _embed_splits(
             progress(done, total)
 
     bound = BatchBound(batch_seconds)
-    for split, files in row_order(usable).items():
-        seconds += embed_split(SplitJob(model, task, split, files, work, bound, count, needs))
+    for split, files in ordered.items():
+        seconds += embed_split(SplitJob(model, task, split, files, work, bound, count, needs, perturbation))
     return seconds
 
 

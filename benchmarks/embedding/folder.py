@@ -77,8 +77,8 @@ class EmbeddingsTask:
     truth_hash: str
 
     @classmethod
-    def open(cls, path: str | Path) -> EmbeddingsTask:
-        """Reads and checks a folder.
+    def open(cls, path: str | Path, *, perturbed: bool = False) -> EmbeddingsTask:
+        """Reads and checks a folder: of all splits, or of ``perturbed`` clips, which are of the tested splits alone.
 
         Raises DeloresError, naming file, split and clip, for a missing or damaged file, a label outside
         the vocabulary, sizes that disagree, and embeddings that are not finite.
@@ -89,21 +89,28 @@ class EmbeddingsTask:
         metadata, details = read_metadata(folder / METADATA_FILE, AGAIN)
         vocabulary = tuple(read_vocabulary(folder / VOCABULARY_FILE, AGAIN))
         info = read_info(folder)
-        truth = {name: read_split(folder / f"{name}.json", details, vocabulary, AGAIN) for name in details.splits}
+        if "perturbation" in info and not perturbed:
+            raise DeloresError(
+                f"{folder}: these embeddings are of perturbed test clips, on which nothing is trained; score the "
+                "embeddings of the clean clips, or use 'delores run --perturb'"
+            )
+        folds = rules.data_splits(details.split_mode, details.splits)
+        splits = rules.tested_splits(folds) if perturbed else details.splits
+        truth = {name: read_split(folder / f"{name}.json", details, vocabulary, AGAIN) for name in splits}
         if details.embedding_type == "event":
             check_files_once(folder, truth)
-        names = sorted(details.splits)
+        names = sorted(splits)
         digest = hashlib.sha256(json.dumps([metadata, vocabulary], sort_keys=True).encode())
         reader = _SplitReader(folder, details, vocabulary, truth, info, digest.update)
-        splits = {name: reader.read(name) for name in names}
-        sizes = {name: split.embeddings.shape[1] for name, split in splits.items()}
+        read = {name: reader.read(name) for name in names}
+        sizes = {name: split.embeddings.shape[1] for name, split in read.items()}
         if len(set(sizes.values())) != 1:
             raise DeloresError(
                 f"{folder}: expected one embedding size in all splits, got {sizes}; embed the task again"
             )
         everything = [metadata, vocabulary, {name: truth[name] for name in names}]
         truth_hash = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
-        return cls(folder, metadata, vocabulary, splits, info, digest.hexdigest(), truth_hash)
+        return cls(folder, metadata, vocabulary, read, info, digest.hexdigest(), truth_hash)
 
     @property
     def folder_name(self) -> str:

@@ -20,8 +20,9 @@ import numpy as np
 
 from benchmarks.embedding.layout import FRAME_COUNTS, ROW_FILES
 from benchmarks.embedding.model import LoadedModel, NotFinite, OutOfMemory
+from benchmarks.perturbing.perturbation import Perturbation
 from benchmarks.tasks.folder import TaskFolder
-from benchmarks.tasks.mono_audio import read_audio
+from benchmarks.tasks.mono_audio import read_audio, resample
 from hear_delores.documents import parse_json
 from hear_delores.errors import DeloresError
 from hear_delores.files import atomic_path, write_json
@@ -66,6 +67,7 @@ class SplitJob:
         bound: seconds of audio per batch; one for all splits of a task.
         on_clips: called with a number of clips that were just done.
         needs: ``timestamps`` writes the timestamp embeddings of a scene task.
+        perturbation: of every clip, at the rate at which it is stored: models of every rate hear the same.
     """
 
     model: LoadedModel
@@ -76,6 +78,7 @@ class SplitJob:
     bound: BatchBound
     on_clips: Callable[[int], None]
     needs: str = "scene"
+    perturbation: Perturbation | None = None
 
     @property
     def rows(self) -> str:
@@ -208,7 +211,11 @@ def _read_ahead(job: SplitJob, files: Sequence[str]) -> Iterator[np.ndarray]:
     depth = int(min(MAX_READ_AHEAD, max(READERS, job.bound.seconds / seconds))) + 1
 
     def read(file: str) -> np.ndarray:
-        return read_audio(job.task.audio_file(job.split, file, rate), job.model.sample_rate)[0]
+        path = job.task.audio_file(job.split, file, rate)
+        if job.perturbation is None:
+            return read_audio(path, job.model.sample_rate)[0]
+        samples, own_rate = read_audio(path)
+        return resample(job.perturbation.apply(samples, own_rate, file), own_rate, job.model.sample_rate)
 
     return ahead(read, files, READERS, depth)
 

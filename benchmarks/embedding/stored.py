@@ -25,6 +25,7 @@ WHAT_CHANGED = {
     "sample_rate": "they are of another sample rate",
     "task": "they are of another task",
     "revision": "the task has changed",
+    "perturbation": "they are of another perturbation",
 }
 
 
@@ -54,6 +55,7 @@ def key_of(info: dict[str, Any]) -> dict[str, Any]:
         **{name: model[name] for name in ("options", "weights_hash", "sample_rate")},
         "task": task["name"],
         "revision": task["revision"],
+        **({"perturbation": info["perturbation"]} if "perturbation" in info else {}),
     }
 
 
@@ -83,7 +85,7 @@ def stored_embeddings(
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Stored(notes=[*notes, f"embedded again: {INFO_FILE} was damaged"])
     reason = ""
-    if changed := [what for name, what in WHAT_CHANGED.items() if found[name] != key[name]]:
+    if changed := [what for name, what in WHAT_CHANGED.items() if found.get(name) != key.get(name)]:
         reason = changed[0]
     elif skipped and not skip_bad:
         reason = "clips had been left out"

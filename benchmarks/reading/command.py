@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,6 +59,9 @@ def tables(
         bool,
         typer.Option("--over-seeds", help="Show 95 % intervals over seeds, and the overall scores that papers report."),
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw scores against the perturbations of --perturb into this PNG file.")
+    ] = None,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Leave out records that cannot be read, and list them.")
     ] = False,
@@ -79,8 +82,10 @@ def tables(
     records, damaged = _load(results or [], skip_damaged)
     _say_left_out(damaged)
     found = ResultTables.of(records, task, paper=paper, overlay=overlay, intervals=intervals, over_seeds=over_seeds)
+    if picture is not None:
+        _draw_robustness(picture, found.records)
     if out is None and formats is None and sys.stdout.isatty():
-        _print_tables(found.tables)
+        _print_tables(found.tables, found.others)
         return
     for name in wanted:
         text = found.text(name)
@@ -143,11 +148,24 @@ def _say_left_out(messages: Iterable[str]) -> None:
         typer.echo(f"left out: {message}", err=True)
 
 
-def _print_tables(found: list[Any]) -> None:
+def _draw_robustness(picture: Path, records: list[Any]) -> None:
+    from benchmarks.reading.statistics.robustness import robustness_of
+    from benchmarks.reading.tables.robustness_table import draw_robustness
+    from hear_delores.errors import DeloresError
+
+    if picture.suffix.lower() != ".png":
+        raise DeloresError(f"--picture: expected a PNG file to write, got {picture}; try {picture.with_suffix('.png')}")
+    if not (found := robustness_of(records)):
+        raise DeloresError("--picture: no result is of perturbed clips; make some with 'delores run --perturb'")
+    typer.echo(str(draw_robustness(picture, found)), err=True)
+
+
+def _print_tables(found: list[Any], others: Sequence[Any]) -> None:
     """On a terminal: no line is wrapped, where Markdown of many tasks would be."""
     from rich.console import Console
 
     from benchmarks.reading.tables.plain import to_rich_blocks
+    from benchmarks.reading.tables.robustness_table import robustness_blocks
     from benchmarks.reading.tables.shown import notes
 
     console = Console(highlight=False, markup=False)
@@ -155,6 +173,11 @@ def _print_tables(found: list[Any]) -> None:
         for block in to_rich_blocks(table, console):
             console.print(block)
         for note in notes(table):
+            console.print(f"- {note}")
+    for other in others:
+        for block in robustness_blocks(other, console):
+            console.print(block)
+        for note in other.notes:
             console.print(f"- {note}")
 
 
@@ -168,35 +191,11 @@ def geometry(
     as_json: AsJson = False,
 ) -> None:
     """Measure stored embeddings, without training: neighbours, clusters, rank, similarity. It scores no task."""
-    from dataclasses import asdict
-
-    from benchmarks.reading.tables.plain import markdown_table
-    from benchmarks.reading.training_free import MEASURES, likenesses, measure, open_embeddings
+    from benchmarks.reading import training_free
     from benchmarks.terminal import print_json
 
-    tasks = open_embeddings(embeddings)
-    measured, alike = [measure(task, permutations) for task in tasks], likenesses(tasks)
+    found = training_free.geometry(embeddings, permutations=permutations)
     if as_json:
-        print_json({"measures": [asdict(item) for item in measured], "linear_cka": [asdict(item) for item in alike]})
-        return
-    rows = [
-        [
-            item.task,
-            item.model,
-            str(item.clips),
-            str(item.dimensions),
-            *(_figure(item.values[name]) for name in MEASURES),
-        ]
-        for item in measured
-    ]
-    heads = ["task", "model", "clips", "dimensions", *(name.replace("_", " ") for name in MEASURES)]
-    text = markdown_table("Geometry of embeddings (no score of a task)", heads, rows, texts=2)
-    if alike:
-        pairs = [[item.task, *item.models, str(item.clips), _figure(item.linear_cka)] for item in alike]
-        text += "\n" + markdown_table("Linear CKA", ["task", "model", "other", "clips", "CKA"], pairs, texts=3)
-    sys.stdout.write(text)
-
-
-def _figure(value: float) -> str:
-    """To four digits; "" for what does not apply."""
-    return "" if value != value else f"{value:.4g}"
+        print_json(found.to_json())
+    else:
+        sys.stdout.write(str(found))

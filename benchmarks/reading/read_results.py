@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from benchmarks.reading.statistics import matrix
 from benchmarks.reading.statistics.compare import Comparison, compare_records
+from benchmarks.reading.statistics.robustness import Robustness, robustness_of
 from benchmarks.reading.tables.result_tables import ResultTables
 from benchmarks.results.format import ResultRecord
 from benchmarks.results.record import load_records
 
-__all__ = ["compare", "tables"]
+__all__ = ["compare", "compare_all", "robustness", "tables"]
 
 #: Folders of result records (or one), or the records themselves.
 Results = str | Path | ResultRecord | Iterable[str | Path | ResultRecord]
@@ -27,6 +29,39 @@ def compare(a: Results, b: Results, *, protocol: str | None = None) -> Compariso
         DeloresError: see :func:`~benchmarks.reading.statistics.compare.compare_records`.
     """
     return compare_records(_records(a), _records(b), protocol=protocol)
+
+
+def compare_all(
+    results: Results,
+    *,
+    protocol: str | None = None,
+    level: float = 0.05,
+    progress: Callable[[int, int], None] | None = None,
+) -> matrix.Matrix:
+    """Every pair of models on the tasks that all were scored on, corrected for their number, and ranks over tasks.
+
+    Args:
+        results: folders of result records, or records, of two models or more.
+        protocol: its title, where they share several.
+        level: of the critical difference of ranks.
+        progress: called with the pairs done and their number.
+
+    Raises:
+        DeloresError: see :func:`~benchmarks.reading.statistics.matrix.compare_all`.
+    """
+    return matrix.compare_all(_records(results), protocol=protocol, alpha=level, progress=progress)
+
+
+def robustness(results: Results) -> list[Robustness]:
+    """What perturbed test clips cost each model, for each protocol under which ``run(..., perturb=...)`` tested some.
+
+    Args:
+        results: folders of result records, or records.
+
+    Raises:
+        DeloresError: no such folder, or two results of one model, task, protocol and seed.
+    """
+    return robustness_of(_records(results))
 
 
 def tables(

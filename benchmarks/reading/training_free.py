@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.embedding.folder import EmbeddingsTask
-from benchmarks.metrics import geometry
+from benchmarks.embedding.layout import read_info
+from benchmarks.metrics import geometry as measures_of
+from benchmarks.reading.tables.plain import markdown_table
 from hear_delores.errors import DeloresError
 
-__all__ = ["MEASURES", "Likeness", "Measured", "likenesses", "measure", "open_embeddings"]
+__all__ = ["MEASURES", "Geometry", "Likeness", "Measured", "geometry", "likenesses", "measure", "open_embeddings"]
 
 #: Clips that are measured at most, spread evenly over the task in the order of their names.
 MAX_CLIPS = 4000
@@ -46,8 +50,54 @@ class Likeness:
     linear_cka: float
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """Every measure of some stored embeddings, and how alike their models are. Printed, it is Markdown."""
+
+    measures: tuple[Measured, ...]
+    linear_cka: tuple[Likeness, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """A table of the measures, and one of linear CKA where a task has two models."""
+        rows = [
+            [item.task, item.model, str(item.clips), str(item.dimensions), *(_figure(item.values[n]) for n in MEASURES)]
+            for item in self.measures
+        ]
+        heads = ["task", "model", "clips", "dimensions", *(name.replace("_", " ") for name in MEASURES)]
+        text = markdown_table("Geometry of embeddings (no score of a task)", heads, rows, texts=2)
+        if self.linear_cka:
+            pairs = [[item.task, *item.models, str(item.clips), _figure(item.linear_cka)] for item in self.linear_cka]
+            text += "\n" + markdown_table("Linear CKA", ["task", "model", "other", "clips", "CKA"], pairs, texts=3)
+        return text
+
+
+def geometry(embeddings: str | Path | Sequence[str | Path], *, permutations: int = 999) -> Geometry:
+    """How stored embeddings lie, with nothing trained: no score of a task.
+
+    Args:
+        embeddings: folders of embeddings, or folders that hold some.
+        permutations: shuffles of the labels that the separation of classes is compared with.
+
+    Raises:
+        DeloresError: there are no embeddings of clips, or a folder is damaged.
+    """
+    tasks = open_embeddings([embeddings] if isinstance(embeddings, (str, os.PathLike)) else embeddings)
+    return Geometry(tuple(measure(task, permutations) for task in tasks), tuple(likenesses(tasks)))
+
+
+def _figure(value: float) -> str:
+    """To four digits; "" for what does not apply."""
+    return "" if value != value else f"{value:.4g}"
+
+
 def open_embeddings(paths: Sequence[str | Path]) -> list[EmbeddingsTask]:
-    """The embeddings of clips under ``paths`` (each may be one itself), in order; those of events are passed over.
+    """The embeddings of clips under ``paths`` (each may be one itself), in order.
+
+    Those of events, and those of perturbed clips, are passed over.
 
     Raises DeloresError when there are none, or for a damaged folder.
     """
@@ -55,7 +105,8 @@ def open_embeddings(paths: Sequence[str | Path]) -> list[EmbeddingsTask]:
     for path in map(Path, paths):
         folders = {file.parent for file in path.rglob("*.embedding-dimensions.json")}
         for folder in sorted(folders):
-            if not any(part.startswith(".") for part in folder.relative_to(path).parts):  # one that is being made
+            being_made = any(part.startswith(".") for part in folder.relative_to(path).parts)
+            if not being_made and "perturbation" not in read_info(folder):
                 found[folder.resolve()] = EmbeddingsTask.open(folder)
     clips = [task for task in found.values() if not task.is_event]
     if not clips:
@@ -75,16 +126,16 @@ def measure(task: EmbeddingsTask, permutations: int = 999) -> Measured:
     _, rows, targets, halves = _clips(task)
     values = dict.fromkeys(MEASURES, math.nan)
     if len(rows) > 5:
-        found = geometry.precision_at(rows, targets)
+        found = measures_of.precision_at(rows, targets)
         values |= {f"precision_at_{k}": share for k, share in found.items()}
     if task.prediction_type == "multiclass":
-        values["silhouette"] = geometry.silhouette(rows, targets)
-        tested = geometry.separation_test(rows, targets, permutations)
+        values["silhouette"] = measures_of.silhouette(rows, targets)
+        tested = measures_of.separation_test(rows, targets, permutations)
         values |= dict(zip(("separation", "separation_z", "separation_p"), tested, strict=True))
-    values["effective_rank"] = geometry.effective_rank(rows)
-    values["uniformity"] = geometry.uniformity(rows)
+    values["effective_rank"] = measures_of.effective_rank(rows)
+    values["uniformity"] = measures_of.uniformity(rows)
     if halves is not None:
-        values["alignment"] = geometry.alignment(*halves)
+        values["alignment"] = measures_of.alignment(*halves)
     kind = "timestamps" if task.has_frames else "scene"
     return Measured(_model(task), task.folder_name, kind, len(rows), rows.shape[1], values)
 
@@ -96,7 +147,7 @@ def likenesses(tasks: Sequence[EmbeddingsTask]) -> list[Likeness]:
         read = [(task, *_clips(task)[:2]) for task in tasks if task.truth_hash == truth]
         for (one, names, rows), (other, others, other_rows) in itertools.combinations(read, 2):
             if names == others:
-                alike = geometry.linear_cka(rows, other_rows)
+                alike = measures_of.linear_cka(rows, other_rows)
                 found.append(Likeness(one.folder_name, (_model(one), _model(other)), len(rows), alike))
     return found
 

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from benchmarks.metrics.registry import METRICS, metric_bounds
-from benchmarks.results.format import FoldResult, GridPoint, ResultRecord
+from benchmarks.results.format import FoldResult, GridPoint, PerturbedResult, ResultRecord
 from benchmarks.results.means import aggregate
 from hear_delores.errors import DeloresError
 from hear_delores.memory import available_bytes
@@ -38,6 +38,7 @@ def check_record(record: ResultRecord) -> None:
     _check_numbers(record)
     _check_folds(record)
     _check_means(record)
+    _check_perturbed(record)
 
 
 def _check_names(record: ResultRecord) -> None:
@@ -130,15 +131,40 @@ def _check_range(what: str, metric: str, value: float) -> None:
 
 def _check_means(record: ResultRecord) -> None:
     """``scores`` are the means of the folds, ``scores_std`` their deviations, as the scorer computes them."""
-    means, deviations = aggregate([fold.scores for fold in record.folds])
-    for what, found, wanted, how in (
-        ("scores", record.scores, means, "mean"),
-        ("scores_std", record.scores_std, deviations, "standard deviation"),
+    _check_scores("", record, [fold.scores for fold in record.folds])
+
+
+def _check_scores(name: str, of: ResultRecord | PerturbedResult, folds: Sequence[Mapping[str, float]]) -> None:
+    """The means and deviations of ``of`` are those of the folds; ``name`` is its own in an error."""
+    means, deviations = aggregate(folds)
+    for part, found, wanted, how in (
+        ("scores", of.scores, means, "mean"),
+        ("scores_std", of.scores_std, deviations, "standard deviation"),
     ):
+        what = f"{name}: {part}" if name else part
         if differ := sorted(found.keys() ^ wanted.keys()):
             raise DeloresError(f"{what} and the folds' metrics differ in {differ[0]!r}")
         for name, value in wanted.items():
             _check_agrees(f"{what}.{name}", found[name], value, how)
+
+
+def _check_perturbed(record: ResultRecord) -> None:
+    """Each perturbation once, with the folds and the metrics of the record, and the means of its own folds."""
+    names = [each.name for each in record.perturbed]
+    if twice := [name for number, name in enumerate(names) if name in names[:number]]:
+        raise DeloresError(f"it holds the perturbation {twice[0]!r} twice")
+    splits, metrics = [fold.test_split for fold in record.folds], record.folds[0].scores.keys()
+    for each in record.perturbed:
+        if not HASH.fullmatch(each.embeddings_hash):
+            raise DeloresError(f"{each.name}: expected embeddings_hash to be hexadecimal digits")
+        if [fold.test_split for fold in each.folds] != splits:
+            raise DeloresError(f"{each.name}: its folds are not those of the record")
+        for fold in each.folds:
+            if fold.scores.keys() != metrics:
+                raise DeloresError(f"{each.name}: its metrics are not those of the record")
+            for name, value in fold.scores.items():
+                _check_range(f"{each.name}: {name} of fold {fold.test_split!r}", name, value)
+        _check_scores(each.name, each, [fold.scores for fold in each.folds])
 
 
 def _check_agrees(what: str, said: float, computed: float, how: str) -> None:

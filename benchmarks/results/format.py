@@ -20,6 +20,7 @@ __all__ = [
     "FoldResult",
     "GridPoint",
     "ModelInfo",
+    "PerturbedResult",
     "ProtocolInfo",
     "ResultRecord",
     "TaskInfo",
@@ -126,6 +127,27 @@ class FoldResult(_Part):
     chance: dict[str, ChanceInfo] = {}
 
 
+class PerturbedFold(_Part):
+    """One fold's head on its perturbed test clips."""
+
+    test_split: str
+    scores: dict[str, Figure]
+    loss: Figure
+
+
+class PerturbedResult(_Part):
+    """The heads of a record on perturbed test clips; its predictions lie beside those of the record.
+
+    ``embeddings_hash`` is of the perturbed embeddings, ``scores`` and ``scores_std`` as in the record.
+    """
+
+    name: str
+    embeddings_hash: str
+    scores: dict[str, Figure]
+    scores_std: dict[str, Figure] = {}
+    folds: list[PerturbedFold]
+
+
 class GridPoint(_Part):
     """One point of the grid, trained on the first fold; ``trace`` holds (epoch, validation score)."""
 
@@ -144,6 +166,7 @@ class ResultRecord(_Part):
     ``scores`` are means over folds, ``scores_std`` their standard deviations (ddof 1; empty for one fold).
     ``embeddings_hash`` is "" where there are none: ``finetune`` goes from audio to scores.
     ``untrained`` is a line that says that no head learnt anything, "" where one did.
+    ``perturbed`` holds what the same heads score on perturbed test clips, where that was asked for.
     ``fingerprint`` is a hash of everything the scores depend on: a run with the same one is not repeated.
     """
 
@@ -161,16 +184,23 @@ class ResultRecord(_Part):
     seconds: dict[str, float] = {}
     peak_memory_bytes: int | None = None
     untrained: str = ""
+    perturbed: list[PerturbedResult] = []
     device: str
     versions: dict[str, str]
     created: str
 
     _folder: Path | None = PrivateAttr(default=None)
+    _perturbation: str = PrivateAttr(default="")
 
     @property
     def folder(self) -> Path | None:
         """Where the record was saved or loaded, None for one in memory only."""
         return self._folder
+
+    @property
+    def perturbation(self) -> str:
+        """What the test clips were perturbed by in a view of :func:`~benchmarks.results.perturbed.as_perturbed`."""
+        return self._perturbation
 
     @property
     def primary_score(self) -> float:

@@ -34,6 +34,7 @@ __all__ = [
     "load_predictions",
     "load_record",
     "load_records",
+    "predictions_file",
     "record_folder",
     "refuse_repeats",
     "remove_work",
@@ -63,8 +64,11 @@ def save_record(
     results_dir: str | Path,
     predictions: Mapping[str, FoldPredictions] | None = None,
     official: Mapping[str, Any] | None = None,
+    perturbed: Mapping[str, Mapping[str, FoldPredictions]] | None = None,
 ) -> Path:
     """Saves a record, its predictions by test split, and heareval's form of it; returns the folder.
+
+    ``perturbed`` holds the predictions of perturbed test clips, by the name of the perturbation.
 
     An older record there is replaced; a process killed on the way leaves a folder without ``record.json``.
     """
@@ -73,18 +77,33 @@ def save_record(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORD_FILE).unlink(missing_ok=True)
     if predictions is not None:
-        arrays = {}
-        for split, fold in predictions.items():
-            for name, value in vars(fold).items():
-                if value is not None:
-                    arrays[f"{split}/{name}"] = value
-        with atomic_path(folder / PREDICTIONS_FILE, "the predictions ") as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, **arrays)
+        _save_predictions(folder / PREDICTIONS_FILE, predictions)
+    for name, own in (perturbed or {}).items():
+        _save_predictions(folder / predictions_file(name), own)
     if official is not None:
         write_json(folder / OFFICIAL_FILE, official)
     write_json(folder / RECORD_FILE, record.model_dump(mode="python"))
     record._folder = folder
     return folder
+
+
+def _save_predictions(file: Path, predictions: Mapping[str, FoldPredictions]) -> None:
+    arrays = {}
+    for split, fold in predictions.items():
+        for name, value in vars(fold).items():
+            if value is not None:
+                arrays[f"{split}/{name}"] = value
+    with atomic_path(file, "the predictions ") as temporary, open(temporary, "wb") as stream:
+        np.savez_compressed(stream, **arrays)
+
+
+def predictions_file(perturbation: str = "") -> str:
+    """The name of the file with the predictions of the test clips, or of the perturbed ones.
+
+    >>> predictions_file(), predictions_file("noise:-5")
+    ('predictions.npz', 'predictions.noise_-5.npz')
+    """
+    return PREDICTIONS_FILE if not perturbation else f"predictions.{_slug(perturbation)}.npz"
 
 
 def existing_record(results_dir: str | Path, draft: ResultRecord) -> ResultRecord | None:
@@ -238,12 +257,12 @@ def refuse_repeats(records: Iterable[ResultRecord]) -> Models:
     return models
 
 
-def load_predictions(folder: str | Path) -> dict[str, FoldPredictions]:
-    """The test predictions of a record's folder, {test split: FoldPredictions}.
+def load_predictions(folder: str | Path, perturbation: str = "") -> dict[str, FoldPredictions]:
+    """The test predictions of a record's folder, {test split: FoldPredictions}; of perturbed clips where one is named.
 
     Raises DeloresError naming the file when it is missing or damaged, or holds what cannot be predictions.
     """
-    file = Path(folder) / PREDICTIONS_FILE
+    file = Path(folder) / predictions_file(perturbation)
     if not file.exists():
         raise DeloresError(f"{file}: missing; score again")
     found: dict[str, dict[str, np.ndarray]] = {}
@@ -270,7 +289,7 @@ def fold_predictions(record: ResultRecord) -> list[FoldPredictions]:
         raise DeloresError(
             f"the result of {record.model.label} on {record.task.name} is not on disk; load it from a folder"
         )
-    predictions = load_predictions(record.folder)
+    predictions = load_predictions(record.folder, record.perturbation)
     rows = {fold.test_split: fold.n_test_rows for fold in record.folds}
     problem = ""
     if missing := [split for split in rows if split not in predictions]:

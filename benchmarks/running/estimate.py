@@ -18,6 +18,7 @@ from benchmarks.embedding.embed import BATCH_SECONDS
 from benchmarks.embedding.model import LoadedModel, load_model
 from benchmarks.embedding.spec import ModelSpec, tell_apart
 from benchmarks.embedding.stored import DONE_FILE
+from benchmarks.perturbing.perturbation import Perturbation, parse_perturbations
 from benchmarks.results.format import ResultRecord
 from benchmarks.results.record import load_records
 from benchmarks.running.calibration import (
@@ -118,6 +119,8 @@ def estimate_run(
     device: str = "auto",
     batch_seconds: float | None = None,
     force: bool = False,
+    perturb: Sequence[str] = (),
+    perturb_seed: int = 0,
 ) -> Plan:
     """The plan of ``run`` with the same arguments; nothing is embedded or scored.
 
@@ -134,6 +137,7 @@ def estimate_run(
     chosen = [
         make_protocol(find_protocol(name), seed, (options or {}).get(name, {})) for name in protocols for seed in seeds
     ]
+    perturbations = parse_perturbations(perturb, perturb_seed)
     results = Path(out) / "results"
     records = load_records([results]) if results.is_dir() else []
     found = []
@@ -141,7 +145,7 @@ def estimate_run(
     for spec in tell_apart([ModelSpec.parse(model) if isinstance(model, str) else model for model in models]):
         model = load_model(spec, device=device)
         where = model.device
-        one = _OfModel(model, chosen, Path(out), records, batch_seconds or BATCH_SECONDS, force)
+        one = _OfModel(model, chosen, Path(out), records, batch_seconds or BATCH_SECONDS, force, perturbations)
         found += [one.estimate(work) for work in work_of(model.sample_rate)]
     at = next(path for path in (Path(out).absolute(), *Path(out).absolute().parents) if path.exists())
     return Plan(
@@ -154,9 +158,9 @@ class _OfModel:
 
     def __init__(
         self, model: LoadedModel, protocols: Sequence[Any], out: Path, records: Iterable[ResultRecord],
-        batch_seconds: float, force: bool,
+        batch_seconds: float, force: bool, perturbations: Sequence[Perturbation],
     ) -> None:  # fmt: skip
-        self.model, self.protocols, self.out = model, protocols, out
+        self.model, self.protocols, self.out, self.perturbations = model, protocols, out, perturbations
         self.batch_seconds, self.force = batch_seconds, force
         self.device = "cpu" if model.kind == "tensorflow" else model.device
         self.speeds: dict[bool, ModelSpeed] = {}
@@ -170,21 +174,22 @@ class _OfModel:
         if work.is_event not in self.speeds:
             self.speeds[work.is_event] = model_speed(self.model, work.is_event, self.batch_seconds)
         speed = self.speeds[work.is_event]
-        embedded = (
-            not self.force
-            and (self.out / "embeddings" / self.model.folder_name / work.folder_name / DONE_FILE).exists()
-        )
+        embedded = self._is_embedded(self.out / "embeddings", work)
         fits = [protocol for protocol in self.protocols if protocol.takes_events or not work.is_event]
         missing = [protocol for protocol in fits if self.force or not self._is_done(work, protocol)]
         embedding, disk = 0.0, 0.0
         per_clip = work.clip_s * speed.frames_per_s if work.is_event else 1.0
-        if missing and not embedded:
-            reading = work.n_clips * reading_seconds(work, self.model.sample_rate)
-            computing = speed.seconds(work.n_clips, work.audio_s)
+        tested = sum(test for _, _, test in work.folds())
+        folders = [self.out / "perturbed" / each.folder_name for each in self.perturbations]
+        clips = tested * sum(not self._is_embedded(folder, work) for folder in folders)
+        clips += 0 if embedded else work.n_clips
+        if missing and clips:
+            reading = clips * reading_seconds(work, self.model.sample_rate)
+            computing = speed.seconds(clips, clips * work.clip_s)
             embedding = max(computing, reading / 2) if self.device.startswith("cuda") else computing + reading
-            disk += work.n_clips * per_clip * (4 * speed.size + LABEL_BYTES)
-        tested = sum(test for _, _, test in work.folds()) * per_clip
-        disk += len(missing) * tested * (work.labels * PREDICTION_BYTES + LABEL_BYTES)
+            disk += clips * per_clip * (4 * speed.size + LABEL_BYTES)
+        predicted = len(missing) * (1 + len(folders)) * tested * per_clip
+        disk += predicted * (work.labels * PREDICTION_BYTES + LABEL_BYTES)
         scoring = sum(self._scoring_s(work, protocol, speed.size, per_clip) for protocol in missing)
         rows_bytes = min(work.n_clips * per_clip * 4 * speed.size, 3 * IN_MEMORY_BYTES)
         batch = max(self.batch_seconds, work.clip_s) * speed.bytes_per_s
@@ -194,9 +199,13 @@ class _OfModel:
             len(fits) - len(missing), len(fits),
         )  # fmt: skip
 
+    def _is_embedded(self, folder: Path, work: Workload) -> bool:
+        return not self.force and (folder / self.model.folder_name / work.folder_name / DONE_FILE).exists()
+
     def _is_done(self, work: Workload, protocol: Any) -> bool:
         record = self.done.get((work.folder_name, protocol.name, protocol.seed))
-        if record is None:
+        wanted = {each.name for each in self.perturbations}
+        if record is None or not wanted.issubset(each.name for each in record.perturbed):
             return False
         return all(record.protocol.options.get(name, value) == value for name, value in vars(protocol).items())
 

@@ -16,6 +16,7 @@ from benchmarks.embedding.embed import EmbedSummary, embed_task
 from benchmarks.embedding.foreign_code import contained, one_line
 from benchmarks.embedding.isolation import NameClash
 from benchmarks.embedding.model import LoadedModel, ModelSpec, load_model
+from benchmarks.perturbing.perturbation import Perturbation
 from benchmarks.results.format import ResultRecord
 from benchmarks.running.run_bar import Inner, nothing
 from benchmarks.scoring.protocols import needed_by
@@ -26,6 +27,8 @@ from hear_delores.memory import peak_bytes
 __all__ = ["Done", "Job", "JobResult", "Say", "forget", "run_job"]
 
 Say = Callable[[str], None]
+#: Stands for no perturbation, where embeddings are kept by the name of one.
+CLEAN = "clean"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Job:
         options: by protocol, e.g. {"hear": {"grid_points": 2}}.
         expected_bytes: a first guess of the memory that it takes.
         force: embed again whatever is there.
+        perturbations: of test clips, on which the same heads are tested, too.
     """
 
     run: str
@@ -52,6 +56,7 @@ class Job:
     skip_bad: bool = False
     expected_bytes: int = 0
     force: bool = False
+    perturbations: tuple[Perturbation, ...] = ()
 
 
 @dataclass
@@ -113,7 +118,8 @@ def run_job(job: Job, say: Say = lambda text: None, inner: Inner = nothing) -> J
 def _embed_and_score(
     job: Job, model: LoadedModel, task: TaskFolder, result: JobResult, tell: Say, inner: Inner
 ) -> None:
-    parts = len({needed_by(protocol) for protocol in job.protocols}) + len(job.protocols) * len(job.seeds)
+    kinds = len({needed_by(protocol) for protocol in job.protocols})
+    parts = kinds * (1 + len(job.perturbations)) + len(job.protocols) * len(job.seeds)
     stages = itertools.count()
 
     def stage(name: str) -> Callable[..., None]:
@@ -126,19 +132,22 @@ def _embed_and_score(
     def measured(text: str) -> None:
         tell(f"  {task.name}: {text}")
 
-    made: dict[str, EmbedSummary | None] = {}  # of each kind once; None failed, which is said once
+    embedding = _Embedding(job, model, task, result, tell, waiting, stage)
+    made: dict[str, dict[str, EmbedSummary] | None] = {}  # of each kind once; None failed, which is said once
     for protocol in job.protocols:
         needs = needed_by(protocol)
         if needs not in made:
-            made[needs] = _embedded(job, model, task, needs, result, tell, waiting, stage("embedding"))
-        if (embedded := made[needs]) is None:
+            made[needs] = embedding.of_all(needs)
+        if (perturbed := made[needs]) is None:
             continue
+        embedded = perturbed[CLEAN]
         when = ", from before" if embedded.cached else ""
         try:
             for seed in job.seeds:
                 record = score_embeddings(
                     embedded.path, protocol=protocol, seed=seed, results_dir=job.out / "results",
                     device=model.device, on_wait=waiting, progress=stage(protocol), say=measured,
+                    perturbed={name: each.path for name, each in perturbed.items() if name != CLEAN},
                     **job.options.get(protocol, {}),
                 )  # fmt: skip
                 result.records.append(record)
@@ -148,35 +157,58 @@ def _embed_and_score(
                 )
                 if record.untrained:
                     tell(f"  {task.name}: {record.untrained}")
+                for each in record.perturbed if job.perturbations else ():
+                    tell(f"  {task.name}: {each.scores[record.task.primary_metric]:.4f} with {each.name} ({protocol})")
         except Exception as error:  # as above; other seeds would fail alike
             result.failures.append(f"{protocol}: {one_line(error)}")
             tell(f"  {task.name}: failed: {result.failures[-1]}")
 
 
-def _embedded(
-    job: Job,
-    model: LoadedModel,
-    task: TaskFolder,
-    needs: str,
-    result: JobResult,
-    tell: Say,
-    waiting: Callable[[], None],
-    progress: Callable[[int, int], None],
-) -> EmbedSummary | None:
-    bounded: dict[str, Any] = {} if job.batch_seconds is None else {"batch_seconds": job.batch_seconds}
-    try:
-        made = embed_task(
-            model, task, job.out / "embeddings", needs=needs,
-            skip_bad=job.skip_bad, force=job.force, wait=True, on_wait=waiting, progress=progress, **bounded,
-        )  # fmt: skip
-    except Exception as error:  # a foreign module may raise anything; protocols that need other rows still run
-        result.failures.append(one_line(error))
-        tell(f"  {task.name}: failed: {result.failures[-1]}")
-        return None
-    result.skipped = list(made.skipped)
-    for note in made.notes:
-        tell(f"  {task.name}: {note}")
-    return made
+@dataclass(frozen=True)
+class _Embedding:
+    """Embeds a task, and its perturbed test clips; ``stage`` makes what is told of the progress of a stage."""
+
+    job: Job
+    model: LoadedModel
+    task: TaskFolder
+    result: JobResult
+    tell: Say
+    waiting: Callable[[], None]
+    stage: Callable[[str], Callable[..., None]]
+
+    def of_all(self, needs: str) -> dict[str, EmbedSummary] | None:
+        """The embeddings of clean clips, under the name :data:`CLEAN`, and those of each perturbation.
+
+        None where the clean ones could not be made; a perturbation that fails is noted, and left out.
+        """
+        clean = self._one(needs, None)
+        if clean is None:
+            return None
+        found = {CLEAN: clean}
+        for perturbation in self.job.perturbations:
+            if (made := self._one(needs, perturbation)) is not None:
+                found[perturbation.name] = made
+        return found
+
+    def _one(self, needs: str, perturbation: Perturbation | None) -> EmbedSummary | None:
+        job, bounded = self.job, {} if self.job.batch_seconds is None else {"batch_seconds": self.job.batch_seconds}
+        folder, about = job.out / "embeddings", ""
+        if perturbation is not None:
+            folder, about = job.out / "perturbed" / perturbation.folder_name, f"{perturbation.name}: "
+        try:
+            made = embed_task(
+                self.model, self.task, folder, needs=needs, perturbation=perturbation, skip_bad=job.skip_bad,
+                force=job.force, wait=True, on_wait=self.waiting, progress=self.stage("embedding"), **bounded,
+            )  # fmt: skip
+        except Exception as error:  # a foreign module may raise anything; protocols that need other rows still run
+            self.result.failures.append(f"{about}{one_line(error)}")
+            self.tell(f"  {self.task.name}: failed: {self.result.failures[-1]}")
+            return None
+        if perturbation is None:
+            self.result.skipped = list(made.skipped)
+        for note in made.notes:
+            self.tell(f"  {self.task.name}: {about}{note}")
+        return made
 
 
 #: The model whose notes were told last: once for all its tasks.

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 
 from benchmarks.embedding.folder import EmbeddingsTask
-from benchmarks.embedding.layered import LayeredModel, embed_layers
+from benchmarks.embedding.layered import LayeredModel, embed_layers, load_layers
 from benchmarks.metrics.isotropy import isotropy, mean_cosine
 from benchmarks.reading.tables.layer_table import LayerScores
 from benchmarks.results.format import ResultRecord
 from benchmarks.scoring.score import score_embeddings
+from benchmarks.tasks.find import load_task
 from benchmarks.tasks.folder import TaskFolder
 from pretrain.watching.collapse import effective_rank
 
-__all__ = ["INDICATORS", "score_layers"]
+__all__ = ["INDICATORS", "layers", "score_layers"]
 
 #: What is computed of embeddings alone, without labels.
 INDICATORS: Mapping[str, Callable[[np.ndarray], float]] = {
@@ -27,6 +28,39 @@ INDICATORS: Mapping[str, Callable[[np.ndarray], float]] = {
     "isotropy": isotropy,
     "mean cosine": mean_cosine,
 }
+
+
+def layers(
+    model: str,
+    tasks: Sequence[TaskFolder | str | Path],
+    out: str | Path = "runs",
+    *,
+    protocol: str = "linear",
+    seed: int = 42,
+    device: str = "auto",
+    batch_seconds: float | None = None,
+    skip_bad: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[LayerScores]:
+    """The scores of every layer of a model on some tasks of clips: one for each task, whose ``chosen`` is the layer.
+
+    Args:
+        model: ``hf:ORG/NAME``, ``torchaudio:BUNDLE`` or a DeLoRes encoder, as on the command line.
+        tasks: task folders, or the names of some in the folder ``tasks``.
+        out: embeddings and records are written there, and found there by ``run``.
+        progress: called with the number of clips that are embedded and their total, task by task.
+
+    Raises:
+        DeloresError: the model's layers are not known, or see :func:`score_layers`.
+    """
+    loaded = load_layers(model, device=device)
+    return [
+        score_layers(
+            loaded, task if isinstance(task, TaskFolder) else load_task(task), out, protocol=protocol, seed=seed,
+            device=loaded.whole.device, batch_seconds=batch_seconds, skip_bad=skip_bad, progress=progress,
+        )
+        for task in tasks
+    ]  # fmt: skip
 
 
 def score_layers(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.embedding.spec import ModelSpec, tell_apart
+from benchmarks.perturbing.perturbation import parse_perturbations
 from benchmarks.results.format import ResultRecord
 from benchmarks.running.apart import forget_apart, run_anywhere
 from benchmarks.running.job import Job, JobResult, Say, forget
@@ -59,6 +60,8 @@ def run(
     batch_seconds: float | None = None,
     skip_bad: bool = False,
     force: bool = False,
+    perturb: Sequence[str] = (),
+    perturb_seed: int = 0,
     jobs: int = 1,
     scheduler: str | None = None,
     say: Say = lambda text: None,
@@ -75,6 +78,9 @@ def run(
         models: as on the command line, such as ``mine=my_module@weights.pt?layer=3``.
         tasks: task folders, or the names of some in the folder ``tasks``.
         force: embed again whatever is there.
+        perturb: perturbations of test clips, such as ``noise:20,10,0`` or ``codec:mp3-32``: the heads that are trained
+            and chosen on clean clips are tested on these, too (:mod:`benchmarks.perturbing.perturbation`).
+        perturb_seed: of noise and rooms; the same clip has the same under every model.
         jobs: how many model x task pairs run side by side, each in a process of its own; 1 runs them here in turn.
         scheduler: address (tcp://HOST:PORT) of a Dask scheduler whose workers run them instead.
         say: told each line that the command prints: one for every result.
@@ -82,12 +88,15 @@ def run(
 
     Raises:
         DeloresError: both ``jobs`` and ``scheduler`` are given, one label is given to two models, or the cluster
-            cannot be used.
+            cannot be used; a perturbation is not known, or needs a library that is not installed.
     """
     if jobs < 1 or (jobs > 1 and scheduler):
         raise DeloresError(
             f"expected jobs of 1 or more, and no jobs beside a scheduler; got jobs {jobs} and scheduler {scheduler}"
         )
+    perturbations = parse_perturbations(perturb, perturb_seed)
+    for perturbation in perturbations:
+        perturbation.check()
     started = time.perf_counter()
     name = uuid.uuid4().hex
     opened = [task if isinstance(task, TaskFolder) else load_task(task) for task in tasks]
@@ -99,6 +108,7 @@ def run(
         Job(
             name, spec, task.path, Path(out), tuple(dict.fromkeys(protocols)), tuple(dict.fromkeys(seeds)),
             options or {}, device, batch_seconds, skip_bad, expected_bytes(task, batch_seconds, needs), force,
+            perturbations,
         )
         for spec, task in pairs
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.options import AsJson, ModelPath, PrecisionName, Quiet, Seeds, Shots, TasksDir
+from benchmarks.options import AsJson, Control, ModelPath, PrecisionName, Quiet, Seeds, Shots, TasksDir
 from hear_delores.errors import DeloresError
 from pretrain.inputs.options import SECONDS_OF_A_DAY, finite, whole
 
@@ -49,6 +49,7 @@ def finetune(
             "auto times both."
         ),
     ] = PrecisionName.float32,
+    control: Control = None,
     seeds: Seeds = 1,
     seed: Annotated[int, typer.Option(**whole(), help="The first seed.")] = 42,
     device: Annotated[str, typer.Option(help="Where the work is done: auto, cpu, cuda or cuda:1.")] = "auto",
@@ -70,7 +71,7 @@ def finetune(
     options: dict[str, Any] = {
         "lr": lr, "batch_size": batch_size, "max_epochs": epochs, "patience": patience,
         "crop_seconds": crop_seconds, "shots": shots, "amp": amp or precision.value == "bfloat16",
-        "auto_precision": precision.value == "auto",
+        "auto_precision": precision.value == "auto", "control": control and control.value,
     }  # fmt: skip
     if amp and precision.value == "auto":
         raise typer.BadParameter("--amp is --precision bfloat16; give one of --amp and --precision auto")

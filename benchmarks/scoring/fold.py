@@ -85,12 +85,19 @@ class Fold(Generic[D]):
         return self.validator.metrics[0].maximise
 
 
+def with_test_of(fold: Fold[Any], task: EmbeddingsTask, score_missing_files: bool = True) -> Fold[Any]:
+    """The fold with the test rows of ``task``, which has other embeddings of the same clips."""
+    names, kind = fold.split_names["test"], Frames if task.has_frames else Rows
+    return replace(fold, test=kind(task, names, fold.device), tester=make_evaluator(task, names, score_missing_files))
+
+
 @dataclass(frozen=True)
 class TestedFold:
     """One fold's result: the selected head and its one test. ``probabilities`` (n, n_labels) float32.
 
     ``missing_files`` are files of the validation or test truth that have no row; ``chance`` is what guesses score by
-    metric, and ``validation_chance`` what they score in the primary metric on the validation rows.
+    metric, and ``validation_chance`` what they score in the primary metric on the validation rows. ``perturbed`` are
+    the tests of the same head on perturbed clips, by the name of the perturbation.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
@@ -105,6 +112,7 @@ class TestedFold:
     missing_files: tuple[str, ...]
     chance: dict[str, Chance] = field(default_factory=dict)
     validation_chance: Chance | None = None
+    perturbed: dict[str, TestedFold] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,7 @@ class Folds(Generic[D]):
             takes them over.
         tried: the points of a grid that were tried on the first fold.
         short: by fold, how many classes have too few clips.
+        perturbed: by name, the fold with perturbed test clips in place of its own.
     """
 
     task: Any
@@ -142,6 +151,7 @@ class Folds(Generic[D]):
     searched: Mapping[str, Any] | None = None
     tried: list[Fitted] = field(default_factory=list)
     short: dict[int, int] = field(default_factory=dict)
+    perturbed: Mapping[str, Callable[[Fold[D]], Fold[D]]] = field(default_factory=dict)
     _held: dict[int, Fold[D]] = field(default_factory=dict)
     _done: int = 0
 
@@ -184,7 +194,10 @@ class Folds(Generic[D]):
             yield head
 
     def test(self, number: int, fitted: Fitted) -> TestedFold:
-        """The one test of a fold, with the weights and the postprocessing of the best validation; lets the fold go."""
+        """The one test of a fold, with the weights and the postprocessing of the best validation; lets the fold go.
+
+        The same weights and postprocessing are tested on its perturbed clips.
+        """
         fold, outputs = self[number], fitted.outputs
         del self._held[number]
         if outputs is None:
@@ -193,7 +206,15 @@ class Folds(Generic[D]):
             if self.protocol.keeps_outputs:
                 fitted.outputs, fitted.model = outputs, None
                 self.world.share(partial(self.work.save, fitted))
-        return evaluate(fold, fitted, outputs, self.protocol.outputs)
+        tested = evaluate(fold, fitted, outputs, self.protocol.outputs)
+        return replace(tested, perturbed=dict(self._tested_again(fold, fitted)))
+
+    def _tested_again(self, fold: Fold[D], fitted: Fitted) -> Iterator[tuple[str, TestedFold]]:
+        for name, perturb in self.perturbed.items():
+            other = perturb(fold)
+            with torch.random.fork_rng(cuda_devices(fold.device)):
+                outputs = self.protocol.predict(fitted, other.test, other)
+            yield name, evaluate(other, fitted, outputs, self.protocol.outputs)
 
     def _report(self, fitted: Fitted) -> None:
         self._done += 1
@@ -244,8 +265,13 @@ def run_folds(
     device: str = "cpu",
     progress: Progress | None = None,
     searched: Mapping[str, Any] | None = None,
+    perturbed: Mapping[str, EmbeddingsTask] | None = None,
 ) -> ProtocolRun:
-    """Fits and tests a protocol on every fold of an embedded task."""
+    """Fits and tests a protocol on every fold of an embedded task; ``perturbed`` has its perturbed test clips."""
     where = torch.device("cpu") if protocol.on_cpu else as_device(device)
     make = partial(Fold.of, task, device=where, score_missing_files=protocol.score_missing_files)
-    return run_protocol(Folds(task, protocol, work, make, progress, searched=searched))
+    again = {
+        name: partial(with_test_of, task=other, score_missing_files=protocol.score_missing_files)
+        for name, other in (perturbed or {}).items()
+    }
+    return run_protocol(Folds(task, protocol, work, make, progress, searched=searched, perturbed=again))

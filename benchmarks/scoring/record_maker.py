@@ -7,6 +7,7 @@ import hashlib
 import json
 import platform
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +21,7 @@ from benchmarks.results.format import (
     FoldResult,
     GridPoint,
     ModelInfo,
+    PerturbedResult,
     ProtocolInfo,
     ResultRecord,
     TaskInfo,
@@ -71,6 +73,8 @@ def finish_record(
     source: Path,
     began: float,
     embedding: Any = None,
+    perturbed: Sequence[PerturbedResult] = (),
+    perturbed_predictions: Mapping[str, Mapping[str, FoldPredictions]] | None = None,
 ) -> ResultRecord:
     """The draft with what the run found, saved; the work folder is no longer needed.
 
@@ -78,6 +82,7 @@ def finish_record(
         source: the folder that was scored.
         began: the run, by ``time.perf_counter``.
         embedding: seconds that it took, where they are known.
+        perturbed: what the heads score on perturbed test clips; ``perturbed_predictions`` are those to be saved.
     """
     scores, deviation = aggregate([fold.scores for fold in run.folds])
     heads = [*run.grid, *(fold.head for fold in run.folds[1 if run.grid else 0 :])]  # the grid's best is fold 0's
@@ -91,12 +96,14 @@ def finish_record(
             "scores_std": deviation,
             "folds": [_fold_result(fold) for fold in run.folds],
             "untrained": run.untrained,
+            "perturbed": list(perturbed),
             "grid": [GridPoint(**_found(head), trace=head.trace) for head in run.grid],
             "seconds": times,
             "peak_memory_bytes": peak_bytes(),
         }
     )
-    save_record(record, results_dir, predictions, _official_scores(record, run.score_mode, source))
+    official = _official_scores(record, run.score_mode, source)
+    save_record(record, results_dir, predictions, official, perturbed_predictions)
     work.remove()
     return record
 

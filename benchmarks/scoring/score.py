@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from benchmarks.results.format import FoldPredictions, ModelInfo, ResultRecord
 from benchmarks.results.identity import read_behaviour
 from benchmarks.results.record import WORK_FOLDER, existing_record, record_folder
 from benchmarks.scoring.fitting import as_device
-from benchmarks.scoring.fold import Progress, ProtocolRun, run_folds
+from benchmarks.scoring.fold import Progress, ProtocolRun, TestedFold, run_folds
+from benchmarks.scoring.perturbed_test import has_results, kept_results, open_perturbed, perturbed_results
 from benchmarks.scoring.protocol import Protocol
 from benchmarks.scoring.protocols import find_protocol, make_protocol
 from benchmarks.scoring.record_maker import draft_record, finish_record, task_info
@@ -38,6 +39,7 @@ def score_embeddings(
     overwrite: bool = False,
     on_wait: Callable[[], None] | None = None,
     say: Callable[[str], None] = lambda text: None,
+    perturbed: Mapping[str, str | Path] | None = None,
     **options: Any,
 ) -> ResultRecord:
     """The result record of one embedded task, saved under ``results_dir``; a record that exists is returned.
@@ -54,6 +56,8 @@ def score_embeddings(
         overwrite: score again although an identical record exists.
         on_wait: called when another process is making this record, before waiting for it.
         say: told what was measured to decide an option, and of a precision that costs time here.
+        perturbed: folders with embeddings of perturbed test clips, by the name of the perturbation, such as
+            ``noise:20``: the heads are tested on these, too. A record that lacks one is made again with the same heads.
         options: of the protocol: the fields of its class, such as :class:`~benchmarks.scoring.hear.protocol.Hear`;
             None leaves the default.
 
@@ -66,6 +70,7 @@ def score_embeddings(
     task = EmbeddingsTask.open(embeddings_task_dir)
     chosen.check(task)
     check_needs(chosen, task)
+    tests = open_perturbed(task, perturbed or {})
     searched = None
     if chosen.search_seed is not None:  # its record is made first, if it is not there
         first = score_embeddings(
@@ -86,7 +91,8 @@ def score_embeddings(
     begun = [each for each in chosen.settlements() if record_folder(results_dir, draft_of(each)).exists()]
     chosen = begun[0] if begun else chosen  # as an earlier run of the same has decided
     is_open = bool(chosen.settlements())
-    if not (is_open or overwrite) and (existing := existing_record(results_dir, draft_of(chosen))) is not None:
+    existing = None if is_open or overwrite else existing_record(results_dir, draft_of(chosen))
+    if existing is not None and has_results(existing, tests):
         return existing
     chosen, measured = chosen.settled(task, where)
     if measured:
@@ -94,15 +100,35 @@ def score_embeddings(
     draft = draft_of(chosen)
     folder = record_folder(results_dir, draft)
     with folder_lock(folder, "making this record", wait=True, on_wait=on_wait):
-        if not overwrite and (existing := existing_record(results_dir, draft)) is not None:
+        existing = None if overwrite else existing_record(results_dir, draft)
+        if existing is not None and has_results(existing, tests):
             return existing  # another process has made it meanwhile
         remove_leftovers(folder)
         work = WorkFolder(folder / WORK_FOLDER, draft.fingerprint)
-        run = run_folds(task, chosen, work, device=str(where), progress=progress, searched=searched)
-        return finish_record(
-            draft, run, _predictions(task, run), results_dir, work,
-            source=task.path, began=began, embedding=task.info.get("seconds"),
-        )  # fmt: skip
+        run = run_folds(task, chosen, work, device=str(where), progress=progress, searched=searched, perturbed=tests)
+        return _finished(draft, task, run, tests, existing, results_dir, work, began)
+
+
+def _finished(
+    draft: ResultRecord,
+    task: EmbeddingsTask,
+    run: ProtocolRun,
+    tests: Mapping[str, EmbeddingsTask],
+    before: ResultRecord | None,
+    results_dir: str | Path,
+    work: WorkFolder,
+    began: float,
+) -> ResultRecord:
+    """The record of a run, saved with its predictions; ``before`` is the one that it replaces, if any."""
+    found = _predictions(task, run.folds)
+    return finish_record(
+        draft, run, found, results_dir, work,
+        source=task.path, began=began, embedding=task.info.get("seconds"),
+        perturbed=[*kept_results(before, found, tests), *perturbed_results(run, tests)],
+        perturbed_predictions={
+            name: _predictions(other, [fold.perturbed[name] for fold in run.folds]) for name, other in tests.items()
+        },
+    )  # fmt: skip
 
 
 def check_needs(protocol: Protocol[Any], task: EmbeddingsTask) -> None:
@@ -124,10 +150,10 @@ def _model_info(task: EmbeddingsTask) -> ModelInfo:
     return ModelInfo(**{"label": known.get("module", name), "module": name, **known})
 
 
-def _predictions(task: EmbeddingsTask, run: ProtocolRun) -> dict[str, FoldPredictions]:
+def _predictions(task: EmbeddingsTask, folds: Sequence[TestedFold]) -> dict[str, FoldPredictions]:
     """What intervals, paired tests and error analysis need, by test split."""
     found = {}
-    for fold in run.folds:
+    for fold in folds:
         [name] = fold.split_names["test"]
         split = task.splits[name]
         files = np.array(split.files, dtype=np.str_)[split.file_index]

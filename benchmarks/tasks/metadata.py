@@ -27,6 +27,7 @@ __all__ = [
     "data_splits",
     "read_metadata",
     "split_names",
+    "tested_splits",
     "validated",
 ]
 
@@ -147,6 +148,11 @@ def data_splits(split_mode: str, splits: Sequence[str]) -> list[dict[str, list[s
         train = [fold for fold in folds if fold not in (test, valid)]
         rounds.append({"train": train, "valid": [valid], "test": [test]})
     return rounds
+
+
+def tested_splits(rounds: list[dict[str, list[str]]]) -> list[str]:
+    """The splits that some round of :func:`data_splits` is tested on, each once."""
+    return list(dict.fromkeys(name for names in rounds for name in names["test"]))
 
 
 def split_names(split_mode: str, nfolds: int | None) -> list[str]:

@@ -14,7 +14,7 @@ from benchmarks.reading.report.gather import Gathered
 from benchmarks.reading.report.svg import Axis
 from benchmarks.reading.tables.table import ComparisonTable
 
-__all__ = ["BarRow", "TaskBars", "task_bars"]
+__all__ = ["BarCard", "BarRow", "TaskBars", "task_bars"]
 
 #: Published models with a row of their own; where there are more, the rest share one row.
 PUBLISHED_ROWS = 6
@@ -43,6 +43,22 @@ class BarRow:
 
 
 @dataclass(frozen=True)
+class BarCard:
+    """Bars on one axis under a title; ``groups`` are rows under a name, "" for none. ``task`` is a column, or ""."""
+
+    title: str
+    about: str
+    axis: Axis
+    groups: tuple[tuple[str, list[BarRow]], ...]
+    task: str = ""
+
+    @property
+    def ticks(self) -> list[float]:
+        """Quarters of an axis in per cent, else round numbers."""
+        return _ticks(self.axis)
+
+
+@dataclass(frozen=True)
 class TaskBars:
     """One task's bars on one axis: ``groups`` are the rows of each protocol, measured or published, best first."""
 
@@ -55,9 +71,11 @@ class TaskBars:
     @property
     def ticks(self) -> list[float]:
         """Quarters of an axis in per cent, else round numbers."""
-        if (self.axis.low, self.axis.high) == (0.0, 100.0):
-            return [0.0, 25.0, 50.0, 75.0, 100.0]
-        return self.axis.ticks(4)
+        return _ticks(self.axis)
+
+
+def _ticks(axis: Axis) -> list[float]:
+    return [0.0, 25.0, 50.0, 75.0, 100.0] if (axis.low, axis.high) == (0.0, 100.0) else axis.ticks(4)
 
 
 def task_bars(found: Gathered, column: str) -> TaskBars:

@@ -20,7 +20,10 @@ from benchmarks.reading.report.confusion import confusions
 from benchmarks.reading.report.costs import costs, duration_text, memory_text
 from benchmarks.reading.report.curves import PretrainRun, curves_of, letter, read_run
 from benchmarks.reading.report.gather import Gathered
+from benchmarks.reading.report.layer_bars import layer_bars
 from benchmarks.reading.report.maps import embedding_maps
+from benchmarks.reading.report.over_tasks import over_tasks
+from benchmarks.reading.report.perturbed_bars import perturbed_bars
 from benchmarks.reading.report.provenance import model_facts, option_texts, subset_texts, version_counts
 from benchmarks.reading.report.score_table import cell_note, clips_of, shade
 from benchmarks.reading.report.svg import number_text, templates
@@ -67,6 +70,9 @@ def render_report(found: Gathered, sources: Sources, *, title: str = "DeLoRes re
         confusions=confusions(found, vocabularies),
         maps=maps,
         runs=[(letter(index), run, _run_facts(run)) for index, run in enumerate(runs)],
+        over_tasks=over_tasks(found),
+        perturbed=perturbed_bars(found),
+        layers=layer_bars(found),
         curves=curves,
         quantities=list(dict.fromkeys(curve.name for curve in curves)),
         summed=summed,

@@ -66,12 +66,14 @@ def find_embeddings(root: str | Path) -> list[EmbeddingsFolder]:
 
 
 def _folder(path: Path) -> EmbeddingsFolder | None:
-    """None for a task folder, which holds audio and no embeddings, and for one of frames, whose rows are no clips."""
+    """None for a task folder, which holds audio and no embeddings, and for one of frames or of perturbed clips."""
     _, details = read_metadata(path / METADATA_FILE, AGAIN)
     splits = tuple(name for name in sorted(details.splits) if (path / f"{name}.embedding-dimensions.json").is_file())
     if not splits or (path / f"{splits[0]}{FRAME_COUNTS}").is_file():
         return None
     info = read_info(path)
+    if "perturbation" in info:
+        return None
     model, task = info.get("model") or {}, info.get("task") or {}
     options = model.get("options")
     described = ModelInfo(

@@ -96,7 +96,7 @@
     const fitsTask = matcher(tasks.value);
     for (const table of document.querySelectorAll("table.grid")) filterColumns(table, fitsTask);
     for (const card of document.querySelectorAll(".card[data-task]")) card.hidden = !fitsTask(card.dataset.task);
-    for (const row of document.querySelectorAll("tr[data-model], tr[data-task]")) {
+    for (const row of document.querySelectorAll("tr[data-model], tr[data-task], tbody[data-model]")) {
       const isPublished = row.hasAttribute("data-published");
       row.hidden = (row.dataset.model !== undefined && !fitsModel(row.dataset.model)) ||
         (row.dataset.task !== undefined && !fitsTask(row.dataset.task)) || (isPublished && !published.checked);

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.reading.statistics.intervals import Interval, fold_interval
 
-__all__ = ["Overall", "leaderboard_scores", "mean_ranks", "min_max_scores", "overall_of"]
+__all__ = ["Overall", "leaderboard_scores", "mean_ranks", "min_max_intervals", "min_max_scores", "overall_of"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Overall:
     """A model's overall figures; None where one is not defined.
 
     Attributes:
-        min_max: s(m), per cent.
+        min_max: s(m), per cent; ``min_max_interval`` is Student's t over tasks.
         normalised: the leaderboard's normalised score, from -1 to 1.
         rank: the mean over tasks of its rank, 1 the best; ``rank_interval`` is Student's t over tasks.
     """
@@ -30,6 +30,7 @@ class Overall:
     normalised: float | None = None
     rank: float | None = None
     rank_interval: Interval | None = None
+    min_max_interval: Interval | None = None
 
 
 def min_max_scores(scores: np.ndarray, maximise: Sequence[bool] | None = None) -> np.ndarray:
@@ -45,12 +46,31 @@ def min_max_scores(scores: np.ndarray, maximise: Sequence[bool] | None = None) -
     >>> min_max_scores(np.array([[50.0, 10.0], [75.0, 40.0], [100.0, 30.0]])).round(1).tolist()
     [0.0, 75.0, 83.3]
     """
+    normalised = _normalised(scores, maximise)
+    return normalised.mean(axis=1) if normalised.shape[1] else np.full(len(normalised), np.nan)
+
+
+def min_max_intervals(scores: np.ndarray, maximise: Sequence[bool] | None = None) -> list[Interval | None]:
+    """The 95 % interval of s(m) of each model: Student's t over tasks, as that of the mean rank. None without one.
+
+    The least and the largest score of each task are taken as they are. Arguments are those of :func:`min_max_scores`.
+
+    >>> found = min_max_intervals(np.array([[50.0, 10.0, 1.0], [75.0, 40.0, 3.0], [100.0, 30.0, 5.0]]))
+    >>> round(found[2].low, 1), found[2].high
+    (41.1, 100.0)
+    """
+    return [fold_interval(own.tolist(), (0.0, 100.0)) for own in _normalised(scores, maximise)]
+
+
+def _normalised(scores: np.ndarray, maximise: Sequence[bool] | None) -> np.ndarray:
+    """(n_models, n_telling_tasks) in per cent, min-max normalised; NaN in the rows of models that lack a score."""
     signed, whole = _signed(scores, maximise)
-    found = np.full(len(signed), np.nan)
-    least, span = signed[whole].min(axis=0, initial=np.inf), np.ptp(signed[whole], axis=0) if whole.any() else 0.0
-    telling = np.asarray(span > 0)
-    if telling.any():
-        found[whole] = 100.0 * ((signed[whole] - least) / np.where(telling, span, 1.0))[:, telling].mean(axis=1)
+    if not whole.any():
+        return np.full((len(signed), 0), np.nan)
+    least, span = signed[whole].min(axis=0), np.ptp(signed[whole], axis=0)
+    telling = span > 0
+    found = np.full((len(signed), int(telling.sum())), np.nan)
+    found[whole] = 100.0 * ((signed[whole] - least) / np.where(telling, span, 1.0))[:, telling]
     return found
 
 
@@ -108,8 +128,9 @@ def overall_of(
 ) -> list[Overall]:
     """The figures of each model (a row of ``scores``); ``normalised`` holds the leaderboard's where they are known."""
     found = []
-    for model, share, rank in zip(models, min_max_scores(scores, maximise), mean_ranks(scores, maximise), strict=True):
-        mean, interval = rank or (None, None)
+    shares, intervals = min_max_scores(scores, maximise), min_max_intervals(scores, maximise)
+    for model, share, interval, rank in zip(models, shares, intervals, mean_ranks(scores, maximise), strict=True):
+        mean, of_rank = rank or (None, None)
         value = None if np.isnan(share) else float(share)
-        found.append(Overall(value, normalised.get(model), mean, interval))
+        found.append(Overall(value, normalised.get(model), mean, of_rank, interval))
     return found

@@ -19,6 +19,8 @@ from benchmarks.metrics.chance import Chance
 from benchmarks.metrics.registry import METRICS, metric_scale
 from benchmarks.reading.published import PublishedFigure
 from benchmarks.reading.statistics.record_chance import record_chance
+from benchmarks.reading.statistics.robustness import robustness_of
+from benchmarks.reading.tables.robustness_table import robustness_blocks, robustness_tables
 from benchmarks.reading.tables.shown import (
     Line,
     chance_line,
@@ -31,7 +33,9 @@ from benchmarks.reading.tables.shown import (
     tail_heads,
 )
 from benchmarks.reading.tables.table import Cell, ComparisonTable, comparison_tables, split_text
+from benchmarks.reading.tables.text_table import TextTable
 from benchmarks.results.format import ResultRecord
+from benchmarks.results.perturbed import as_perturbed, perturbations_of
 from hear_delores.files import atomic_path
 
 __all__ = ["markdown_row", "markdown_table", "to_csv", "to_markdown", "to_rich", "to_rich_blocks", "write_tables"]
@@ -42,9 +46,15 @@ CSV_COLUMNS = (
     "at_chance",
 )  # fmt: skip
 
+#: Beside these where test clips were perturbed.
+CSV_PERTURBED = ("perturbation", "difference")
 
-def to_markdown(tables: Sequence[ComparisonTable]) -> str:
-    """All tables as Markdown. Bold: best of a column; ±: deviation over folds or seeds; [ ]: 95 % interval."""
+
+def to_markdown(tables: Sequence[ComparisonTable], others: Sequence[TextTable] = ()) -> str:
+    """All tables as Markdown. Bold: best of a column; ±: deviation over folds or seeds; [ ]: 95 % interval.
+
+    ``others`` stand below.
+    """
     parts = []
     for table in tables:
         labels = label_heads(table)
@@ -56,6 +66,9 @@ def to_markdown(tables: Sequence[ComparisonTable]) -> str:
         found = "".join(f"\n- {note}" for note in notes(table))
         text = markdown_table(f"Protocol: {table.protocol}", heads, rows, texts=len(labels))
         parts.append(f"{text}{found}\n" if found else text)
+    for other in others:
+        text = markdown_table(other.title, other.heads, other.rows, texts=1)
+        parts.append(text + "".join(f"\n- {note}" for note in other.notes) + "\n" * bool(other.notes))
     return "\n".join(parts)
 
 
@@ -137,7 +150,9 @@ def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures:
     Scores are means over folds as the scorer gives them, from 0 to 1 where others print per cent; those of ``figures``
     likewise. ``low``, ``high`` and ``interval_over`` are filled with ``intervals``; ``source`` for published figures
     alone. ``at_chance`` is 1 where guesses score as well, "" where that is not known. The rows of the model ``chance``
-    hold the chance level of each metric, with the range of guesses. :func:`benchmarks.load_results` has the folds.
+    hold the chance level of each metric, with the range of guesses. Where test clips were perturbed, rows of these name
+    the ``perturbation``, and the ``difference`` of the score to that of clean clips. :func:`benchmarks.load_results`
+    has the folds.
     """
     from benchmarks.results.frame import run_facts
 
@@ -148,12 +163,16 @@ def to_csv(records: Iterable[ResultRecord], *, intervals: bool = False, figures:
         for record in records
         for metric in record.scores
     ]
+    columns = list(CSV_COLUMNS)
+    if views := [(record, as_perturbed(record, name)) for record in records for name in perturbations_of([record])]:
+        columns += CSV_PERTURBED
+        rows += [_perturbed(*view, metric, intervals) for view in views for metric in view[0].scores]
     rows += [_published(figure) for figure in figures]
     task_of = {record.task.folder_name: record for record in records}
     rows += [_chance_row(task_of[folder], metric, chance) for (folder, metric), chance in chances.items()]
     text = io.StringIO()
     # csv, not pandas, which writes the same bytes: `delores run` ends here, and its import takes a quarter of a second.
-    table = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows({"model": row.get("label", row.get("model")), **row} for row in rows)
     return text.getvalue()
@@ -212,6 +231,14 @@ def _measured(record: ResultRecord, metric: str, intervals: bool, chance: Chance
     return found
 
 
+def _perturbed(clean: ResultRecord, view: ResultRecord, metric: str, intervals: bool) -> dict[str, Any]:
+    from benchmarks.results.frame import run_facts
+
+    difference = repr(view.scores[metric] - clean.scores[metric])
+    about = {"perturbation": view.perturbation, "difference": difference}
+    return {**run_facts(view), **_measured(view, metric, intervals, None), **about}
+
+
 def _published(figure: PublishedFigure) -> dict[str, Any]:
     score = None if figure.score is None else f"{figure.score / metric_scale(figure.metric):.9g}"
     about = {name: getattr(figure, name) for name in ("task", "protocol", "metric", "split", "source")}
@@ -224,8 +251,12 @@ def write_tables(records: Sequence[ResultRecord], out: Path, shown: Console, *, 
     With ``over_seeds`` they have intervals over seeds and the overall scores of papers.
     """
     tables = comparison_tables(records, over_seeds=over_seeds)
+    others = robustness_tables(robustness_of(records))
     for table in tables:
         shown.print(to_rich(table), soft_wrap=False)
-    for name, text in (("tables.md", to_markdown(tables)), ("results.csv", to_csv(records))):
+    for other in others:
+        for block in robustness_blocks(other, shown):
+            shown.print(block)
+    for name, text in (("tables.md", to_markdown(tables, others)), ("results.csv", to_csv(records))):
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from benchmarks.reading.figure import PublishedFigure
 from benchmarks.reading.published import published_figures
+from benchmarks.reading.statistics.robustness import robustness_of
 from benchmarks.reading.tables.plain import to_csv, to_markdown
+from benchmarks.reading.tables.robustness_table import robustness_tables
 from benchmarks.reading.tables.table import ComparisonTable, comparison_tables
+from benchmarks.reading.tables.text_table import TextTable
 from benchmarks.reading.tables.typeset import to_html, to_latex
 from benchmarks.results.format import ResultRecord
 from hear_delores.errors import DeloresError, did_you_mean
@@ -26,12 +29,14 @@ class ResultTables:
         records: those that are shown.
         figures: the published ones, for the CSV.
         intervals: whether 95 % intervals are shown.
+        others: those of perturbed test clips, where there are some; they stand below the tables.
     """
 
     tables: list[ComparisonTable]
     records: list[ResultRecord]
     figures: list[PublishedFigure]
     intervals: bool = False
+    others: tuple[TextTable, ...] = ()
 
     @classmethod
     def of(
@@ -49,7 +54,8 @@ class ResultTables:
             records, tasks, intervals=intervals, paper=paper, overlay=overlay, whole_paper=True, over_seeds=over_seeds
         )
         figures = published_figures(paper, overlay) if paper else []
-        return cls(found, [record for record in records if not tasks or record.task.name in tasks], figures, intervals)
+        shown = [record for record in records if not tasks or record.task.name in tasks]
+        return cls(found, shown, figures, intervals, tuple(robustness_tables(robustness_of(shown))))
 
     def __iter__(self) -> Iterator[ComparisonTable]:
         """The tables, one for each protocol."""
@@ -67,11 +73,11 @@ class ResultTables:
     def text(self, kind: str) -> str:
         """As ``md``, ``csv`` (one row for each score), ``tex`` or ``html`` (a whole page)."""
         if kind == "md":
-            return to_markdown(self.tables)
+            return to_markdown(self.tables, self.others)
         if kind == "csv":
             return to_csv(self.records, intervals=self.intervals, figures=self.figures)
         if kind == "tex":
-            return to_latex(self.tables)
+            return to_latex(self.tables, self.others)
         if kind == "html":
-            return to_html(self.tables)
+            return to_html(self.tables, self.others)
         raise DeloresError(f"unknown format {kind!r} of tables. {did_you_mean(kind, ('md', 'csv', 'tex', 'html'))}")

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from benchmarks.metrics.registry import metric_scale
+from benchmarks.reading.statistics.intervals import Interval
 from benchmarks.reading.statistics.overall import Overall
 from benchmarks.reading.tables.table import Cell, ComparisonTable, PublishedRow
 
@@ -175,9 +176,10 @@ def _overall_notes(table: ComparisonTable) -> list[str]:
         return []
     ranked = sum(each.rank is not None for each in table.overall)
     return [
-        f"s(m): each task min-max normalised over the {ranked} rows that have every task, then averaged, in per cent. "
+        f"s(m): each task min-max normalised over the {ranked} rows that have every task, then averaged, in per cent, "
+        "with Student's 95 % interval over tasks. "
         "leaderboard: the normalised score among the leaderboard's models, tasks without a score imputed. "
-        "mean rank: over tasks, among the same rows, with Student's 95 % interval over tasks."
+        "mean rank: over tasks, among the same rows, with the same kind of interval."
     ]
 
 
@@ -230,12 +232,16 @@ def _digits(table: ComparisonTable, task: str) -> int:
 
 
 def _tail(overall: Overall) -> tuple[str, ...]:
-    interval, rank = overall.rank_interval, "" if overall.rank is None else f"{overall.rank:.1f}"
     return (
-        "" if overall.min_max is None else f"{overall.min_max:.1f}",
+        _with_interval(overall.min_max, overall.min_max_interval),
         "" if overall.normalised is None else f"{overall.normalised:+.3f}",
-        rank if interval is None else f"{rank} [{interval.low:.1f}, {interval.high:.1f}]",
+        _with_interval(overall.rank, overall.rank_interval),
     )
+
+
+def _with_interval(value: float | None, interval: Interval | None) -> str:
+    text = "" if value is None else f"{value:.1f}"
+    return text if interval is None else f"{text} [{interval.low:.1f}, {interval.high:.1f}]"
 
 
 def _published(table: ComparisonTable, row: PublishedRow, task: str) -> ShownCell:

@@ -34,6 +34,7 @@ __all__ = [
     "published_rows",
     "split_text",
     "task_columns",
+    "with_overall",
 ]
 
 #: How the protocol of a published figure begins, and that of the measured ones it may stand beside.
@@ -189,7 +190,7 @@ def comparison_tables(
     of = {title: [r for r in records if r.protocol.title == title] for title in titles}
     found = [_table(title, of[title], columns, names, _fitting(figures, title), kind) for title in titles]
     if over_seeds:
-        found = [_with_overall(table, of[table.protocol], names) for table in found]
+        found = [with_overall(table, of[table.protocol], names) for table in found]
     if whole_paper:
         order = list(dict.fromkeys(names.values()))
         own = [r for title in FROZEN_OR_TUNED for r in of[title]]
@@ -287,10 +288,13 @@ def _table(
     )
 
 
-def _with_overall(
+def with_overall(
     table: ComparisonTable, records: Sequence[ResultRecord], name_of: Mapping[int, str]
 ) -> ComparisonTable:
-    """The table with the overall scores of its rows. Of published rows those with a score on every task stay."""
+    """The table with the overall scores of its rows. Of published rows those with a score on every task stay.
+
+    ``records`` are those of the table, and ``name_of`` names the row of each by its id.
+    """
     from benchmarks.tasks.registry import join_columns
 
     whole = tuple(row for row in table.published if all(task in row.scores for task in table.tasks))

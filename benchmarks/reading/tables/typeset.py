@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmarks.reading.tables.shown import about, chance_line, label_heads, lines, notes, tail_heads
 from benchmarks.reading.tables.table import ComparisonTable
+from benchmarks.reading.tables.text_table import TextTable
 
 __all__ = ["escape_latex", "to_html", "to_latex"]
 
@@ -27,10 +28,11 @@ def escape_latex(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
-def to_latex(tables: Sequence[ComparisonTable], *, document: bool = False) -> str:
+def to_latex(tables: Sequence[ComparisonTable], others: Sequence[TextTable] = (), *, document: bool = False) -> str:
     """All tables as LaTeX ``table`` environments; they need the packages booktabs and graphicx.
 
     Args:
+        others: stand below.
         document: a whole document that compiles by itself, instead of what a paper includes.
     """
     environment = Environment(
@@ -39,7 +41,9 @@ def to_latex(tables: Sequence[ComparisonTable], *, document: bool = False) -> st
         comment_start_string="<#", comment_end_string="#>", keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {**_FILTERS, "tex": escape_latex}
-    return environment.get_template("tables.tex.j2").render(tables=tables, document=document, about=about)
+    return environment.get_template("tables.tex.j2").render(
+        tables=tables, others=others, document=document, about=about
+    )
 
 
 def _legend(table: ComparisonTable) -> str:
@@ -53,14 +57,17 @@ def _legend(table: ComparisonTable) -> str:
     return "; ".join(marks) + "."
 
 
-def to_html(tables: Sequence[ComparisonTable], *, title: str = "Results") -> str:
-    """All tables as one HTML page: light and dark by the reader's setting, wide tables scroll, no request is made."""
+def to_html(tables: Sequence[ComparisonTable], others: Sequence[TextTable] = (), *, title: str = "Results") -> str:
+    """All tables as one HTML page: light and dark by the reader's setting, wide tables scroll, no request is made.
+
+    ``others`` stand below.
+    """
     environment = Environment(
         loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= _FILTERS
-    return environment.get_template("tables.html.j2").render(tables=tables, title=title, about=about)
+    return environment.get_template("tables.html.j2").render(tables=tables, others=others, title=title, about=about)
 
 
 _FILTERS = {

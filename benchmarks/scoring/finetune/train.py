@@ -62,6 +62,7 @@ class Finetune(Protocol[Clips]):
         shots: train on so many clips per class, drawn by ``seed``; None takes all.
         amp: autocast of the training steps: bfloat16, or float16 with loss scaling on a CUDA device that
             lacks it. Scores are always computed in float32.
+        control: ``shuffled`` permutes the labels of training and validation clips by ``seed``; None leaves them.
     """
 
     name = "finetune"
@@ -76,6 +77,7 @@ class Finetune(Protocol[Clips]):
     shots: int | None = None
     amp: bool = False
     seed: int = 42
+    control: str | None = field(default=None, metadata={"added": True})
 
     def __post_init__(self) -> None:
         super().__post_init__()

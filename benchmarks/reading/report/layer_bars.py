@@ -1,0 +1,73 @@
+"""Scores of a model's layers on validation, as bars: a card for each model, protocol and task with several layers.
+
+Records of layers are those of ``delores layers``, or of a run of each layer: of one module, with all else alike.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from statistics import fmean
+
+from benchmarks.metrics.registry import metric_scale
+from benchmarks.reading.report.bars import BarCard, BarRow
+from benchmarks.reading.report.gather import Gathered
+from benchmarks.reading.report.svg import Axis
+from benchmarks.results.format import ResultRecord
+from benchmarks.results.label import option_suffix
+
+__all__ = ["layer_bars"]
+
+#: The option that names a layer: of the adapters, and of DeLoRes encoders (with the parts that ``layers`` asks for).
+LAYER, PART = "layer", "scene"
+PARTS = ("layer1_mean", "layer2_mean", "layer3_mean", "frames_mean")
+
+
+def layer_bars(found: Gathered) -> list[BarCard]:
+    """Of each model with two layers or more on a task the validation scores, the first layer at the top."""
+    groups: dict[tuple[str, str, str], dict[str, list[ResultRecord]]] = {}
+    for record in found.records:
+        options = {name: str(value) for name, value in record.model.options.items()}
+        layer = _layer(options)
+        if layer is not None:
+            rest = {name: value for name, value in options.items() if value != layer}
+            key = json.dumps([record.model.module, rest]), record.protocol.title, record.task.folder_name
+            groups.setdefault(key, {}).setdefault(layer, []).append(record)
+    return [_card(found, own, title) for (_, title, _), own in groups.items() if len(own) > 1]
+
+
+def _layer(options: dict[str, str]) -> str | None:
+    if options.get(LAYER, "").isdecimal():
+        return options[LAYER]
+    return options[PART] if options.get(PART) in PARTS else None
+
+
+def _card(found: Gathered, by_layer: dict[str, list[ResultRecord]], title: str) -> BarCard:
+    order = sorted(by_layer, key=lambda layer: (0, int(layer)) if layer.isdecimal() else (1, PARTS.index(layer)))
+    records = [by_layer[layer] for layer in order]
+    first = records[0][0]
+    metric, scale = first.task.primary_metric, metric_scale(first.task.primary_metric)
+    scores = [scale * fmean(fold.validation_score for each in own for fold in each.folds) for own in records]
+    known = [number for number, score in enumerate(scores) if math.isfinite(score)]
+    sign = 1 if first.task.maximise else -1
+    chosen = max(known, key=lambda number: (sign * scores[number], -number), default=None)
+    digits = 1 if scale == 100.0 else 3
+    rows = [
+        BarRow(
+            layer.removesuffix("_mean"), f"{score:.{digits}f}" if number in known else "n/a",
+            f"test {scale * _test(own):.{digits}f}" if number == chosen else "", best=number == chosen,
+            score=score if number in known else None,
+        )
+        for number, (layer, score, own) in enumerate(zip(order, scores, records, strict=True))
+    ]  # fmt: skip
+    finite = [scores[number] for number in known]
+    axis = Axis(min([0.0, *finite]), 100.0 if scale == 100.0 else max([1.0, *finite]))
+    name = first.model.label.removesuffix(option_suffix(first.model.options))
+    less = "" if first.task.maximise else ", lower is better"
+    column = next((each for each, folders in found.columns.items() if first.task.folder_name in folders), "")
+    return BarCard(f"{name} on {first.task.name}", f"{title}, {metric}{less}, validation", axis, (("", rows),), column)
+
+
+def _test(records: Sequence[ResultRecord]) -> float:
+    return fmean(record.primary_score for record in records)
