@@ -92,7 +92,7 @@ def test_a_file_may_build_on_a_preset(tmp_path: Path) -> None:
         ("encoder.n_mels=128", "n_mels is 128 and frontend.n_mels 64"),
         ("segment_s=0.01", "too short"),
         ("scene=[poled]", "configuration scene: .*Did you mean 'pooled'"),
-        ("timestamp=[layer1]", "configuration timestamp: .*layer1.*Available: frames, layer3, frames_mean_5"),
+        ("timestamp=[layer1]", "configuration timestamp: .*layer1.*Available: frames, .*layer3_std_5"),
         ("seed=[", "not YAML"),
         ("seed=100000000000000000000000", "seed: .*less than or equal to .* got an integer of 77 bits"),
         ("seed=-1", "seed: .*greater than or equal to 0, got -1"),
