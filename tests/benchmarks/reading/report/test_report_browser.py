@@ -164,9 +164,10 @@ def test_the_keyboard_sorts_and_rows_stay_whole(browser: Any, page: Path) -> Non
 SHOWN = """
 const shown = (q, f) => [...document.querySelectorAll(q)].filter(e => e.checkVisibility()).map(f);
 return {
-  models: shown("table.grid.sortable tbody th", e => e.textContent),
+  models: shown("table.grid.sortable:has(th[data-task]) tbody th", e => e.textContent),
+  overall: shown("#overall table.sortable tbody th", e => e.textContent),
   columns: shown("table.grid.sortable thead th[data-task]", e => e.dataset.task),
-  cells: shown("table.grid.sortable tbody tr:first-child td[data-v]:not(.mean)", e => 1).length,
+  cells: shown("table.grid.sortable:has(th[data-task]) tbody tr:first-child td[data-v]:not(.mean)", e => 1).length,
   heat: shown("table.heat thead th[data-task]", e => e.dataset.task),
   cards: shown("details.card", e => e.dataset.task),
   bars: shown("details.card:not([hidden]) tr[data-model] th", e => e.textContent),
@@ -184,6 +185,7 @@ def test_filters_narrow_every_table_card_and_heatmap(browser: Any, page: Path) -
     browser.find_element("id", "filter-tasks").send_keys("name 03, errors")
     found = browser.execute_script(SHOWN)
     assert found["models"] == ["second one", "fourth"]
+    assert set(found["overall"]) == {"second one", "fourth"}
     assert found["columns"] == found["heat"] == found["cards"] == ["a_task_with_a_long_name_03", "errors"]
     assert found["cells"] <= 2
     assert set(found["bars"]) <= {"second one", "fourth"}
