@@ -11,7 +11,7 @@ import torch
 from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.scoring.rows import IN_MEMORY_BYTES, Rows
 
-__all__ = ["Frames", "Padded"]
+__all__ = ["ClipMeans", "Frames", "Padded"]
 
 PADDED_BYTES = 1 << 26  # embeddings in one call of a head, padding included; a longer clip comes alone
 
@@ -85,3 +85,16 @@ class Frames:
         for start, stop in self.blocks():
             found, mask = self.embeddings(start, stop)
             yield found[mask]
+
+
+class ClipMeans:
+    """The mean frame of each of some clips, in place of their frames: what a mean over clips is taken of."""
+
+    def __init__(self, clips: Frames) -> None:
+        self.clips = clips
+
+    def unpadded(self) -> Iterator[torch.Tensor]:
+        """The mean frames of all clips, (k, d) float32 at a time."""
+        for start, stop in self.clips.blocks():
+            found, mask = self.clips.embeddings(start, stop)
+            yield found.sum(dim=1) / mask.sum(dim=1, keepdim=True)

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from benchmarks.scoring.frames import ClipMeans, Frames
 from benchmarks.scoring.pooling.probe import PoolingHead, PoolingProbe
+from benchmarks.scoring.rows import standardisation
 
 __all__ = ["Attentive", "AttentiveHead"]
 
@@ -42,6 +44,15 @@ class Attentive(PoolingProbe):
     """One learnt query per class over the standardised timestamp embeddings of a clip."""
 
     name = "attentive"
+
+    def standardisation(self, train: Frames) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and deviation of the training clips' mean frames: what the classifier first is a function of.
+
+        By the deviation of single frames, means over many of them would be so small that the epochs do not suffice. The
+        deviation is at least a hundredth of that of frames: some dimensions may have the same mean in all clips.
+        """
+        mean, scale = standardisation(ClipMeans(train))
+        return mean, torch.maximum(scale, super().standardisation(train)[1] / 100)
 
     def head(self, mean: torch.Tensor, scale: torch.Tensor, n_labels: int) -> AttentiveHead:
         """The classifier before training."""

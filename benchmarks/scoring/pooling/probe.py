@@ -71,9 +71,13 @@ class PoolingProbe(Protocol[Frames]):
         """The classifier before training; draws from torch's random state."""
         raise NotImplementedError
 
+    def standardisation(self, train: Frames) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and scale (d,) that frames are standardised by: those of all training frames."""
+        return standardisation(train)
+
     def fit(self, fold: Fold[Frames]) -> Fitted:
         """The classifier of the best validation epoch."""
-        head = self.head(*standardisation(fold.train), fold.train.targets.shape[1]).to(fold.device)
+        head = self.head(*self.standardisation(fold.train), fold.train.targets.shape[1]).to(fold.device)
         return train_head(
             head, fold, lr=self.lr, batch_size=self.batch_size, max_epochs=self.max_epochs, patience=self.patience
         )

@@ -15,7 +15,7 @@ from benchmarks.results.record import load_predictions
 from benchmarks.scoring.descent import gradients
 from benchmarks.scoring.fitting import logit_loss
 from benchmarks.scoring.fold import Fold, run_folds
-from benchmarks.scoring.frames import Frames
+from benchmarks.scoring.frames import ClipMeans, Frames
 from benchmarks.scoring.linear.protocol import Linear
 from benchmarks.scoring.pooling.attentive import Attentive, AttentiveHead
 from benchmarks.scoring.pooling.prototype import Prototype, PrototypeHead
@@ -178,6 +178,10 @@ def test_clips_come_padded_from_memory_or_disk_in_bounded_portions(tmp_path):
         own = np.concatenate([clips[i] for i in chosen]).astype(np.float64)
         np.testing.assert_allclose(mean, own.mean(axis=0), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(scale, own.std(axis=0), rtol=1e-5)
+        mean, scale = standardisation(ClipMeans(few))
+        own = np.stack([clips[i].mean(axis=0, dtype=np.float64) for i in chosen])  # alike in all but rounding
+        np.testing.assert_allclose(mean, own.mean(axis=0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(scale, own.std(axis=0), rtol=1e-5, atol=1e-6)
     assert list(held.blocks()) == [(0, 40)]
     blocks = list(read.blocks())
     assert [start for start, _ in blocks] == [0, *(stop for _, stop in blocks[:-1])]
@@ -198,6 +202,34 @@ def test_portions_of_a_batch_give_the_gradients_of_the_whole(tmp_path, kind):
     for one, other in zip(whole, gradients(head, parameters, replace(fold, train=train), batch), strict=True):
         assert one.abs().max() > 1e-3
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)  # summed in another order, in float32
+
+
+def test_queries_that_never_learn_leave_linear_on_the_mean_frames(tmp_path, monkeypatch):
+    sizes = {"train": 40, "valid": 20, "test": 30}
+    plain = write_scene(tmp_path / "a" / "t", sizes=sizes, dim=12)
+    frames = EmbeddingsTask.open(with_frames(write_scene(tmp_path / "b" / "t", sizes=sizes, dim=12), hidden=False))
+    for name, split in EmbeddingsTask.open(plain).splits.items():
+        parts = np.split(frames.splits[name].embeddings, np.cumsum(frames.splits[name].frame_counts)[:-1])
+        np.stack([part.mean(axis=0) for part in parts]).astype(np.float32).tofile(
+            plain / f"{split.name}.embeddings.npy"
+        )
+
+    class Fixed(AttentiveHead):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.queries.register_hook(torch.zeros_like)
+
+    monkeypatch.setattr("benchmarks.scoring.pooling.attentive.AttentiveHead", Fixed)
+    linear = run_folds(EmbeddingsTask.open(plain), Linear(max_epochs=5), NOWHERE)
+    attentive = run_folds(frames, Attentive(max_epochs=5), NOWHERE)
+    assert attentive.folds[0].scores == pytest.approx(linear.folds[0].scores, abs=1e-3)
+
+
+def test_a_dimension_of_one_mean_is_scaled_by_its_frames(tmp_path):
+    task = EmbeddingsTask.open(with_frames(write_scene(tmp_path / "m" / "t", sizes=12)))  # all clips have one mean
+    train = Fold.of(task, 0).train
+    _, scale = Attentive().standardisation(train)
+    np.testing.assert_allclose(scale, standardisation(train)[1] / 100, rtol=1e-6)
 
 
 def test_they_find_what_the_mean_over_time_loses(tmp_path):
