@@ -29,7 +29,7 @@ from pretrain.pools.spoken import spoken_unit
 from pretrain.pools.unit import Sound, Unit
 
 if TYPE_CHECKING:
-    from pretrain.data.corpus import Progress  # which loads torch
+    from pretrain.data import corpus  # which loads torch
 
 __all__ = ["COLUMNS", "Made", "make_pool"]
 
@@ -63,7 +63,7 @@ def make_pool(
     *,
     debs: Sequence[str | Path] = (),
     without: Sequence[str | Path] = (),
-    progress: Progress | None = None,
+    progress: corpus.Progress | None = None,
 ) -> Made:
     """Makes the pool of a recipe in the folder ``out``, or what is missing of it.
 
@@ -127,7 +127,7 @@ def _units(recipe: Recipe, base: Path, debs: list[Path], store: Path) -> list[Un
     return units
 
 
-def _shown(units: list[Unit], progress: Progress) -> Iterator[Unit]:
+def _shown(units: list[Unit], progress: corpus.Progress) -> Iterator[Unit]:
     for done, unit in enumerate(units):
         progress("making", done, len(units))
         yield unit
@@ -143,7 +143,9 @@ def _part(out: Path, unit: Unit, recipe: Recipe) -> Part:
     return read_part(folder, unit, recipe) or make_part(folder, unit, recipe)
 
 
-def _prints_of(folders: list[Path], recipe: Recipe, progress: Progress) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+def _prints_of(
+    folders: list[Path], recipe: Recipe, progress: corpus.Progress
+) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     """Fingerprints (n, 96) and lengths (n,) of the clips in folders of audio, cut as the pool's are."""
     prints: list[NDArray[np.int8]] = []
     lengths: list[int] = []
