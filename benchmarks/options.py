@@ -32,6 +32,12 @@ class PrecisionName(str, Enum):
     auto = "auto"
 
 
+class ControlName(str, Enum):
+    """What the option --control takes: runs that must not score better than guesses."""
+
+    shuffled = "shuffled"
+
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the result only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 ModelPath = Annotated[
@@ -45,8 +51,6 @@ Shots = Annotated[
     int | None, typer.Option(**whole(1), help="Train on N clips per class, drawn by the seed. Default: all clips.")
 ]
 Seeds = Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds to run, from --seed upwards.")]
-# What a run is that must not score better than guesses.
-ControlName = Enum("ControlName", {"shuffled": "shuffled"}, type=str)
 Control = Annotated[
     ControlName | None,
     typer.Option(help="Permute the labels of training and validation clips by the seed, to see what chance scores."),

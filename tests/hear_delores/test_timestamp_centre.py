@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,14 +15,14 @@ FRAME = 10  # an embedding far from both ends of a second of audio
 LOUD = 1e5  # so that the outermost sample of a window, which weighs 1e-5, is heard
 
 
-def reach(model: HearModel) -> int:
-    """Samples that an embedding sees to either side of its time, from the definitions.
+def reach(model: HearModel, width: int) -> int:
+    """Samples that an embedding over ``width`` timestamps sees to either side of its time, from the definitions.
 
     Embedding k sees the mel frames 4k - 7 .. 4k + 14, that is 22 of them, whose middle lies at its time; each window
     is a periodic Hann window, whose first weight is zero, about its frame's centre.
     """
     config, seen = model.frontend.config, 22
-    return (seen - 1) * config.hop_length // 2 + config.win_length // 2 - 1
+    return (seen - 1) * config.hop_length // 2 + config.win_length // 2 - 1 + width // 2 * 4 * config.hop_length
 
 
 def mirrored(model: HearModel) -> HearModel:
@@ -49,14 +50,16 @@ def lateness(model: HearModel, *, backwards: bool = False) -> float:
     return float((moved * times[0]).sum() / moved.sum()) - 1000 * centre / model.sample_rate
 
 
-def test_an_embedding_sees_equally_far_to_both_sides_of_its_time() -> None:
+@pytest.mark.parametrize(("timestamp", "width"), [("frames", 1), ("layer3", 1), ("layer3_std_5", 5)])
+def test_an_embedding_sees_equally_far_to_both_sides_of_its_time(timestamp: str, width: int) -> None:
     """By brute force: one loud sample at the end of what an embedding sees changes it, the next one does not."""
     model = load_model()
+    model.set_parts(timestamp=timestamp)
     audio = noise(16000, 0)
     before, times = model.timestamp_embeddings(audio)
     here = round(float(times[0, FRAME]) * model.sample_rate / 1000)
     for side in (-1, 1):
-        for distance, heard in ((reach(model), True), (reach(model) + 1, False)):
+        for distance, heard in ((reach(model, width), True), (reach(model, width) + 1, False)):
             louder = audio.clone()
             louder[0, here + side * distance] += LOUD
             after = model.timestamp_embeddings(louder)[0]

@@ -180,7 +180,7 @@ def test_the_validator_takes_the_same_forms(tmp_path: Path) -> None:
     for subject in (Subject(f"mine={file}?gain=2"), Subject(f"{file}?gain=2", device="cpu")):
         subject.load()
         assert subject.model.gain == subject.again().model.gain == 2.0
-    subject = Subject("random?embedding_size=32", "delores-s-1024")
+    subject = Subject("random?embedding_size=32&timestamp=frames", "delores-s-1024")
     subject.load()
     assert subject.model.timestamp_embedding_size == 32
 
