@@ -23,7 +23,7 @@ from benchmarks.options import (
     Shots,
     Tasks,
     TasksDir,
-)
+)  # fmt: skip
 from benchmarks.scoring.protocols import MAX_POINTS, PROTOCOLS, find_protocol
 from benchmarks.terminal import console, print_json, progress_bar, refuse_failures, set_up_process
 from hear_delores.command_line import whole_command
@@ -55,7 +55,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Pre-train DeLoRes audio encoders, and score any HEAR model on the DeLoRes and HEAR tasks.",
 )
-
 
 #: The names that the option --protocol takes.
 ProtocolName = Enum("ProtocolName", {name: name for name in PROTOCOLS}, type=str)  # type: ignore[misc]

@@ -95,8 +95,7 @@ class ViewsConfig(Section):
     # of a synthetic clip: the parameters of either view are moved by so much noise around a common centre ("Audio
     # Doppelgängers", ICLR 2025, arXiv 2406.05923); 0: both are of one rendering, as those of a recording are
     delta: float = Field(default=0.25, ge=0, le=1)
-    # of a recording: the probability that the second view is of another clip of the same group (the manifest's column
-    # "group": the same words by another voice, the same instrument at another pitch); 0: both are of one crop
+    # the probability that a recording's second view is of another clip of its group, the manifest's column; 0: one crop
     renditions: float = Field(default=0.0, ge=0, le=1)
 
 
