@@ -56,9 +56,8 @@ app = typer.Typer(
     help="Pre-train DeLoRes audio encoders, and score any HEAR model on the DeLoRes and HEAR tasks.",
 )
 
-#: The names that the option --protocol takes.
+# The protocols, how the linear layer is found, and heareval's three grids.
 ProtocolName = Enum("ProtocolName", {name: name for name in PROTOCOLS}, type=str)  # type: ignore[misc]
-# How the linear layer is found, and heareval's three grids.
 SolverName = Enum("SolverName", {"adam": "adam", "logistic": "logistic"}, type=str)
 GridName = Enum("GridName", {"default": "default", "fast": "fast", "faster": "faster"}, type=str)
 NeedsName = Enum("NeedsName", {"scene": "scene", "timestamps": "timestamps"}, type=str)

@@ -264,10 +264,9 @@ class HearModel(nn.Module):
     def _timestamp_parts(self, last_map: Tensor) -> Tensor:
         """The timestamp embeddings (B, T, timestamp_embedding_size) of the last block's output at T times."""
         sources: dict[str, Tensor] = {}
-        for source, _, _ in self._windows:
-            if source not in sources:
-                frames = self.encoder.head(last_map, frozen=True) if source == "frames" else _columns(last_map)
-                sources[source] = frames.float()
+        for source in {source for source, _, _ in self._windows}:
+            frames = self.encoder.head(last_map, frozen=True) if source == "frames" else _columns(last_map)
+            sources[source] = frames.float()
         return torch.cat([window_statistic(sources[source], name, width) for source, name, width in self._windows], 2)
 
     def _statistics(self, n_frames: int, parts: Sequence[str] | None = None) -> dict[str, RunningStatistics]:

@@ -92,8 +92,7 @@ class AugmentConfig(Section):
 class ViewsConfig(Section):
     """What the two views of a clip are made of, before they are augmented."""
 
-    # of a synthetic clip: the parameters of either view are moved by so much noise around a common centre ("Audio
-    # Doppelgängers", ICLR 2025, arXiv 2406.05923); 0: both are of one rendering, as those of a recording are
+    # the noise that moves a synthetic clip's parameters, for each view ("Audio Doppelgängers", arXiv 2406.05923)
     delta: float = Field(default=0.25, ge=0, le=1)
     # the probability that a recording's second view is of another clip of its group, the manifest's column; 0: one crop
     renditions: float = Field(default=0.0, ge=0, le=1)
