@@ -42,7 +42,7 @@ TIMESTAMP_PARTS = ("frames", "layer3")
 "_mean_5" or "_std_5" behind it, each is the mean or the deviation over the 5 timestamps around a time, or over any odd
 number of them up to ``WIDEST``."""
 WIDEST = 101  # timestamps: 4 s at the papers' hop
-WINDOW = re.compile(rf"({'|'.join(TIMESTAMP_PARTS)})_(mean|std)_([1-9][0-9]*)", re.ASCII)
+WINDOW = re.compile(rf"({'|'.join(TIMESTAMP_PARTS)})_(mean|std)_([1-9][0-9]{{0,5}})", re.ASCII)
 
 
 def check_scene(scene: Sequence[str]) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def check_timestamp(timestamp: Sequence[str]) -> tuple[str, ...]:
     chosen = _check("timestamp", timestamp, (*TIMESTAMP_PARTS, *examples), WINDOW)
     for part in chosen:
         _, _, width = timestamp_window(part)
-        if width != 1 and not (width % 2 and 3 <= width <= WIDEST):
+        if WINDOW.fullmatch(part) and not (width % 2 and 3 <= width <= WIDEST):
             raise DeloresError(
                 f"Expected the window of timestamp part {part!r} to be an odd number from 3 to {WIDEST}, "
                 f"but got {width}."

@@ -364,8 +364,9 @@ def _build(values: dict[str, Any]) -> PretrainConfig:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         # A check of the whole tree (no place) names its keys itself, and its input is the whole tree.
-        got = f", got {shown(first['input'])}" if where and not isinstance(first["input"], dict) else ""
         message = first["msg"].removeprefix("Value error, ")
+        said = not where or isinstance(first["input"], dict) or " got " in message
+        got = "" if said else f", got {shown(first['input'])}"
         raise DeloresError(f"configuration{' ' + where if where else ''}: {message}{got}") from None
 
 

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks.embedding.foreign_code import contained, one_line
-from benchmarks.embedding.spec import ModelSpec
+from benchmarks.embedding.spec import MODULE, ModelSpec
 from benchmarks.encoders.catalogue import ADAPTERS, READY
 from hear_delores.errors import DeloresError
 
@@ -68,7 +68,7 @@ def find_module(spec: ModelSpec) -> HearModule:
 def _class_of(target: str) -> tuple[ModuleType, str]:
     """The module of MODULE:CLASS or FILE.py:CLASS, imported, and the name of the class."""
     place, _, name = target.rpartition(":")
-    if not place or not name.isidentifier():
+    if not name.isidentifier() or not (place.endswith(".py") or MODULE.fullmatch(place)):
         raise DeloresError(f"expected xares:MODULE:CLASS or xares:FILE.py:CLASS, got xares:{target}")
     return imported_file(Path(place).expanduser()) if place.endswith(".py") else imported(place), name
 

@@ -16,7 +16,7 @@ from benchmarks.encoders.catalogue import ADAPTERS, READY, current_name
 from benchmarks.results.label import short_name, slug, with_options
 from hear_delores.errors import DeloresError, did_you_mean
 
-__all__ = ["ModelSpec", "plain_options", "slug", "tell_apart"]
+__all__ = ["MODULE", "ModelSpec", "plain_options", "slug", "tell_apart"]
 
 FORM = "[LABEL=]MODEL[@WEIGHTS][?key=value&...]"
 _SPEC = re.compile(
@@ -26,7 +26,7 @@ _SPEC = re.compile(
 _OPTION = re.compile(r'(?P<key>[^=&]*)(?P<equals>=?)(?P<value>"[^"]*"|[^&]*)(?:&|$)')
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
 #: What Python's import_module finds: parts that need not be identifiers, such as 80x208p16x16 or a-b.
-_MODULE = re.compile(r"\w[\w+-]*(?:\.\w[\w+-]*)*")
+MODULE = re.compile(r"\w[\w+-]*(?:\.\w[\w+-]*)*")
 _ADAPTED = re.compile(r"(?P<adapter>\w+):(?P<target>.+)")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -202,7 +202,7 @@ def _check_model(model: str) -> None:
     adapted = _adapted(model)
     if adapted and adapted["adapter"] not in ADAPTERS:
         raise DeloresError(f"no adapter is called {adapted['adapter']!r}. {did_you_mean(adapted['adapter'], ADAPTERS)}")
-    if adapted or _is_file(model) or _MODULE.fullmatch(model):
+    if adapted or _is_file(model) or MODULE.fullmatch(model):
         return
     advice = (
         f"for a model of the Hub, write hf:{model}"

@@ -76,7 +76,7 @@ READY = {
         Ready(
             "random", "benchmarks.encoders.random_encoder",
             "the DeLoRes encoder with random weights, of the shape of @WEIGHTS", 16000, 2048, 1536, _OURS,
-            options="seed=0, embedding_size=, scene=, timestamp=",
+            options="seed=0, embedding_size=, scene=, timestamp=, precision=",
         ),
         Ready(
             "mfcc", "benchmarks.encoders.mfcc", "20 MFCCs and their slopes: mean and deviation (torchaudio)",

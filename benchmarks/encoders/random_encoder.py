@@ -26,6 +26,7 @@ def load_model(
     embedding_size: int | None = None,
     scene: str | Sequence[str] | None = None,
     timestamp: str | Sequence[str] | None = None,
+    precision: str = "float32",
 ) -> HearModel:
     """A randomly initialised encoder of the shape of a checkpoint, with that checkpoint's front-end.
 
@@ -36,6 +37,7 @@ def load_model(
         seed: which random initialisation; torch's global random state is left as it was.
         embedding_size: another width than the checkpoint's.
         scene, timestamp: other parts of the embeddings than the checkpoint's, as in ``hear_delores.load_model``.
+        precision: "float32" or "bfloat16", likewise.
 
     Raises:
         DeloresError: a seed or a size out of range, or what ``hear_delores.load_model`` refuses.
@@ -56,4 +58,5 @@ def load_model(
         scene=[plain_part(part) for part in like.scene],
         info={"method": "random initialisation", "config": {"seed": seed}},
         timestamp=like.timestamp,
+        precision=precision,
     )

@@ -17,7 +17,7 @@ def canonical(text: str) -> str:
     >>> canonical("4000"), canonical("300-3400")
     ('4k', '300-3.4k')
     """
-    edges = [_hertz(part) for part in text.split("-")]
+    edges = [float(f"{_hertz(part):g}") for part in text.split("-")]  # as exact as its name
     if not 1 <= len(edges) <= 2 or edges != sorted(set(edges)):
         raise ValueError("the lower frequency comes first")
     if not all(20 <= edge <= 100_000 for edge in edges):

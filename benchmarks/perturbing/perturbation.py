@@ -91,7 +91,7 @@ def parse_perturbations(words: Sequence[str], seed: int = 0) -> tuple[Perturbati
     """
     require_integer("perturb", "seed", seed, 0)
     found: dict[Perturbation, None] = {}
-    for word in (part for each in words for part in each.split()):
+    for word in (part for each in words for part in each.split() or [each]):
         kind, colon, values = word.partition(":")
         if kind not in KINDS:
             raise DeloresError(f"--perturb: unknown perturbation {kind!r}. {did_you_mean(kind, KINDS)}")

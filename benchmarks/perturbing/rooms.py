@@ -8,6 +8,7 @@ import threading
 import numpy as np
 
 from benchmarks.perturbing.noise import generator_of
+from hear_delores.errors import DeloresError
 
 __all__ = ["EXAMPLE", "canonical", "response", "reverberate"]
 
@@ -62,7 +63,12 @@ def response(rt60: float, rate: int, seed: int, number: int) -> np.ndarray:
     places = sides * random.uniform((0.2, 0.2, 0.4), (0.8, 0.8, 0.7), size=(2, 3))
     asked, best = rt60, (np.inf, np.zeros(1))
     for _ in range(ATTEMPTS):
-        absorption, order = pyroomacoustics.inverse_sabine(asked, sides)
+        try:
+            absorption, order = pyroomacoustics.inverse_sabine(asked, sides)
+        except ValueError:  # no walls absorb so much
+            raise DeloresError(
+                f"reverb:{rt60:g}: no room has this reverberation time at {rate} Hz; ask for a longer one"
+            ) from None
         room = pyroomacoustics.ShoeBox(
             sides, fs=rate, materials=pyroomacoustics.Material(absorption), max_order=order, air_absorption=False
         )

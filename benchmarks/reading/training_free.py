@@ -112,7 +112,7 @@ def open_embeddings(paths: Sequence[str | Path]) -> list[EmbeddingsTask]:
     if not clips:
         raise DeloresError(
             f"expected embeddings of clips, as 'delores embed' writes them, under {', '.join(map(str, paths))}; "
-            "found none (events are not measured)"
+            "found none (events and perturbed clips are not measured)"
         )
     return clips
 

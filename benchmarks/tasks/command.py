@@ -108,9 +108,11 @@ def prepare(
     length = _seconds(duration)
     if length is not None and (source is None or is_task(task)):
         raise DeloresError(f"{task}: --duration is for CSV tasks only; this task states its own clip length")
-    if mixtures is not None and (source is None or is_task(task) or length is not None or multilabel or skip_bad):
+    unfit = length is not None or multilabel or skip_bad or shared_groups
+    if mixtures is not None and (source is None or is_task(task) or unfit):
         raise DeloresError(
-            f"{task}: --mixtures is for CSV tasks with --source, without --duration, --multilabel and --skip-bad"
+            f"{task}: --mixtures is for CSV tasks with --source, without --duration, --multilabel, --skip-bad and "
+            "--shared-groups"
         )
     with progress_bar(quiet, task) as report:
         if source is None:

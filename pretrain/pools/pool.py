@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hear_delores.errors import DeloresError
+from hear_delores.errors import DeloresError, shown
 from hear_delores.files import atomic_path, remove_leftovers, remove_tree
 from pretrain.locks import LOCK_FILE, folder_lock
 from pretrain.pools.clips import DIMENSIONS, fingerprint, near_duplicates, trimmed
@@ -26,7 +26,7 @@ from pretrain.pools.parts import PART_FILE, Clip, Part, make_part, read_part
 from pretrain.pools.recipe import Debian, Espeak, Folder, Recipe, SoundFont, read_recipe
 from pretrain.pools.recordings import audio_below, clips_of, folder_unit, package_unit
 from pretrain.pools.spoken import spoken_unit
-from pretrain.pools.unit import Sound, Unit
+from pretrain.pools.unit import Fault, Sound, Unit
 
 if TYPE_CHECKING:
     from pretrain.data import corpus  # which loads torch
@@ -46,7 +46,8 @@ class Made(NamedTuple):
         hours: by (source, licence), in the order of the recipe.
         near: clips left out, for they are nearly one that stays, or one of ``without``.
         capped: clips left out, for their source has more than its ``max_hours``.
-        skipped: (source/unit, file, reason) of the files that gave no clips.
+        skipped: (source/unit, file, reason) of the files that gave no clips, and ("without", file, reason) of those
+            of ``without`` that could not be compared with.
     """
 
     table: Path
@@ -87,30 +88,32 @@ def make_pool(
         if others and not (out / AUDIO).is_dir():
             raise DeloresError(f"{out}: expected an empty folder or a pool, but it holds {others[0]}")
         remove_leftovers(out)
-        units = _units(wanted, base, [Path(folder) for folder in debs], out / ARCHIVES)
-        known, lengths = _prints_of([Path(folder) for folder in without], wanted, progress)
+        units = _units(wanted, base, [Path(folder) for folder in debs], out)
+        known, lengths, unread = _prints_of([Path(folder) for folder in without], wanted, out, progress)
         parts = [_part(out, unit, wanted) for unit in _shown(units, progress)]
         kept, near, capped = _chosen(units, parts, wanted, known, lengths)
         for unit, part, stays in zip(units, parts, kept, strict=True):  # what was left out before, and is not now
             folder = _folder(out, unit)
             if not all((folder / clip.file).is_file() for clip, stay in zip(part.clips, stays, strict=True) if stay):
                 make_part(folder, unit, wanted)
-        hours = _write_tables(out, wanted, units, parts, kept)
+        skipped = [(f"{unit.source}/{unit.name}", *fault) for unit, part in zip(units, parts, strict=True)
+                   for fault in part.faults]  # fmt: skip
+        skipped += unread
+        hours = _write_tables(out, wanted, units, parts, kept, skipped)
         _remove_others(out, units, parts, kept)
-    skipped = [(f"{unit.source}/{unit.name}", *fault) for unit, part in zip(units, parts, strict=True)
-               for fault in part.faults]  # fmt: skip
     return Made(out / POOL_FILE, sum(int(stays.sum()) for stays in kept), hours, near, capped, skipped)
 
 
-def _units(recipe: Recipe, base: Path, debs: list[Path], store: Path) -> list[Unit]:
+def _units(recipe: Recipe, base: Path, debs: list[Path], out: Path) -> list[Unit]:
     """The units of all sources, in the order of the recipe."""
     for folder in debs:
         if not folder.is_dir():
             raise DeloresError(f"{folder}: there is no such folder of .deb files; check --debs")
     units: list[Unit] = []
+    store = out / ARCHIVES
     for source in recipe.sources:
         if isinstance(source, Folder):
-            units.append(folder_unit(source, base, recipe))
+            units.append(folder_unit(source, base, recipe, out))
         elif isinstance(source, Espeak):
             packages = [words for words in source.languages.values() if isinstance(words, str)]
             archives = find_archives(packages, debs, store)
@@ -144,19 +147,25 @@ def _part(out: Path, unit: Unit, recipe: Recipe) -> Part:
 
 
 def _prints_of(
-    folders: list[Path], recipe: Recipe, progress: corpus.Progress
-) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """Fingerprints (n, 96) and lengths (n,) of the clips in folders of audio, cut as the pool's are."""
+    folders: list[Path], recipe: Recipe, out: Path, progress: corpus.Progress
+) -> tuple[NDArray[np.int8], NDArray[np.int64], list[tuple[str, str, str]]]:
+    """Fingerprints (n, 96) and lengths (n,) of the clips in folders of audio, cut as the pool's are.
+
+    Then ("without", file, reason) of the files that cannot be compared with.
+    """
     prints: list[NDArray[np.int8]] = []
     lengths: list[int] = []
-    files = [path for folder in folders for path in audio_below(folder)]
+    unread: list[tuple[str, str, str]] = []
+    files = [path for folder in folders for path in audio_below(folder, out)]
     for done, path in enumerate(files, 1):
-        for sound in clips_of(path, path.name, "", recipe):
-            if isinstance(sound, Sound) and len(samples := trimmed(sound.samples, recipe.sample_rate, margin=0)):
+        for sound in clips_of(path, shown(path), "", recipe):
+            if isinstance(sound, Fault):
+                unread.append(("without", *sound))
+            elif isinstance(sound, Sound) and len(samples := trimmed(sound.samples, recipe.sample_rate, margin=0)):
                 prints.append(fingerprint(samples, recipe.sample_rate))
                 lengths.append(len(samples))
         progress("comparing", done, len(files))
-    return np.array(prints, np.int8).reshape(len(prints), DIMENSIONS), np.array(lengths, np.int64)
+    return np.array(prints, np.int8).reshape(len(prints), DIMENSIONS), np.array(lengths, np.int64), unread
 
 
 def _chosen(
@@ -219,7 +228,12 @@ def _capped(
 
 
 def _write_tables(
-    out: Path, recipe: Recipe, units: list[Unit], parts: list[Part], kept: list[NDArray[np.bool_]]
+    out: Path,
+    recipe: Recipe,
+    units: list[Unit],
+    parts: list[Part],
+    kept: list[NDArray[np.bool_]],
+    skipped: list[tuple[str, str, str]],
 ) -> dict[tuple[str, str], float]:
     """Writes pool.csv and skipped.csv; the hours by source and licence."""
     hours: dict[tuple[str, str], float] = defaultdict(float)
@@ -235,8 +249,7 @@ def _write_tables(
     with atomic_path(out / SKIPPED_FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(("source", "original", "reason"))
-        for unit, part in zip(units, parts, strict=True):
-            table.writerows((f"{unit.source}/{unit.name}", *fault) for fault in part.faults)
+        table.writerows(skipped)
     return dict(hours)
 
 

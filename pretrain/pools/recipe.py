@@ -177,6 +177,8 @@ def _explain(error: pydantic.ValidationError) -> str:
     if first["type"] == "union_tag_invalid":
         kind = _kind(first["input"])
         message = f"expected a kind of {', '.join(KINDS)}, got {kind!r}. {did_you_mean(kind, KINDS)}"
+    if first["type"] == "model_type" and not where:
+        message = "expected keys with values, such as `sources:` with a list"
     if first["type"] == "extra_forbidden":
         message = "there is no such key"
     return f"{where}: {message}" if where else message

@@ -39,14 +39,14 @@ def package_unit(source: Debian, archive: Archive, recipe: Recipe) -> Unit:
     return Unit(source.name, archive.package, archive.package, archive.version, key, sounds)
 
 
-def folder_unit(source: Folder, base: Path, recipe: Recipe) -> Unit:
-    """The recordings in a folder.
+def folder_unit(source: Folder, base: Path, recipe: Recipe, out: Path) -> Unit:
+    """The recordings in a folder, but those of the pool ``out``, should it lie in there.
 
     Raises:
         DeloresError: there is no such folder, or no audio in it.
     """
     folder = base / source.path
-    files = audio_below(folder)
+    files = audio_below(folder, out)
 
     def sounds(_: Path) -> Iterator[Sound | Fault]:
         for path in files:
@@ -57,8 +57,8 @@ def folder_unit(source: Folder, base: Path, recipe: Recipe) -> Unit:
     return Unit(source.name, "files", "", "", {"files": listing, "minutes": source.minutes_per_file}, sounds)
 
 
-def audio_below(folder: Path) -> list[Path]:
-    """The audio files in a folder and its subfolders but hidden ones, in an order that is the same everywhere.
+def audio_below(folder: Path, out: Path) -> list[Path]:
+    """The audio files in a folder and its subfolders but hidden ones and ``out``, in the same order everywhere.
 
     Raises:
         DeloresError: there is no such folder, or no audio in it.
@@ -66,14 +66,20 @@ def audio_below(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DeloresError(f"{folder}: there is no such folder; check the path")
     below = [p for p in folder.rglob("*") if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
-    files = sorted((p for p in below if p.suffix.lower() in AUDIO_SUFFIXES), key=lambda p: p.as_posix())
+    audio = [p for p in below if p.suffix.lower() in AUDIO_SUFFIXES]
+    if out.resolve().is_relative_to(folder.resolve()):  # what the pool holds is no source of itself
+        audio = [p for p in audio if not p.parent.resolve().is_relative_to(out.resolve())]
+    files = sorted(audio, key=lambda p: p.as_posix())
     if not files:
         raise DeloresError(f"{folder}: the folder holds no audio files ({' '.join(sorted(AUDIO_SUFFIXES))})")
     return files
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    status = os.stat(path)
+    try:
+        status = os.stat(path)
+    except OSError:  # a link to nothing, or a file that was removed meanwhile: the fault is noted when it is read
+        return -1, -1
     return status.st_size, status.st_mtime_ns
 
 

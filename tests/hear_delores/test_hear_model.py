@@ -394,6 +394,8 @@ def test_bad_audio(audio: object, message: str) -> None:
         ({"timestamp": ("layer3_std",)}, "Did you mean 'layer3_std_5'"),
         ({"timestamp": ("layer3_std_4",)}, "odd number from 3 to 101, but got 4"),
         ({"timestamp": ("frames_mean_103",)}, "odd number from 3 to 101, but got 103"),
+        ({"timestamp": ("layer3_std_1",)}, "odd number from 3 to 101, but got 1"),
+        ({"timestamp": ("layer3_std_" + "1" * 5000,)}, "Unknown timestamp part"),
         ({"timestamp": (3,)}, "Unknown timestamp part 3"),
         ({"timestamp": ()}, "timestamp"),
         ({"std": 0.0}, "std"),

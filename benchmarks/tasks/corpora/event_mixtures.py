@@ -26,7 +26,7 @@ __all__ = ["BACKGROUND", "prepare"]
 BACKGROUND = "background"
 """The label of the clips that sounds are mixed into."""
 SECONDS = 10.0
-SHARES = {"train": 0.5, "valid": 0.2, "test": 0.3}  # of the mixtures
+SHARES = {"train": 0.5, "valid": 0.2}  # of the mixtures; the rest is for testing
 SOUNDS = (5, 9)  # tried in a mixture: those that would overlap are left out
 SNR_DB = (0.0, 12.0)
 LEVEL = 0.02  # root mean square of the background
@@ -66,6 +66,7 @@ def prepare(
     table = Path(source) / "labels.csv" if Path(source).is_dir() else Path(source)
     material, skipped = _material(table, Path(audio_dir) if audio_dir is not None else table.parent, sample_rate)
     numbers = {split: round(count * share) for split, share in SHARES.items()}
+    numbers["test"] = count - sum(numbers.values())
     task = write_task_folder(
         out,
         {
@@ -83,7 +84,7 @@ def prepare(
         sample_rate,
         overwrite=overwrite,
         progress=progress,
-        total=sum(numbers.values()),
+        total=count,
     )
     return PrepareReport(task, skipped, [])
 

@@ -182,7 +182,7 @@ def test_the_validator_takes_the_same_forms(tmp_path: Path) -> None:
         assert subject.model.gain == subject.again().model.gain == 2.0
     subject = Subject("random?embedding_size=32&timestamp=frames", "delores-s-1024")
     subject.load()
-    assert subject.model.timestamp_embedding_size == 32
+    assert subject.model.encoder.config.embedding_size == 32
 
 
 def test_what_a_file_imports_from_beside_it_is_part_of_its_source(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def test_random_encoder_follows_its_seed_alone(checkpoint: Path) -> None:
     one, again, other = (random_encoder.load_model(path, seed=seed) for seed in (1, 1, 2))
     assert weights_hash(one) == weights_hash(again) != weights_hash(other)
     assert torch.equal(torch.get_rng_state(), state)
+    assert random_encoder.load_model(path, precision="bfloat16").precision == "bfloat16"
     assert random_encoder.load_model(path, embedding_size=64).scene_embedding_size == 64
     assert random_encoder.load_model(path, scene="layer3_mean,layer3_std").scene == ("layer3_mean", "layer3_std")
 

@@ -80,5 +80,6 @@ def test_what_is_no_such_encoder_is_one_line(file: Path, target: str, message: s
         load_model(f"xares:{file}:{target}", "cpu")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-    with pytest.raises(DeloresError, match="expected xares:MODULE:CLASS"):
-        load_model("xares:encoders", "cpu")
+    for target in ("encoders", "./encoders:Small", ":Small", "encoders:Small-2"):
+        with pytest.raises(DeloresError, match="expected xares:MODULE:CLASS"):
+            load_model(f"xares:{target}", "cpu")

@@ -189,12 +189,14 @@ def test_perturbations_are_named_once_in_order() -> None:
 
 @pytest.mark.parametrize(("word", "said"), [
     ("nosie:20", "unknown perturbation 'nosie'. Did you mean 'noise'?"),
+    ("", "unknown perturbation ''"),
     ("noise", "expected noise:DB"),
     ("noise:", "expected noise:DB"),
     ("noise:loud", "expected noise:DB"),
     ("noise:nan", "out of range"),
     ("reverb:30", "from 0.1 to 2 s"),
     ("band:4k-1k", "the lower frequency comes first"),
+    ("band:4000.001-4000.002", "the lower frequency comes first"),  # of one name, 4k
     ("band:1", "from 20 to 100k Hz"),
     ("codec:aac-64", "the codecs are mp3, opus, vorbis"),
     ("codec:mp3", "expected codec:mp3-KBPS"),
@@ -205,6 +207,12 @@ def test_what_is_not_understood_is_said_in_one_line(word: str, said: str) -> Non
         parse_perturbations([word])
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_rate_at_which_no_room_rings_so_shortly_is_said() -> None:
+    pytest.importorskip("pyroomacoustics")
+    with pytest.raises(DeloresError, match=r"reverb:0\.1: no room has this reverberation time at 1000 Hz"):
+        Perturbation("reverb", "0.1").apply(sound(0.1), 1000, "x.wav")
 
 
 def test_rooms_say_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,11 @@ def test_events_are_where_their_labels_say(table: Path, tmp_path: Path) -> None:
         assert np.quantile(power[True], 0.05) > np.quantile(power[False], 0.95)
 
 
+@pytest.mark.parametrize("count", [10, 17, 19])
+def test_there_are_as_many_mixtures_as_asked_for(table: Path, tmp_path: Path, count: int) -> None:
+    assert event_mixtures.prepare(table, tmp_path, "tones", count, sample_rate=RATE).clips == count
+
+
 def test_the_same_task_is_made_again(table: Path, tmp_path: Path) -> None:
     first, second = (event_mixtures.prepare(table, tmp_path / name, "tones", 10, sample_rate=RATE) for name in "ab")
     for split in first.task.splits:

@@ -235,6 +235,37 @@ def test_a_folder_and_its_licence(make: Pool, tmp_path: Path) -> None:
     assert [(row["original"], row["licence"], row["package"]) for row in rows] == [("deep/a.wav", "CC0-1.0", "")]
 
 
+def test_a_pool_within_its_own_source_is_no_source_of_itself(make: Pool, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    soundfile.write(tmp_path / "mine" / "z.wav", BELL, 16000)
+    recipe = "sources:\n  - {name: own, kind: folder, path: mine}\n"
+    _, rows = make(recipe, "mine/a_pool")
+    _, again = make(recipe, "mine/a_pool")
+    assert [row["original"] for row in rows] == ["z.wav"]
+    assert again == rows
+    soundfile.write(tmp_path / "dog.wav", DOG, 16000)
+    (tmp_path / "mine" / "z.wav").rename(tmp_path / "z.wav")
+    (tmp_path / "dog.wav").rename(tmp_path / "mine" / "dog.wav")
+    (tmp_path / "others").mkdir()
+    (tmp_path / "z.wav").rename(tmp_path / "others" / "z.wav")
+    found, rows = make(recipe.replace("mine", "others"), "others_pool", without=[tmp_path / "mine"])
+    assert len(rows) == 0  # a pool elsewhere is audio as any other
+    assert found.near == 1
+
+
+def test_files_that_are_not_there_any_more_are_listed(make: Pool, tmp_path: Path) -> None:
+    for name in ("mine", "task"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / f"{name}.wav", BELL if name == "mine" else DOG, 16000)
+        (tmp_path / name / "gone.wav").symlink_to(tmp_path / "nothing.wav")
+    made, rows = make("sources:\n  - {name: own, kind: folder, path: mine}\n", without=[tmp_path / "task"])
+    assert [row["original"] for row in rows] == ["mine.wav"]
+    assert [(source, Path(name).name) for source, name, _ in made.skipped] == [
+        ("own/files", "gone.wav"), ("without", "gone.wav")
+    ]  # fmt: skip
+    assert (made.table.parent / "skipped.csv").read_text().count("gone.wav") == 2
+
+
 def test_notes_of_a_sound_font(make: Pool, debs: Path) -> None:
     pytest.importorskip("tinysoundfont")
     make_deb(debs, "tiny-font", {"usr/share/sounds/sf2/tiny.sf2": make_soundfont()})
@@ -273,6 +304,7 @@ def test_words_of_espeak(make: Pool, debs: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
+        ("", "expected keys with values, such as `sources:`"),
         ("sources: []", "sources: "),
         ("sources:\n  - {name: a, kind: debain, packages: [x]}", "Did you mean 'debian'"),
         ("sources:\n  - {name: a, kind: debian, packages: [xy], hours: 3}", "sources.0.hours: there is no such key"),
