@@ -307,7 +307,7 @@ def run(
     set_up_process()
     shown, customary = console(quiet), find_suite(suite)
     models = expand_lists(modules)
-    refuse_perturbations(models)
+    refuse_perturbations(models, perturb, perturb_seed)
     measured: dict[str, Any] = {
         "protocols": _names(protocol), "seeds": range(seed, seed + (seeds or customary.seeds)),
         "options": _options(grid, grid_points, precision, solver, shots, control, seed if share_grid else None),

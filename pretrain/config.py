@@ -47,7 +47,6 @@ PRESETS = Path(__file__).parent / "presets"
 POOLINGS = 3  # AudioNTT halves time three times
 SOUND_FAMILIES = ("voice", "impact", "texture", "speech", "rhythm", "call")
 
-
 # Bounds of numbers that have no closer ones of their own: what lies above is a slip, and overflows further down.
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Width = Annotated[int, Field(ge=1, le=2**20)]

@@ -18,6 +18,8 @@ RATES = {
     "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
     "opus": (8000, 12000, 16000, 24000, 48000),
 }
+#: kbit/s of Layer III, of MPEG-1 and of MPEG-2 (ISO/IEC 11172-3 and 13818-3); an encoder would take the nearest.
+MP3_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320)
 #: Samples by which LAME's encoder (576) and a decoder (529) delay a file that has no room for the tag that says so.
 MP3_DELAY = 1105
 
@@ -34,6 +36,8 @@ def canonical(text: str) -> str:
     low, high = RANGES[name]
     if not low <= float(number) <= high:
         raise ValueError(f"{name} has {low} to {high}")
+    if name == "mp3" and float(number) not in MP3_KBPS:
+        raise ValueError(f"mp3 has {', '.join(map(str, MP3_KBPS))}")
     return f"{name}-{float(number):g}"
 
 

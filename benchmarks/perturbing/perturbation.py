@@ -106,8 +106,10 @@ def parse_perturbations(words: Sequence[str], seed: int = 0) -> tuple[Perturbati
     return tuple(found)
 
 
-def refuse_perturbations(models: Sequence[str]) -> None:
-    """Raises DeloresError where a perturbation stands among the models: ``--perturb`` takes one word."""
+def refuse_perturbations(models: Sequence[str], perturb: Sequence[str] | None, seed: int) -> None:
+    """Raises DeloresError where a perturbation is among the models, or a seed is given without perturbations."""
+    if seed and not perturb:
+        raise DeloresError("--perturb-seed is the seed of --perturb, which is missing")
     for word in models:
         if word.partition(":")[0] in KINDS and ":" in word:
             raise DeloresError(f"{word} is a perturbation and not a model; write --perturb {word}")

@@ -108,6 +108,8 @@ def prepare(
     length = _seconds(duration)
     if length is not None and (source is None or is_task(task)):
         raise DeloresError(f"{task}: --duration is for CSV tasks only; this task states its own clip length")
+    if (split is not None or subset) and not is_task(task):
+        raise DeloresError(f"{task}: --split and --subset are for the tasks of `delores tasks`, but this is a CSV task")
     unfit = length is not None or multilabel or skip_bad or shared_groups
     if mixtures is not None and (source is None or is_task(task) or unfit):
         raise DeloresError(

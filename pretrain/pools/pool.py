@@ -101,7 +101,12 @@ def make_pool(
         skipped += unread
         hours = _write_tables(out, wanted, units, parts, kept, skipped)
         _remove_others(out, units, parts, kept)
-    return Made(out / POOL_FILE, sum(int(stays.sum()) for stays in kept), hours, near, capped, skipped)
+    made = Made(out / POOL_FILE, sum(int(stays.sum()) for stays in kept), hours, near, capped, skipped)
+    if not made.clips:
+        raise DeloresError(
+            f"{recipe}: expected clips, but its sources give none; {out / SKIPPED_FILE} lists {len(skipped)} faults"
+        )
+    return made
 
 
 def _units(recipe: Recipe, base: Path, debs: list[Path], out: Path) -> list[Unit]:

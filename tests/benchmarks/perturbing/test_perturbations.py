@@ -201,6 +201,7 @@ def test_perturbations_are_named_once_in_order() -> None:
     ("codec:aac-64", "the codecs are mp3, opus, vorbis"),
     ("codec:mp3", "expected codec:mp3-KBPS"),
     ("codec:mp3-1000", "mp3 has 8 to 320"),
+    ("codec:mp3-33", "mp3 has 8, 16, 24, 32"),
 ])  # fmt: skip
 def test_what_is_not_understood_is_said_in_one_line(word: str, said: str) -> None:
     with pytest.raises(DeloresError) as error:
