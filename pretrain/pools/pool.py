@@ -104,7 +104,7 @@ def make_pool(
     made = Made(out / POOL_FILE, sum(int(stays.sum()) for stays in kept), hours, near, capped, skipped)
     if not made.clips:
         raise DeloresError(
-            f"{recipe}: expected clips, but its sources give none; {out / SKIPPED_FILE} lists {len(skipped)} faults"
+            f"{recipe}: expected clips, but its sources give none; {out / SKIPPED_FILE} lists what was left out"
         )
     return made
 
