@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from training_state import assert_same
 
 from pretrain.config import PretrainConfig, config_to_yaml
 
@@ -106,19 +107,3 @@ def log_of(out: Path) -> list[dict[str, Any]]:
     """The log without its one value that is measured in seconds."""
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-
-
-def assert_same(a: Any, b: Any) -> None:
-    """Bit for bit, every tensor of the training state: weights, optimiser, queue, memory, random states."""
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a.keys() - {"seconds"}:
-            assert_same(a[key], b[key])
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b)
-        for x, y in zip(a, b, strict=True):
-            assert_same(x, y)
-    else:
-        assert a == b

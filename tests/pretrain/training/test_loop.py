@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from training_state import assert_same
 
 import pretrain as package
 from hear_delores.checkpoint import load_checkpoint
@@ -80,20 +81,6 @@ def assert_same_run(a: Path, b: Path) -> None:
     assert (a / "checkpoint.safetensors").read_bytes() == (b / "checkpoint.safetensors").read_bytes()
     assert log_lines(a) == log_lines(b)
     assert_same(*(torch.load(out / "state.pt", weights_only=True) for out in (a, b)))
-
-
-def assert_same(a: Any, b: Any) -> None:
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a.keys() - {"seconds"}:
-            assert_same(a[key], b[key])
-    elif isinstance(a, (list, tuple)):
-        for x, y in zip(a, b, strict=True):
-            assert_same(x, y)
-    else:
-        assert a == b
 
 
 def train(config: PretrainConfig, data: Path, out: Path, **options: Any) -> Path:
