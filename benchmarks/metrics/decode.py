@@ -86,7 +86,7 @@ def _median_active(active: np.ndarray, width: int) -> np.ndarray:
 
     A width of 0 or 1 leaves the frames as they are. Thresholding commutes with the median, so counting active
     frames in the window is enough. The window of an even width, the rank taken (width // 2) and the mirrored ends
-    are scipy's. (scipy 1.17 mirrors wrongly where the window is 8 times longer than the clip; that is not followed.)
+    are scipy's. (From 8 times the clip's length on, scipy 1.17 reads memory that is not its own; that is not followed.)
     """
     if width <= 1:
         return active
