@@ -53,5 +53,5 @@ Shots = Annotated[
 Seeds = Annotated[int, typer.Option(**whole(1, 1000), help="How many seeds to run, from --seed upwards.")]
 Control = Annotated[
     ControlName | None,
-    typer.Option(help="Permute the labels of training and validation clips by the seed, to see what chance scores."),
+    typer.Option(help="Permute the labels among the clips of each split by the seed, to see what chance scores."),
 ]

@@ -102,8 +102,9 @@ def bytes_below(folder: Path) -> int:
 def main() -> None:
     """Prints one line per kind of task and tool: medians of interleaved runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the environment with heareval")
-    parser.add_argument("--before", help="interpreter of an environment with the version to compare with")
+    path = os.path.abspath  # its processes run in another folder
+    parser.add_argument("--python", type=path, default=sys.executable, help="interpreter with heareval")
+    parser.add_argument("--before", type=path, help="interpreter of an environment with the version to compare with")
     parser.add_argument("--batch", type=int, action="append", help="with --before: clips in a call; repeat for more")
     parser.add_argument("--module", default="hear_delores")
     parser.add_argument("--clips", type=int, default=500)

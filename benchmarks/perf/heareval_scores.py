@@ -273,7 +273,8 @@ def mean_and_error(values: list[float]) -> str:
 def main() -> None:
     """Prints one line per cell as soon as it is measured, the whole as JSON at the end if asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the environment with heareval")
+    text = "interpreter of the environment with heareval"
+    parser.add_argument("--python", type=os.path.abspath, default=sys.executable, help=text)  # it runs elsewhere
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--dims", nargs="+", type=int, default=[128, 512, 2048, 4096])
     parser.add_argument("--runs", type=int, default=3)

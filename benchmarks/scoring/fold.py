@@ -14,7 +14,7 @@ import torch
 from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.metrics.chance import Chance, chance_levels
 from benchmarks.metrics.events import EventTable
-from benchmarks.scoring.control import with_shuffled_labels
+from benchmarks.scoring.control import with_shuffled_labels, with_shuffled_test
 from benchmarks.scoring.evaluation import Evaluator, make_evaluator
 from benchmarks.scoring.few_shot import draw_shots, shortfall, shortfall_note
 from benchmarks.scoring.fitting import activate, as_device, cuda_devices, logit_loss, share_loss
@@ -93,7 +93,9 @@ def with_test_of(fold: Fold[Any], task: EmbeddingsTask, score_missing_files: boo
 
 @dataclass(frozen=True)
 class TestedFold:
-    """One fold's result: the selected head and its one test. ``probabilities`` (n, n_labels) float32.
+    """One fold's result: the selected head and its one test.
+
+    ``probabilities`` and ``targets`` are (n, n_labels) float32, ``truth`` are the events of an event task.
 
     ``missing_files`` are files of the validation or test truth that have no row; ``chance`` is what guesses score by
     metric, and ``validation_chance`` what they score in the primary metric on the validation rows. ``perturbed`` are
@@ -108,7 +110,9 @@ class TestedFold:
     scores: dict[str, float]
     loss: float
     probabilities: np.ndarray
+    targets: np.ndarray
     events: EventTable | None
+    truth: EventTable | None
     missing_files: tuple[str, ...]
     chance: dict[str, Chance] = field(default_factory=dict)
     validation_chance: Chance | None = None
@@ -159,7 +163,7 @@ class Folds(Generic[D]):
         return len(self.task.data_splits())
 
     def __getitem__(self, number: int) -> Fold[D]:
-        """A fold, few-shot or with shuffled labels if the protocol says so: the test is left as it is."""
+        """A fold, few-shot or with shuffled labels if the protocol says so."""
         if number not in self._held:
             self._held[number] = self.world.share(partial(self._fold, number))
         return self._held[number]
@@ -212,6 +216,8 @@ class Folds(Generic[D]):
     def _tested_again(self, fold: Fold[D], fitted: Fitted) -> Iterator[tuple[str, TestedFold]]:
         for name, perturb in self.perturbed.items():
             other = perturb(fold)
+            if self.protocol.control is not None:
+                other = with_shuffled_test(other, self.protocol.seed)
             with torch.random.fork_rng(cuda_devices(fold.device)):
                 outputs = self.protocol.predict(fitted, other.test, other)
             yield name, evaluate(other, fitted, outputs, self.protocol.outputs)
@@ -240,7 +246,9 @@ def evaluate(fold: Fold[D], fitted: Fitted, outputs: torch.Tensor, kind: str = "
         scores=fold.tester.scores(probabilities, fitted.postprocessing),
         loss=loss,
         probabilities=probabilities,
+        targets=targets.cpu().numpy(),
         events=predicted if isinstance(predicted, EventTable) else None,
+        truth=fold.tester.target if isinstance(fold.tester.target, EventTable) else None,
         missing_files=(*fold.validator.missing_files, *fold.tester.missing_files),
         chance=chance_levels(fold.tester.metrics, fold.tester.target),
         validation_chance=next(iter(chance_levels(fold.validator.metrics[:1], fold.validator.target).values()), None),

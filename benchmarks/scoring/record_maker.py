@@ -48,6 +48,8 @@ def draft_record(
     seed = chosen.pop("seed")
     kind = device.split(":")[0]
     content = [RECORD_FORMAT, protocol.version, *inputs, protocol.name, fingerprinted(protocol), seed, kind]
+    if protocol.control is not None:
+        content.append("test labels shuffled")  # once, the test kept its labels
     return ResultRecord(
         fingerprint=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
         embeddings_hash=embeddings_hash,

@@ -157,14 +157,13 @@ def _predictions(task: EmbeddingsTask, folds: Sequence[TestedFold]) -> dict[str,
         [name] = fold.split_names["test"]
         split = task.splits[name]
         files = np.array(split.files, dtype=np.str_)[split.file_index]
-        values: dict[str, Any] = {"prediction": fold.probabilities, "target": split.targets, "files": files}
-        if fold.events is not None:
-            target = EventTable.from_events(split.events or {}, task.vocabulary)
-            order = list(dict.fromkeys([*fold.events.files, *target.files]))
+        values: dict[str, Any] = {"prediction": fold.probabilities, "target": fold.targets, "files": files}
+        if fold.events is not None and fold.truth is not None:
+            order = list(dict.fromkeys([*fold.events.files, *fold.truth.files]))
             values["timestamps_ms"] = split.timestamps_ms
             values["event_files"] = np.array(order, dtype=np.str_)
             values["predicted_events"] = _event_rows(fold.events, order)
-            values["target_events"] = _event_rows(target, order)
+            values["target_events"] = _event_rows(fold.truth, order)
         found[name] = FoldPredictions(**values)
     return found
 

@@ -217,7 +217,7 @@ def _predictions(model: LoadedModel, task: TaskFolder, run: ProtocolRun) -> dict
         [name] = fold.split_names["test"]
         clips = Clips(task, [name], model.sample_rate)
         files = np.array(clips.files, dtype=np.str_)
-        found[name] = FoldPredictions(prediction=fold.probabilities, target=clips.targets, files=files)
+        found[name] = FoldPredictions(prediction=fold.probabilities, target=fold.targets, files=files)
     return found
 
 

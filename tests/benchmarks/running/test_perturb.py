@@ -140,6 +140,17 @@ def test_every_protocol_tests_its_heads_again(home: Path, protocol: str) -> None
     assert loud.folds[0].loss != pytest.approx(record.folds[0].loss, abs=1e-3)
 
 
+@pytest.mark.parametrize("task", ["split", "events"])
+def test_shuffled_labels_are_those_of_the_clean_test(home: Path, task: str) -> None:
+    controlled = {"linear": {"max_epochs": 3, "control": "shuffled"}}
+    [record] = measured(home, "shuffled", task, options=controlled, perturb=["noise:100"])
+    for clean, perturbed in zip(
+        fold_predictions(record), fold_predictions(as_perturbed(record, "noise:100")), strict=True
+    ):
+        np.testing.assert_array_equal(clean.target, perturbed.target)
+        np.testing.assert_array_equal(clean.target_events, perturbed.target_events)
+
+
 def test_what_is_added_later_keeps_the_heads_and_what_was_there(home: Path) -> None:
     first = measured(home, "later", "split", perturb=["noise:10"])[0]
     both = measured(home, "later", "split", perturb=["band:1k"])[0]
