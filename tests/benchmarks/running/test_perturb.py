@@ -252,6 +252,7 @@ def test_tables_have_a_column_for_each_and_old_records_none(
     assert "perturbation" not in tables(plain).text("csv")
     folder = delores("tables", results, "--picture", tmp_path)
     assert (folder.code, f"try {tmp_path / 'picture.png'}" in folder.err) == (1, True)
+    measured(home, "plain", "split")  # as another test may have done
     refused = delores("tables", home / "plain" / "results", "--picture", tmp_path / "none.png")
     assert (refused.code, "delores run --perturb" in refused.err) == (1, True)
 
