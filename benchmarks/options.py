@@ -21,6 +21,7 @@ __all__ = [
     "Shots",
     "Tasks",
     "TasksDir",
+    "require_png",
 ]
 
 
@@ -55,3 +56,12 @@ Control = Annotated[
     ControlName | None,
     typer.Option(help="Permute the labels among the clips of each split by the seed, to see what chance scores."),
 ]
+
+
+def require_png(picture: Path) -> None:
+    """Raises DeloresError unless ``--picture`` is the path of a PNG file."""
+    from hear_delores.errors import DeloresError
+
+    if picture.suffix.lower() != ".png" or picture.is_dir():
+        fit = picture / "picture.png" if picture.is_dir() else picture.with_suffix(".png")
+        raise DeloresError(f"--picture: expected a PNG file to write, got {picture}; try {fit}")

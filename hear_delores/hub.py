@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import re
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,8 @@ CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 #: Packages whose exceptions are about the connection or the Hub's answer.
 _CLIENTS = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib3", "hf_xet")
+#: What they raise where the answer is none of the Hub's, such as a login page of the network.
+_NO_ANSWER = (json.JSONDecodeError, UnicodeDecodeError, TypeError, LookupError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -176,9 +180,18 @@ def hub_errors(hub: HubName) -> Iterator[None]:
     except DeloresError:
         raise
     except Exception as error:
-        if not type(error).__module__.split(".")[0].startswith(_CLIENTS):
+        if not _is_of_clients(error):
             raise
         raise DeloresError(_explain(error, hub)) from None
+
+
+def _is_of_clients(error: Exception) -> bool:
+    """Whether it is an exception of theirs, or one of Python's that they raised over what they were given."""
+    if type(error).__module__.startswith(_CLIENTS):
+        return True
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    within = any(str(frame.f_globals.get("__name__")).startswith(_CLIENTS) for frame in frames)
+    return within and isinstance(error, (ValueError, *_NO_ANSWER))
 
 
 def _explain(error: Exception, hub: HubName) -> str:
@@ -203,7 +216,14 @@ def _explain(error: Exception, hub: HubName) -> str:
         return f"{endpoint} does not know who you are: log in with `hf auth login`, or set HF_TOKEN"
     if status == 403:
         return f"{endpoint} does not let you write to {hub.repository}: use a token with the right to write there"
+    if isinstance(error, _NO_ANSWER):
+        return (
+            f"{endpoint} does not answer {hub.repository} as the Hugging Face Hub does: check HF_ENDPOINT, and whether "
+            "the network shows a page to log in first"
+        )
     words = " ".join(str(error).split())
+    if isinstance(error, ValueError):  # such as metadata of the card that it does not know
+        return f"{endpoint} refused what was asked of {hub.repository}: {words}"
     if status is not None:
         return f"{endpoint} refused what was asked of {hub.repository} (status {status}): {words}"
     return f"cannot reach {endpoint} for {hub.repository} ({words or type(error).__name__}): check the network"

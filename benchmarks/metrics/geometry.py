@@ -35,9 +35,10 @@ def unit(embeddings: np.ndarray) -> np.ndarray:
 
 
 def precision_at(embeddings: np.ndarray, targets: np.ndarray, ks: Sequence[int] = (1, 5)) -> dict[int, float]:
-    """For each k: the share of a row's k nearest others that hold one of its labels, averaged over rows.
+    """For each k: the share of a row's k nearest others that hold one of its labels, averaged over rows with a label.
 
-    Of equally near rows the first counts. Raises DeloresError when there are no more than k rows.
+    Of equally near rows the first counts. NaN where no row has a label. Raises DeloresError when there are no more than
+    k rows.
     """
     if max(ks) >= len(embeddings):
         raise DeloresError(f"precision at {max(ks)} needs more than {max(ks)} embeddings, got {len(embeddings)}")
@@ -49,7 +50,8 @@ def precision_at(embeddings: np.ndarray, targets: np.ndarray, ks: Sequence[int] 
         similarity[own - start, own] = -math.inf
         nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : max(ks)]
         right[own] = (targets[nearest] * targets[own][:, None]).any(axis=2)
-    return {k: float(right[:, :k].mean()) for k in ks}
+    labelled = targets.any(axis=1)  # what has no label shares none: it is a neighbour alone
+    return {k: float(right[labelled, :k].mean()) if labelled.any() else math.nan for k in ks}
 
 
 def silhouette(embeddings: np.ndarray, targets: np.ndarray) -> float:

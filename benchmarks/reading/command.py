@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.options import AsJson
+from benchmarks.options import AsJson, require_png
 from pretrain.inputs.options import whole
 
 __all__ = ["geometry", "report", "tables"]
@@ -153,8 +153,7 @@ def _draw_robustness(picture: Path, records: list[Any]) -> None:
     from benchmarks.reading.tables.robustness_table import draw_robustness
     from hear_delores.errors import DeloresError
 
-    if picture.suffix.lower() != ".png":
-        raise DeloresError(f"--picture: expected a PNG file to write, got {picture}; try {picture.with_suffix('.png')}")
+    require_png(picture)
     if not (found := robustness_of(records)):
         raise DeloresError("--picture: no result is of perturbed clips; make some with 'delores run --perturb'")
     typer.echo(str(draw_robustness(picture, found)), err=True)

@@ -65,8 +65,13 @@ def published_figures(paper: str, overlay: str | Path | None = None) -> list[Pub
     for figure in figures:
         found.setdefault((figure.model, figure.task, figure.protocol), figure)
     if overlay is not None:
+        own: set[tuple[str, str, str]] = set()
         for figure in _overlay_figures(Path(overlay)):
-            found[figure.model, figure.task, figure.protocol] = figure
+            key = figure.model, figure.task, figure.protocol
+            if key in own:
+                raise DeloresError(f"{overlay}: two figures of {', '.join(key)}; keep one")
+            own.add(key)
+            found[key] = figure
     return list(found.values())
 
 

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.embedding.layered import LayeredModel, embed_layers, load_layers
-from benchmarks.metrics.isotropy import isotropy, mean_cosine
+from benchmarks.reading.indicators import INDICATORS, indicators_of
 from benchmarks.reading.tables.layer_table import LayerScores
 from benchmarks.results.format import ResultRecord
 from benchmarks.scoring.score import score_embeddings
 from benchmarks.tasks.find import load_task
 from benchmarks.tasks.folder import TaskFolder
-from pretrain.watching.collapse import effective_rank
 
-__all__ = ["INDICATORS", "layers", "score_layers"]
-
-#: What is computed of embeddings alone, without labels.
-INDICATORS: Mapping[str, Callable[[np.ndarray], float]] = {
-    "effective rank": lambda rows: effective_rank(torch.from_numpy(rows)),
-    "isotropy": isotropy,
-    "mean cosine": mean_cosine,
-}
+__all__ = ["layers", "score_layers"]
 
 
 def layers(
@@ -92,7 +82,7 @@ def score_layers(
         )
         for folder in folders.values()
     ]
-    rows = [_training_rows(folder) for folder in folders.values()]
+    found = [indicators_of(folder) for folder in folders.values()]
     first = records[0]
     return LayerScores(
         model=model.label,
@@ -103,17 +93,10 @@ def score_layers(
         layers=tuple(folders),
         validation=tuple(map(_validation, records)),
         test=tuple(record.primary_score for record in records),
-        indicators={name: tuple(map(compute, rows)) for name, compute in INDICATORS.items()},
+        indicators={name: tuple(each[name] for each in found) for name in INDICATORS},
     )
 
 
 def _validation(record: ResultRecord) -> float:
     """The mean over folds; NaN where the score is not defined on one of them."""
     return float(np.mean([fold.validation_score for fold in record.folds])) if record.folds else math.nan
-
-
-def _training_rows(folder: Path) -> np.ndarray:
-    """The embeddings that the first fold trains on: no test clip is looked at."""
-    task = EmbeddingsTask.open(folder)
-    names: Sequence[str] = task.data_splits()[0]["train"]
-    return np.concatenate([np.asarray(task.splits[name].embeddings, dtype=np.float32) for name in names])

@@ -104,8 +104,10 @@ def score_embeddings(
         if existing is not None and has_results(existing, tests):
             return existing  # another process has made it meanwhile
         remove_leftovers(folder)
-        work = WorkFolder(folder / WORK_FOLDER, draft.fingerprint)
-        run = run_folds(task, chosen, work, device=str(where), progress=progress, searched=searched, perturbed=tests)
+        with WorkFolder(folder / WORK_FOLDER, draft.fingerprint).begun() as work:
+            run = run_folds(
+                task, chosen, work, device=str(where), progress=progress, searched=searched, perturbed=tests
+            )
         return _finished(draft, task, run, tests, existing, results_dir, work, began)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,16 @@ class WorkFolder:
         """Where the training of a head may keep what it needs to go on."""
         assert self.path is not None
         return self.path / f"{key}.state.pt"
+
+    @contextlib.contextmanager
+    def begun(self) -> Iterator[WorkFolder]:
+        """The folder for a run, deleted again if that fails before there is anything that it could go on from."""
+        try:
+            yield self
+        except BaseException:
+            if self.path is not None and not any((*self.path.glob("*.safetensors"), *self.path.glob("*.pt"))):
+                self.remove()
+            raise
 
     def remove(self) -> None:
         """Deletes the folder, and nothing in it that no run has made: the run's record is written."""

@@ -27,6 +27,7 @@ __all__ = ["PART_FILE", "Clip", "Part", "make_part", "read_part"]
 
 PART_FILE = "part.json"
 VERSION = 1  # of what makes a part: with another number all are made again
+MOST_UNUSED = 200  # sounds in a row without a clip, of a unit whose sounds have no end
 
 
 class Clip(pydantic.BaseModel):
@@ -77,11 +78,15 @@ def read_part(folder: Path, unit: Unit, recipe: Recipe) -> Part | None:
 
 
 def make_part(folder: Path, unit: Unit, recipe: Recipe) -> Part:
-    """Makes the part of a unit, in the place of whatever part is there."""
+    """Makes the part of a unit, in the place of whatever part is there.
+
+    What is rendered has no end. It stops at the unit's hours, or where 200 sounds in a row are silent or too short.
+    """
     clips: list[Clip] = []
     prints: list[NDArray[np.int8]] = []
     faults: list[tuple[str, str]] = []
     room = None if unit.hours is None else round(unit.hours * 3600 * recipe.sample_rate)
+    unused = 0
     folder.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(folder, (PART_FILE,)) as new, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as work:
         for sound in unit.sounds(Path(work)):
@@ -93,8 +98,14 @@ def make_part(folder: Path, unit: Unit, recipe: Recipe) -> Part:
                 clips.append(clip[0])
                 prints.append(clip[1])
                 room = None if room is None else room - clip[0].samples
-            if room is not None and room <= 0:
+                unused = 0
+            else:
+                unused += 1
+            if room is not None and (room <= 0 or unused == MOST_UNUSED):
                 break
+        if room is not None and unused == MOST_UNUSED:
+            reason = f"no more were made: {unused} sounds in a row are silent or shorter than {recipe.min_s:g} s"
+            faults.append((unit.name, reason))
         raw = np.concatenate(prints).tobytes() if prints else b""
         code = base64.b64encode(raw).decode("ascii")
         part = Part(identity=identity(unit, recipe), clips=clips, prints=code, faults=faults)

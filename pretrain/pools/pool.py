@@ -102,6 +102,8 @@ def make_pool(
         hours = _write_tables(out, wanted, units, parts, kept, skipped)
         _remove_others(out, units, parts, kept)
     made = Made(out / POOL_FILE, sum(int(stays.sum()) for stays in kept), hours, near, capped, skipped)
+    if not made.clips and capped:
+        raise DeloresError(f"{recipe}: expected clips, but each is longer than max_hours allows; allow more")
     if not made.clips:
         raise DeloresError(
             f"{recipe}: expected clips, but its sources give none; {out / SKIPPED_FILE} lists what was left out"

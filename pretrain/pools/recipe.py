@@ -169,6 +169,17 @@ def read_recipe(recipe: str | Path) -> tuple[Recipe, Path]:
         raise DeloresError(f"{path}: {_explain(error)}") from None
 
 
+#: pydantic's faults in words of a YAML file.
+_PLAIN = {
+    "extra_forbidden": "there is no such key",
+    "missing": "expected a value, but there is none",
+    "too_short": "expected at least one, but got none",
+    "tuple_type": "expected a list",
+    "dict_type": "expected keys with values",
+    "string_type": "expected a text",
+}
+
+
 def _explain(error: pydantic.ValidationError) -> str:
     """The first fault, with its place as in ``sources.0.packages``, in one line."""
     first = error.errors()[0]
@@ -179,6 +190,6 @@ def _explain(error: pydantic.ValidationError) -> str:
         message = f"expected a kind of {', '.join(KINDS)}, got {kind!r}. {did_you_mean(kind, KINDS)}"
     if first["type"] == "model_type" and not where:
         message = "expected keys with values, such as `sources:` with a list"
-    if first["type"] == "extra_forbidden":
-        message = "there is no such key"
+    if plain := _PLAIN.get(first["type"]):
+        message = plain
     return f"{where}: {message}" if where else message

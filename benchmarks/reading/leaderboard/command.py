@@ -13,6 +13,9 @@ from pretrain.inputs.options import finite, whole
 
 __all__ = ["standings", "submit"]
 
+#: Of --redundancy.
+KEEP, ALIKE, CORRELATION = 0.95, 0.9, "spearman"
+
 Results = Annotated[list[Path], typer.Argument(help="Folders that hold result records.")]
 Label = Annotated[
     str | None, typer.Option("--model", "-m", help="The model's label. Needed if the folders hold several models.")
@@ -103,11 +106,11 @@ def standings(
         typer.Option(
             **finite(0.01, 1), help="The least correlation of the fewest tasks' ranking with the ranking by all tasks."
         ),
-    ] = 0.95,
+    ] = KEEP,
     alike: Annotated[
         float, typer.Option(**finite(0.01, 1), help="The correlation from which tasks count as alike.")
-    ] = 0.9,
-    correlation: Annotated[str, typer.Option(help="The correlation of rankings: spearman or kendall.")] = "spearman",
+    ] = ALIKE,
+    correlation: Annotated[str, typer.Option(help="The correlation of rankings: spearman or kendall.")] = CORRELATION,
     as_json: AsJson = False,
 ) -> None:
     """Compute the normalised scores of all leaderboard models, with your model among them.
@@ -121,6 +124,10 @@ def standings(
 
     if correlation not in ("spearman", "kendall"):
         raise typer.BadParameter(f"--correlation: expected spearman or kendall, got {correlation!r}")
+    if not redundancy and (keep, alike, correlation) != (KEEP, ALIKE, CORRELATION):
+        raise typer.BadParameter("--keep, --alike and --correlation are of --redundancy, which is missing")
+    if not results and (name, model, seed) != (None, None, None):
+        raise typer.BadParameter("--name, --model and --seed are of your model, but there is no folder of its results")
     ours = None
     if results:
         chosen = select_records(load_records(results), model=model, seed=seed)

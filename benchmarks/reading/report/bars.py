@@ -44,13 +44,17 @@ class BarRow:
 
 @dataclass(frozen=True)
 class BarCard:
-    """Bars on one axis under a title; ``groups`` are rows under a name, "" for none. ``task`` is a column, or ""."""
+    """Bars on one axis under a title; ``groups`` are rows under a name, "" for none. ``task`` is a column, or "".
+
+    ``figures`` are the rows of a table below the bars, the first its heads; empty for none.
+    """
 
     title: str
     about: str
     axis: Axis
     groups: tuple[tuple[str, list[BarRow]], ...]
     task: str = ""
+    figures: tuple[tuple[str, ...], ...] = ()
 
     @property
     def ticks(self) -> list[float]:

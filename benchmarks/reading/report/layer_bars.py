@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from benchmarks.metrics.registry import metric_scale
 from benchmarks.reading.report.bars import BarCard, BarRow
 from benchmarks.reading.report.gather import Gathered
+from benchmarks.reading.report.projection import find_embeddings
 from benchmarks.reading.report.svg import Axis
 from benchmarks.results.format import ResultRecord
 from benchmarks.results.label import option_suffix
@@ -24,8 +28,13 @@ LAYER, PART = "layer", "scene"
 PARTS = ("layer1_mean", "layer2_mean", "layer3_mean", "frames_mean")
 
 
-def layer_bars(found: Gathered) -> list[BarCard]:
-    """Of each model with two layers or more on a task the validation scores, the first layer at the top."""
+def layer_bars(found: Gathered, embeddings: str | Path | None = None) -> list[BarCard]:
+    """Of each model with two layers or more on a task the validation scores, the first layer at the top.
+
+    Below them are the indicators of those layers whose embeddings are in the folder ``embeddings``.
+
+    Raises DeloresError where that holds no embeddings, or damaged ones.
+    """
     groups: dict[tuple[str, str, str], dict[str, list[ResultRecord]]] = {}
     for record in found.records:
         options = {name: str(value) for name, value in record.model.options.items()}
@@ -34,7 +43,34 @@ def layer_bars(found: Gathered) -> list[BarCard]:
             rest = {name: value for name, value in options.items() if value != layer}
             key = json.dumps([record.model.module, rest]), record.protocol.title, record.task.folder_name
             groups.setdefault(key, {}).setdefault(layer, []).append(record)
-    return [_card(found, own, title) for (_, title, _), own in groups.items() if len(own) > 1]
+    cards = [(own, title) for (_, title, _), own in groups.items() if len(own) > 1]
+    if not cards or embeddings is None:
+        return [_card(found, own, title) for own, title in cards]
+    folders = {
+        (found.identities.number(each.model), each.task, each.revision): each.path
+        for each in find_embeddings(embeddings)
+    }
+    return [replace(_card(found, own, title), figures=_indicators(found, own, folders)) for own, title in cards]
+
+
+def _indicators(
+    found: Gathered, by_layer: dict[str, list[ResultRecord]], folders: dict[Any, Path]
+) -> tuple[tuple[str, ...], ...]:
+    """A row for each layer with embeddings, under the indicators' names; nothing where none has any."""
+    from benchmarks.reading.indicators import INDICATORS, indicators_of
+
+    rows = []
+    for layer in _ordered(by_layer):
+        first = by_layer[layer][0]
+        key = found.identities.number(first.model), first.task.folder_name, first.task.revision
+        if key in folders:
+            values = indicators_of(folders[key]).values()
+            rows.append((layer.removesuffix("_mean"), *("n/a" if math.isnan(v) else f"{v:.3f}" for v in values)))
+    return (("layer", *INDICATORS), *rows) if rows else ()
+
+
+def _ordered(layers: Iterable[str]) -> list[str]:
+    return sorted(layers, key=lambda layer: (0, int(layer)) if layer.isdecimal() else (1, PARTS.index(layer)))
 
 
 def _layer(options: dict[str, str]) -> str | None:
@@ -44,7 +80,7 @@ def _layer(options: dict[str, str]) -> str | None:
 
 
 def _card(found: Gathered, by_layer: dict[str, list[ResultRecord]], title: str) -> BarCard:
-    order = sorted(by_layer, key=lambda layer: (0, int(layer)) if layer.isdecimal() else (1, PARTS.index(layer)))
+    order = _ordered(by_layer)
     records = [by_layer[layer] for layer in order]
     first = records[0][0]
     metric, scale = first.task.primary_metric, metric_scale(first.task.primary_metric)

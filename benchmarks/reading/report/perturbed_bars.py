@@ -20,8 +20,7 @@ def perturbed_bars(found: Gathered) -> list[BarCard]:
         if each.means:
             cards.append(_card(each, f"mean over {', '.join(each.averaged)}", each.protocol, each.means, 1))
         for task in each.tasks:
-            names = ("", *each.perturbations)
-            cells = {(model, name): each.cells[model, task, name] for model in each.models for name in names}
+            cells = {(model, name): cell for (model, of, name), cell in each.cells.items() if of == task}
             metric, less = each.metrics[task], "" if each.maximise[task] else ", lower is better"
             digits = 1 if metric_scale(metric) == 100.0 else 3
             cards.append(_card(each, task, f"{each.protocol}, {metric}{less}", cells, digits, task))
@@ -31,7 +30,9 @@ def perturbed_bars(found: Gathered) -> list[BarCard]:
 def _card(
     found: Robustness, title: str, about: str, cells: dict[tuple[str, str], Tested], digits: int, task: str = ""
 ) -> BarCard:
-    groups = tuple((m, [_row(cells, m, name, digits) for name in ("", *found.perturbations)]) for m in found.models)
+    names = ("", *found.perturbations)
+    rows = {m: [_row(cells, m, name, digits) for name in names if (m, name) in cells] for m in found.models}
+    groups = tuple((model, own) for model, own in rows.items() if own)
     finite = [cell.score for cell in cells.values() if math.isfinite(cell.score)]
     high = 100.0 if digits == 1 else max([1.0, *finite])
     return BarCard(title, about, Axis(min([0.0, *finite]), high), groups, task)

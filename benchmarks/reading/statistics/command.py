@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.options import AsJson
+from benchmarks.options import AsJson, require_png
 from pretrain.inputs.options import finite
 
 __all__ = ["compare"]
@@ -63,8 +63,8 @@ def _compare_all(results: list[Path], protocol: str | None, picture: Path | None
     from benchmarks.terminal import progress_bar
     from hear_delores.errors import DeloresError
 
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise DeloresError(f"--picture: expected a PNG file to write, got {picture}; try {picture.with_suffix('.png')}")
+    if picture is not None:
+        require_png(picture)
     with progress_bar(as_json, "comparing pairs") as show:
         found = compare_all(load_records(results), protocol=protocol, alpha=level, progress=show)
     if not as_json:

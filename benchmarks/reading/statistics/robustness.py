@@ -40,14 +40,15 @@ class Robustness:
     """All models with perturbed results under one protocol.
 
     Attributes:
-        perturbations: the columns beside the clean one.
-        tasks: the names of those that every model was tested on under every perturbation.
+        perturbations: the columns beside the clean one: all that some model was tested under on some task.
+        tasks: the names of those on which some model was tested.
         metrics, maximise: by task.
-        cells: by model, task and perturbation; "" is clean.
-        means: by model and perturbation, over the tasks whose metric is a share, in per cent; empty where there is one
-            task alone.
-        averaged: the tasks that the means are over.
-        left_out: tasks that some model lacks under some perturbation.
+        cells: by model, task and perturbation, "" for clean; where a model was not tested there is none.
+        means: by model and perturbation, over ``averaged``, in per cent, where the model was tested on all of them.
+        averaged: the tasks that the means are over, two or more whose metric is a share: those that every model was
+            tested on under every perturbation; where these are fewer than two, those that every model was tested on at
+            all.
+        left_out: the other tasks whose metric is a share, where there are means.
     """
 
     protocol: str
@@ -75,50 +76,54 @@ def robustness_of(records: Sequence[ResultRecord]) -> list[Robustness]:
     for record in records:
         if record.perturbed:
             own.setdefault(record.protocol.title, {}).setdefault(str(models.name(record.model)), []).append(record)
-    return [found for title, rows in own.items() if (found := _of_protocol(title, rows)) is not None]
+    return [_of_protocol(title, rows) for title, rows in own.items()]
 
 
-def _of_protocol(title: str, rows: dict[str, list[ResultRecord]]) -> Robustness | None:
+def _of_protocol(title: str, rows: dict[str, list[ResultRecord]]) -> Robustness:
     every = [record for own in rows.values() for record in own]
-    perturbations = perturbations_of(every)
-    tested = {
-        (model, record.task.folder_name, each.name)
-        for model, own in rows.items()
-        for record in own
-        for each in record.perturbed
-    }
-    task_of = {record.task.folder_name: record.task for record in every}
-    # A mean over tasks that differ from model to model would compare nothing.
-    whole = [task for task in task_of if all((m, task, p) in tested for m in rows for p in perturbations)]
-    if not whole:
-        whole, perturbations = _largest(tested, list(rows), list(task_of), perturbations)
-    if not whole:
-        return None
+    perturbations, task_of = perturbations_of(every), {record.task.folder_name: record.task for record in every}
+    shares = [t for t, task in task_of.items() if task.maximise and metric_bounds(task.primary_metric) == (0.0, 1.0)]
+    averaged = _averaged(rows, shares, perturbations)
+    names = _short_names(list(task_of), task_of)
     cells, means = {}, {}
-    averaged = [t for t in whole if task_of[t].maximise and metric_bounds(task_of[t].primary_metric) == (0.0, 1.0)]
-    names = _short_names(whole, task_of)
     for model, own in rows.items():
         for perturbation in ("", *perturbations):
-            of_task, mean = _tested(own, whole, perturbation, title)
+            tested = {record.task.folder_name for record in _of_perturbation(own, perturbation)}
+            alone = [task for task in shares if task in tested and task not in averaged]
+            together = [task for task in task_of if task in tested and task not in alone]
+            of_task, mean = _tested(own, together, perturbation, title)
             cells.update({(model, names[task], perturbation): each for task, each in of_task.items()})
-            if len(whole) > 1 and averaged:
+            if averaged and tested.issuperset(averaged):
                 score = fmean(of_task[task].score for task in averaged)
-                means[model, perturbation] = Tested(score, *_scaled(mean, 100.0))
+                whole = mean is not None and {row.task for row in mean.tasks}.issuperset(averaged)
+                means[model, perturbation] = Tested(score, *_scaled(mean if whole else None, 100.0))
+            if alone:  # a mean over tasks that differ from model to model would compare nothing
+                of_task, _ = _tested(own, alone, perturbation, title)
+                cells.update({(model, names[task], perturbation): each for task, each in of_task.items()})
     return Robustness(
         title, tuple(rows), tuple(perturbations), tuple(names.values()),
-        {names[task]: task_of[task].primary_metric for task in whole},
-        {names[task]: task_of[task].maximise for task in whole},
-        cells, means, tuple(names[task] for task in averaged), tuple(sorted(set(task_of) - set(whole))),
+        {names[task]: about.primary_metric for task, about in task_of.items()},
+        {names[task]: about.maximise for task, about in task_of.items()},
+        cells, means, tuple(names[task] for task in averaged),
+        tuple(names[task] for task in shares if averaged and task not in averaged),
     )  # fmt: skip
 
 
-def _largest(
-    tested: set[tuple[str, str, str]], models: list[str], tasks: list[str], perturbations: list[str]
-) -> tuple[list[str], list[str]]:
-    """Where no task has all perturbations of all models: the perturbations that some task has of all, and the tasks."""
-    shared = {task: [p for p in perturbations if all((model, task, p) in tested for model in models)] for task in tasks}
-    best = max(shared.values(), key=len)
-    return [task for task in tasks if best and set(best) <= set(shared[task])], best
+def _averaged(rows: dict[str, list[ResultRecord]], shares: list[str], perturbations: list[str]) -> list[str]:
+    """The tasks of ``shares`` that all models were tested on under all perturbations, or else at all; two or none."""
+    tested = {
+        (model, record.task.folder_name, each)
+        for model, own in rows.items()
+        for record in own
+        for each in ("", *perturbations_of([record]))
+    }
+    whole = [task for task in shares if all((m, task, p) in tested for m in rows for p in perturbations)]
+    found = whole if len(whole) > 1 else [task for task in shares if all((m, task, "") in tested for m in rows)]
+    return found if len(found) > 1 else []
+
+
+def _of_perturbation(records: Sequence[ResultRecord], perturbation: str) -> list[ResultRecord]:
+    return [record for record in records if not perturbation or perturbation in perturbations_of([record])]
 
 
 def _short_names(tasks: Sequence[str], task_of: dict) -> dict[str, str]:
@@ -130,12 +135,10 @@ def _short_names(tasks: Sequence[str], task_of: dict) -> dict[str, str]:
 def _tested(
     records: Sequence[ResultRecord], tasks: Sequence[str], perturbation: str, title: str
 ) -> tuple[dict[str, Tested], Comparison | None]:
-    """The tests of one model by task folder, and the comparison with clean clips."""
-    clean = [record for record in records if record.task.folder_name in tasks]
-    if perturbation:
-        clean = [record for record in clean if perturbation in perturbations_of([record])]
+    """The tests of one model by task folder, and the comparison with clean clips, if there are any."""
+    clean = _of(_of_perturbation(records, perturbation), *tasks)
     views = [as_perturbed(record, perturbation) for record in clean] if perturbation else clean
-    compared = _compared(views, clean, title) if perturbation else None
+    compared = _compared(views, clean, title) if perturbation and clean else None
     rows = {row.task: row for row in compared.tasks} if compared is not None else {}
     found = {}
     for task in tasks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ def _parts(found: Robustness) -> list[_Part]:
         parts.append(_Part(title, "mean score in per cent", 1, found.means))
     for task in found.tasks:
         metric = found.metrics[task]
-        cells = {(m, p): found.cells[m, task, p] for m in found.models for p in ("", *found.perturbations)}
+        cells = {(model, name): cell for (model, of, name), cell in found.cells.items() if of == task}
         unit = metric if found.maximise[task] else f"{metric}, lower is better"
         parts.append(_Part(f"{task} ({unit})", unit, 1 if metric_scale(metric) == 100.0 else 3, cells))
     return parts
@@ -56,7 +57,7 @@ def robustness_tables(robustness: Sequence[Robustness]) -> list[TextTable]:
     for each in robustness:
         for number, part in enumerate(_parts(each)):
             rows = [
-                [model, *(_text(part.cells[model, name], part.digits) for name in ("", *each.perturbations))]
+                [model, *(_text(part.cells.get((model, name)), part.digits) for name in ("", *each.perturbations))]
                 for model in each.models
             ]
             heads = ["model", CLEAN, *each.perturbations]
@@ -66,11 +67,17 @@ def robustness_tables(robustness: Sequence[Robustness]) -> list[TextTable]:
 
 
 def _notes(found: Robustness) -> list[str]:
-    left_out = ", ".join(found.left_out)
-    return [NOTE, *([f"Left out, not tested under all of these for all models: {left_out}."] if left_out else [])]
+    notes = [NOTE]
+    if len(found.cells) < len(found.models) * len(found.tasks) * (1 + len(found.perturbations)):
+        notes.append("Blank: not tested.")
+    if found.left_out:
+        notes.append(f"Not in the mean, not tested under all of these for all models: {', '.join(found.left_out)}.")
+    return notes
 
 
-def _text(cell: Tested, digits: int) -> str:
+def _text(cell: Tested | None, digits: int) -> str:
+    if cell is None:
+        return ""
     score = "n/a" if cell.score != cell.score else f"{cell.score:.{digits}f}"
     return score if cell.low is None else f"{score} [{cell.low:+.{digits}f}, {cell.high:+.{digits}f}]"
 
@@ -135,7 +142,8 @@ def _panel(axes: Any, found: Robustness, part: _Part) -> None:
     kinds = [LEVEL.sub("", name.partition(" (")[0]) for name in names]
     marks = "os^Dv<>P*X"
     for number, model in enumerate(found.models):
-        values, colour = [part.cells[model, name].score for name in names], f"C{number % 10}"
+        cells, colour = [part.cells.get((model, name)) for name in names], f"C{number % 10}"
+        values = [math.nan if cell is None else cell.score for cell in cells]
         axes.axhline(values[0], color=colour, linewidth=0.8, linestyle=":", alpha=0.7)
         for kind in dict.fromkeys(kinds):
             places = [place for place, each in enumerate(kinds) if each == kind]

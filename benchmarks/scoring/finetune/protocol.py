@@ -92,7 +92,7 @@ def finetune_task(
     with contextlib.ExitStack() as held:
         world.share(lambda: held.enter_context(lock))
         work = world.share(lambda: _work_folder(folder if world.leads else None, draft, model))
-        with contained():
+        with work.begun(), contained():
             run = run_protocol(_folds(model, task, settings, work, progress, world))
         return world.from_leader(
             lambda: finish_record(

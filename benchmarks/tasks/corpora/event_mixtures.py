@@ -30,6 +30,7 @@ SHARES = {"train": 0.5, "valid": 0.2}  # of the mixtures; the rest is for testin
 SOUNDS = (5, 9)  # tried in a mixture: those that would overlap are left out
 SNR_DB = (0.0, 12.0)
 LEVEL = 0.02  # root mean square of the background
+SILENT = 1e-4  # root mean square below which a recording is silent: -80 dB of full scale
 SHORTEST, LONGEST = 0.12, 2.0  # seconds of a sound
 APART_MS = 150  # between two sounds
 FRAME_MS, ACTIVE_DB, GAP_FRAMES = 20, 30, 3
@@ -51,8 +52,9 @@ def prepare(
 
     Half of them are for training, a fifth for validation, the rest for testing. Five to nine sounds are placed in
     each, at signal-to-noise ratios of 0 to 12 dB, 150 ms or more apart. A sound is cut to its first active part (within
-    30 dB of its loudest 20 ms, gaps of up to 60 ms bridged); one that is then shorter than 0.12 s or longer than 2 s is
-    left out. The same CSV gives the same task, to the bit.
+    30 dB of its loudest 20 ms, gaps of up to 60 ms bridged). Left out is one that is then shorter than 0.12 s or longer
+    than 2 s, or silent (below -80 dB of full scale), and a background whose first 10 s are silent. The same CSV gives
+    the same task, to the bit.
 
     Args:
         source: a CSV with the columns file,label,split[,group]; clips with the label "background" are backgrounds.
@@ -107,11 +109,16 @@ def _material(table: Path, folder: Path, sample_rate: int) -> tuple[dict[str, _M
     for row in rows:
         audio, _ = read_audio(folder / row.file, sample_rate)
         if row.labels == (BACKGROUND,):
-            found[row.split].backgrounds.append(audio)
+            if rms(audio[: round(SECONDS * sample_rate)]) < SILENT:
+                skipped.append(f"{row.file}: its first {SECONDS:.0f} s are silent")
+            else:
+                found[row.split].backgrounds.append(audio)
             continue
         sound = active_part(audio, sample_rate)
         seconds = len(sound) / sample_rate
-        if SHORTEST <= seconds <= LONGEST:
+        if not len(sound) or rms(sound) < SILENT:
+            skipped.append(f"{row.file}: silent")
+        elif SHORTEST <= seconds <= LONGEST:
             found[row.split].sounds[row.labels[0]].append(sound)
         else:
             skipped.append(f"{row.file}: its active part takes {seconds:.2f} s")
@@ -120,9 +127,13 @@ def _material(table: Path, folder: Path, sample_rate: int) -> tuple[dict[str, _M
         raise DeloresError(f"{table}: expected sounds beside the backgrounds, but got none")
     for split, own in found.items():
         if lacking := sorted(labels - set(own.sounds)):
-            raise DeloresError(f"{table}: {split} has no sound of {lacking[0]!r} with an active part of 0.12 to 2 s")
+            raise DeloresError(
+                f"{table}: {split} has no sound of {lacking[0]!r} with an active part of 0.12 to 2 s that is not silent"
+            )
         if not own.backgrounds:
-            raise DeloresError(f"{table}: {split} has no clip with the label {BACKGROUND!r} to mix sounds into")
+            raise DeloresError(
+                f"{table}: {split} has no clip with the label {BACKGROUND!r}, and not silent, to mix sounds into"
+            )
     return found, skipped
 
 
@@ -152,14 +163,14 @@ def _mixture(
     """10 s of background with sounds, below full scale, and its events in the order of their starts."""
     background = material.backgrounds[draw.integers(len(material.backgrounds))]
     mixture = np.resize(background, round(SECONDS * sample_rate))
-    mixture = mixture * (LEVEL / max(rms(mixture), 1e-4))
+    mixture = mixture * (LEVEL / rms(mixture))
     events: list[dict[str, Any]] = []
     for _ in range(draw.integers(SOUNDS[0], SOUNDS[1] + 1)):
         label = sorted(material.sounds)[draw.integers(len(material.sounds))]
         sound = material.sounds[label][draw.integers(len(material.sounds[label]))]
         length = len(sound) * 1000 // sample_rate
         start = int(draw.integers(round(SECONDS * 1000) - length))
-        gain = LEVEL * 10 ** (draw.uniform(*SNR_DB) / 20) / max(rms(sound), 1e-4)
+        gain = LEVEL * 10 ** (draw.uniform(*SNR_DB) / 20) / rms(sound)
         if all(event["end"] + APART_MS <= start or start + length + APART_MS <= event["start"] for event in events):
             mixture[start * sample_rate // 1000 :][: len(sound)] += gain * sound
             events.append({"label": label, "start": float(start), "end": float(start + length)})

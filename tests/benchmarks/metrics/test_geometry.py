@@ -37,7 +37,10 @@ def test_precision_equals_scikit_learns_neighbours(clips):
         assert found[k] == pytest.approx((classes[nearest[:, :k]] == classes[:, None]).mean(), abs=1e-12)
     several = np.random.default_rng(1).random((60, 5)) < 0.3
     shared = (several[nearest[:, :5]] & several[:, None]).any(axis=2)
+    assert not several.any(axis=1).all()
+    shared = shared[several.any(axis=1)]  # a clip with no label can share none, however good the embeddings are
     assert geometry.precision_at(rows, several.astype(np.float32))[5] == pytest.approx(shared.mean(), abs=1e-12)
+    assert math.isnan(geometry.precision_at(rows, np.zeros_like(targets))[1])
     with pytest.raises(DeloresError, match="precision at 5 needs more than 5 embeddings, got 5"):
         geometry.precision_at(rows[:5], targets[:5])
 

@@ -63,6 +63,7 @@ def test_delores_m_is_empty_until_an_overlay_fills_it(tmp_path: Path) -> None:
         (HEADER + "M,bird_song,top1_acc,much,linear,s,src\n", "line 2: expected a score in per cent"),
         (HEADER + "M,bird_song,top1_acc,120,linear,s,src\n", "from 0 to 100"),
         (HEADER + "M,bird_song,top1_acc,50,linear,s,\n", "'source' is empty"),
+        (HEADER + 2 * "M,bird_song,top1_acc,50,linear,s,src\n", "two figures of M, bird_song, linear; keep one"),
         (HEADER + "M,bird_song,top1_acc\n", "line 2: expected 7 fields as in the header, got 3"),
     ],
 )

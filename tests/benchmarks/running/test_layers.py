@@ -17,6 +17,9 @@ from benchmarks.embedding.embed import embed_task
 from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.embedding.layered import embed_layers, load_layers
 from benchmarks.embedding.model import load_model
+from benchmarks.reading.report.gather import gather
+from benchmarks.reading.report.layer_bars import layer_bars
+from benchmarks.reading.report.page import Sources, render_report
 from benchmarks.reading.tables.layer_table import LayerScores, to_markdown
 from benchmarks.results.record import load_records
 from benchmarks.tasks.folder import TaskFolder
@@ -91,6 +94,14 @@ def test_the_command_shows_the_test_score_of_the_layer_that_validation_chose(
         record = by_part[f"{row['layer']}_mean"]
         assert float(row["validation"]) == np.mean([fold.validation_score for fold in record.folds])
     assert float(chosen["test"]) == by_part[f"{chosen['layer']}_mean"].primary_score
+    found = gather(list(by_part.values()))
+    [card] = layer_bars(found, out / "embeddings")
+    names = ("effective rank", "isotropy", "mean cosine")
+    assert card.figures == (
+        ("layer", *names), *((row["layer"], *(f"{float(row[name]):.3f}" for name in names)) for row in rows)
+    )  # fmt: skip
+    assert ">effective rank</th>" in render_report(found, Sources(embeddings=out / "embeddings"))
+    assert ">effective rank</th>" not in render_report(found, Sources())
 
 
 def scores(**changes: Any) -> LayerScores:

@@ -16,7 +16,10 @@ from benchmarks.embedding.folder import EmbeddingsTask
 from benchmarks.embedding.model import load_model
 from benchmarks.perturbing.perturbation import parse_perturbations
 from benchmarks.reading.read_results import tables
+from benchmarks.reading.report.gather import gather
+from benchmarks.reading.report.perturbed_bars import perturbed_bars
 from benchmarks.reading.statistics.robustness import robustness_of
+from benchmarks.reading.tables.robustness_table import draw_robustness, robustness_tables
 from benchmarks.reading.training_free import open_embeddings
 from benchmarks.results.format import ResultRecord
 from benchmarks.results.perturbed import as_perturbed
@@ -193,6 +196,42 @@ def test_intervals_are_paired(home: Path, with_perturbed: list[ResultRecord]) ->
     assert mean.score == pytest.approx(np.mean(scores))
 
 
+def test_models_tested_under_other_perturbations_or_tasks_have_blanks(
+    with_perturbed: list[ResultRecord], tmp_path: Path
+) -> None:
+    """Every perturbation of every model is a column; a mean is over the same tasks for all models."""
+    split, folds, _ = with_perturbed
+    only = {"noise:10": split, "band:1k": folds}  # of the other model, which has no events
+    other = [
+        record.model_copy(
+            update={
+                "model": record.model.model_copy(update={"label": "other"}),
+                "perturbed": [each for each in record.perturbed if each.name == name],
+            }
+        )
+        for name, record in only.items()
+    ]
+    for copy, record in zip(other, only.values(), strict=True):
+        copy._folder = record.folder
+    [alone], [found] = robustness_of([split, folds]), robustness_of([*with_perturbed, *other])
+    assert found.perturbations == tuple(NAMES)
+    assert {key: cell for key, cell in found.cells.items() if key[0] == "other"} == {
+        ("other", task, name): alone.cells["log-mel", task, name]
+        for task, own in (("split", "noise:10"), ("folds", "band:1k"))
+        for name in ("", own)
+    }
+    assert (found.averaged, set(found.means)) == (
+        ("split", "folds"), {("other", ""), *(("log-mel", name) for name in ("", *NAMES))}
+    )  # fmt: skip
+    assert found.means["log-mel", "band:1k"] == alone.means["log-mel", "band:1k"]
+    mean, first, *_ = robustness_tables([found])
+    assert [row[2:] for row in mean.rows if row[0] == "other"] == [["", "", ""]]
+    assert [bool(text) for row in first.rows if row[0] == "other" for text in row] == [True, True, True, False, False]
+    assert "Blank: not tested." in mean.notes
+    assert draw_robustness(tmp_path / "r.png", [found]).stat().st_size > 0
+    assert len(perturbed_bars(gather([*with_perturbed, *other]))) == 4
+
+
 def test_tables_have_a_column_for_each_and_old_records_none(
     home: Path, with_perturbed: list[ResultRecord], delores: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -211,6 +250,9 @@ def test_tables_have_a_column_for_each_and_old_records_none(
     plain = [record.model_copy(update={"perturbed": []}) for record in with_perturbed]
     assert "Robustness" not in str(tables(plain))
     assert "perturbation" not in tables(plain).text("csv")
+    folder = delores("tables", results, "--picture", tmp_path)
+    assert (folder.code, f"try {tmp_path / 'picture.png'}" in folder.err) == (1, True)
+    measured(home, "plain", "split")  # as another test may have done
     refused = delores("tables", home / "plain" / "results", "--picture", tmp_path / "none.png")
     assert (refused.code, "delores run --perturb" in refused.err) == (1, True)
 

@@ -148,6 +148,22 @@ def test_what_goes_wrong_is_one_line(
     refused("for a private one log in", load, f"hf:{NAME}")
 
 
+def test_answers_that_are_none_of_the_hubs_are_one_line(
+    hub: Any, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page to log in to the network, JSON without what is needed, and metadata that the Hub does not take."""
+    folder, handler = prepare_repository(checkpoint, NAME, tmp_path / "out"), hub.server.RequestHandlerClass
+    answer = handler._json
+    with monkeypatch.context() as changed:
+        changed.setattr(handler, "_json", lambda self, value, status=200: self._send(200, b"<html>Log in</html>"))
+        refused("does not answer someone/small as the Hugging Face Hub does: check HF_ENDPOINT", push, folder, NAME)
+        changed.setattr(handler, "_json", lambda self, value, status=200: answer(self, {}))
+        refused("does not answer someone/small as the Hugging Face Hub does: check HF_ENDPOINT", push, folder, NAME)
+    faults = {"errors": [{"message": "license must be one of cc-by-4.0"}], "warnings": []}
+    monkeypatch.setattr(handler, "validate_yaml", lambda self: answer(self, faults, 400))
+    refused("refused what was asked of someone/small: .*license must be one of", push, folder, NAME)
+
+
 def test_a_damaged_file_is_named_and_loads_again_once_it_is_deleted(hub: Any, checkpoint: Path, tmp_path: Path) -> None:
     push(prepare_repository(checkpoint, NAME, tmp_path / "out"), NAME)
     path = fetch(f"hf:{NAME}")

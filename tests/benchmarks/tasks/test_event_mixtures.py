@@ -110,3 +110,23 @@ def test_what_cannot_be_mixed_is_one_line(table: Path, tmp_path: Path, old: str,
     with pytest.raises(DeloresError, match="at least 10 mixtures"):
         event_mixtures.prepare(table, tmp_path / "tasks", "tones", 9, sample_rate=RATE)
     assert not (tmp_path / "tasks").exists()
+
+
+def test_silent_recordings_are_left_out_and_listed(table: Path, tmp_path: Path) -> None:
+    """Of no use as a background or a sound: a label with nothing to hear would be wrong."""
+    faint = np.concatenate([np.zeros(10 * RATE), tone(500.0, 1.0)])  # of a background, the first 10 s are used
+    for name, audio in {"faint.wav": faint, "none.wav": np.zeros(RATE), "low.wav": 1e-4 * tone(500.0, 0.3)}.items():
+        soundfile.write(table.parent / name, audio, RATE, subtype="FLOAT")
+    changed = tmp_path / "labels.csv"
+    more = "faint.wav,background,train\nnone.wav,background,test\nlow.wav,low,train"
+    changed.write_text(f"{table.read_text()}\n{more}")
+    options = {"audio_dir": table.parent, "sample_rate": RATE}
+    found = event_mixtures.prepare(changed, tmp_path / "a", "tones", 10, **options)
+    assert found.skipped == [
+        "faint.wav: its first 10 s are silent", "none.wav: its first 10 s are silent", "low.wav: silent",
+    ]  # fmt: skip
+    without = event_mixtures.prepare(table, tmp_path / "b", "tones", 10, sample_rate=RATE)
+    assert found.task.revision == without.task.revision
+    changed.write_text(table.read_text().replace("valid-noise.wav", "none.wav"))
+    with pytest.raises(DeloresError, match="valid has no clip with the label 'background', and not silent"):
+        event_mixtures.prepare(changed, tmp_path / "c", "tones", 10, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import shutil
 import subprocess
 import zipfile
@@ -21,8 +22,10 @@ from pretrain.pools import pool as pool_module
 from pretrain.pools.clips import fingerprint, near_duplicates, trimmed
 from pretrain.pools.debian import open_archive, unpacked
 from pretrain.pools.licences import Licences
+from pretrain.pools.parts import make_part
 from pretrain.pools.pool import COLUMNS, Made, make_pool
 from pretrain.pools.recipe import list_recipes, read_recipe
+from pretrain.pools.unit import Sound, Unit
 from tests.pretrain.pools.packages import make_deb, make_soundfont, noise, wav
 
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -297,6 +300,17 @@ def test_words_of_espeak(make: Pool, debs: Path) -> None:
     assert {row["package"] for row in rows} == {"espeak-ng"}
 
 
+def test_sounds_without_end_that_give_no_clip_come_to_an_end(tmp_path: Path) -> None:
+    """Blank words of espeak-ng, or a sound font of silence: 200 in a row are enough."""
+    heard = [Sound(np.zeros(800, np.int16), "silence", 0.0, "", "")] * 199
+    heard.append(Sound((8000 * noise(1, 0.5)).astype(np.int16), "noise", 0.0, "", ""))
+    unit = Unit("s", "en", "", "", {}, lambda work: itertools.chain(heard, itertools.cycle(heard[:1])), hours=1.0)
+    (tmp_path / "r.yaml").write_text("sources: [{name: s, kind: espeak, languages: {en: [' ']}}]\n")
+    part = make_part(tmp_path / "part", unit, read_recipe(tmp_path / "r.yaml")[0])
+    assert [clip.original for clip in part.clips] == ["noise"]
+    assert part.faults == [("en", "no more were made: 200 sounds in a row are silent or shorter than 0.1 s")]
+
+
 # --- what is refused
 
 
@@ -304,7 +318,9 @@ def test_words_of_espeak(make: Pool, debs: Path) -> None:
     ("recipe", "message"),
     [
         ("", "expected keys with values, such as `sources:`"),
-        ("sources: []", "sources: "),
+        ("sources: []", "sources: expected at least one, but got none"),
+        ("sources:", "sources: expected a list"),
+        ("seed: 1", "sources: expected a value, but there is none"),
         ("sources:\n  - {name: a, kind: debain, packages: [x]}", "Did you mean 'debian'"),
         ("sources:\n  - {name: a, kind: debian, packages: [xy], hours: 3}", "sources.0.hours: there is no such key"),
         ("sources:\n  - {name: ../a, kind: folder, path: x}", "sources.0.name: expected a plain name"),
@@ -324,6 +340,8 @@ def test_what_cannot_be_had_is_said(make: Pool, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DeloresError, match="apt-get download missing-data"):
         make("sources:\n  - {name: a, kind: debian, packages: [missing-data]}\n")
+    with pytest.raises(DeloresError, match="each is longer than max_hours allows"):
+        make(f"{EFFECTS[:-2]}, max_hours: 1.0e-9}}\n", "capped")
     with pytest.raises(DeloresError, match=r"there is no recipe 'fre'.*Did you mean 'free'"):
         read_recipe("fre")
     (tmp_path / "bad_1_all.deb").write_bytes(b"!<arch>\nshort")

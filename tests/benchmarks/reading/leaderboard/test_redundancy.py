@@ -115,3 +115,10 @@ def test_the_command_prints_or_gives_json(delores: Callable) -> None:
     assert len(found["standings"]) == 34
     assert found["redundancy"]["subset"]["correlation"] >= 0.9
     assert delores("standings", "--correlation", "pearson").code == 2
+
+
+def test_options_without_an_effect_are_refused(delores: Callable) -> None:
+    for words, said in ((["--keep", "0.5"], "which is missing"), (["--name", "mine"], "there is no folder")):
+        ran = delores("standings", *words)
+        assert (ran.code, ran.out) == (2, "")
+        assert said in " ".join(ran.err.split())
