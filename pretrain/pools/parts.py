@@ -1,7 +1,7 @@
-"""The parts of a pool on disk: a folder of FLAC files for each unit, with a list of what they are.
+"""The parts of a pool on disk: for each unit a folder of FLAC files, and ``part.json``, which says what they are.
 
-FLAC, for its bytes are the same again from the same samples (an Ogg stream has a random number), and it loses nothing.
-A part is whole or not there at all.
+FLAC loses nothing, and the same samples give the same bytes again (an Ogg stream has a random serial number). A part
+is whole or not there at all.
 """
 
 from __future__ import annotations
@@ -26,11 +26,17 @@ from pretrain.pools.unit import Fault, Notice, Sound, Unit
 __all__ = ["PART_FILE", "Clip", "Part", "make_part", "read_part"]
 
 PART_FILE = "part.json"
-VERSION = 1  # of what makes a part: with another number all are made again
+VERSION = 1  # of the code that makes a part: after a change of this number, all parts are made again
 
 
 class Clip(pydantic.BaseModel):
-    """A file of a part, as of :class:`pretrain.pools.unit.Sound`; ``sounding``: its samples from sound to sound."""
+    """A file of a part; its keys are those of :class:`pretrain.pools.unit.Sound`, and three more.
+
+    Attributes:
+        file: the name of the FLAC file in the part's folder.
+        samples: its length.
+        sounding: its length without the silence that was left at both ends, in samples.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +50,8 @@ class Clip(pydantic.BaseModel):
 
 
 class Part(pydantic.BaseModel):
-    """``part.json``: what a part was made of, its clips in order, their fingerprints, and the files that gave none."""
+    """``part.json``: the hash of what a part was made of, its clips in order, their fingerprints, and (file, reason)
+    of what gave no clips."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -54,19 +61,19 @@ class Part(pydantic.BaseModel):
     faults: list[tuple[str, str]]
 
     def fingerprints(self) -> NDArray[np.int8]:
-        """(n, 96) int8."""
+        """(n_clips, 96) int8, as of :func:`pretrain.pools.clips.fingerprint`."""
         return np.frombuffer(base64.b64decode(self.prints), np.int8).reshape(len(self.clips), DIMENSIONS)
 
 
 def identity(unit: Unit, recipe: Recipe) -> str:
-    """The hash of all that decides a part."""
+    """The hash of everything that decides a part's content."""
     decisive = {"version": VERSION, "unit": unit.key, "hours": unit.hours}
     decisive |= recipe.model_dump(include={"seed", "sample_rate", "clip_s", "min_s"})
     return hashlib.sha256(to_json(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def read_part(folder: Path, unit: Unit, recipe: Recipe) -> Part | None:
-    """The part in a folder, if it is there and was made of the same."""
+    """The part in a folder; None where there is none, or one that was made of something else."""
     if not (folder / PART_FILE).is_file():
         return None
     try:
@@ -77,7 +84,7 @@ def read_part(folder: Path, unit: Unit, recipe: Recipe) -> Part | None:
 
 
 def make_part(folder: Path, unit: Unit, recipe: Recipe) -> Part:
-    """Makes the part of a unit, in the place of whatever part is there."""
+    """The part of a unit, made and written into ``folder``; a part that is there is replaced."""
     clips: list[Clip] = []
     prints: list[NDArray[np.int8]] = []
     faults: list[tuple[str, str]] = []
@@ -95,15 +102,14 @@ def make_part(folder: Path, unit: Unit, recipe: Recipe) -> Part:
                 room = None if room is None else room - clip[0].samples
             if room is not None and room <= 0:
                 break
-        raw = np.concatenate(prints).tobytes() if prints else b""
-        code = base64.b64encode(raw).decode("ascii")
+        code = base64.b64encode(b"".join(row.tobytes() for row in prints)).decode("ascii")
         part = Part(identity=identity(unit, recipe), clips=clips, prints=code, faults=faults)
         (new / PART_FILE).write_text(part.model_dump_json() + "\n", encoding="utf-8")
     return part
 
 
 def _write(folder: Path, number: int, sound: Sound, recipe: Recipe) -> tuple[Clip, NDArray[np.int8]] | None:
-    """Writes a sound without the silence around it; None where hardly anything is left."""
+    """Writes a sound without its silent ends; the clip and its fingerprint, None if less than ``min_s`` is left."""
     rate = recipe.sample_rate
     samples = trimmed(sound.samples, rate)
     if len(samples) < recipe.min_s * rate:
