@@ -40,7 +40,7 @@ NEEDS = ("onnx", "onnxscript")
 
 
 def export_onnx(model: HearModel, path: str | os.PathLike[str], *, timestamps: bool = False) -> Path:
-    """The ONNX file ``path``, written: the graph of the scene embeddings of ``model``, or of its timestamp embeddings.
+    """Writes an ONNX graph of the scene or the timestamp embeddings of ``model`` to ``path``, and returns the path.
 
     The input is ``audio``: (n_sounds, n_samples) float32 in [-1, 1] at the model's sample rate; both sizes are free.
     The output is ``scene_embeddings``: (n_sounds, scene_embedding_size) float32; or ``timestamp_embeddings``:

@@ -38,7 +38,7 @@ def prepare_repository(
     *,
     licence: str = UNKNOWN_LICENCE,
 ) -> Path:
-    """The folder ``out`` with the files that :func:`push` uploads, written.
+    """Writes the files that :func:`push` uploads into the folder ``out``, and returns the folder.
 
     ``model.safetensors`` is the checkpoint, byte for byte; ``config.json`` is its header and the keys by which this
     library recognises it; ``README.md`` is the card. A folder of an earlier call is replaced.
@@ -69,7 +69,7 @@ def prepare_repository(
 def push(
     folder: str | Path, repository: str, *, private: bool = False, revision: str = "", message: str = ""
 ) -> Pushed:
-    """The page and the commit of a folder of :func:`prepare_repository`, uploaded as one commit.
+    """Uploads a folder of :func:`prepare_repository` as one commit, and returns its page and commit.
 
     Args:
         repository: ORG/NAME; it is created if it does not exist.

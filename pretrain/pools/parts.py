@@ -84,7 +84,7 @@ def read_part(folder: Path, unit: Unit, recipe: Recipe) -> Part | None:
 
 
 def make_part(folder: Path, unit: Unit, recipe: Recipe) -> Part:
-    """The part of a unit, made and written into ``folder``; a part that is there is replaced."""
+    """Makes the part of a unit in ``folder``, in place of any part that is there."""
     clips: list[Clip] = []
     prints: list[NDArray[np.int8]] = []
     faults: list[tuple[str, str]] = []

@@ -66,7 +66,7 @@ def make_pool(
     without: Sequence[str | Path] = (),
     progress: corpus.Progress | None = None,
 ) -> Made:
-    """The pool of a recipe, made in the folder ``out``; the parts that are there already are kept.
+    """Makes the pool of a recipe in the folder ``out``, keeping the parts that are there already.
 
     Args:
         recipe: a YAML file, or the name of a bundled recipe.

@@ -12,7 +12,7 @@ __all__ = ["draw_ranks"]
 
 
 def draw_ranks(test: RankTest, path: str | Path) -> Path:
-    """The PNG file ``path``, written: the diagram of Demsar (2006), figure 1(a), with the best models at the right."""
+    """Writes the diagram as a PNG file and returns its path: Demsar (2006), figure 1(a), the best models at the right."""
     # Figure without pyplot: no display, no global state; it draws with Agg.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
