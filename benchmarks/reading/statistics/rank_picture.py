@@ -12,7 +12,7 @@ __all__ = ["draw_ranks"]
 
 
 def draw_ranks(test: RankTest, path: str | Path) -> Path:
-    """Writes the diagram as a PNG file and returns its path: Demsar (2006), figure 1(a), the best models at the right."""
+    """Draws the diagram into a PNG file, as Demsar (2006), figure 1(a), with the best models at the right."""
     # Figure without pyplot: no display, no global state; it draws with Agg.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -102,7 +102,7 @@ def _rich(table: TextTable, columns: Sequence[int]) -> RichTable:
 
 
 def draw_robustness(path: str | Path, robustness: Sequence[Robustness]) -> Path:
-    """Draws scores against the perturbations into a PNG file, a panel for each task and protocol; returns its path."""
+    """Draws scores against the perturbations into a PNG file, with a panel for each task and protocol."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # no pyplot: a run leaves no global state behind
 
