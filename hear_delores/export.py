@@ -1,6 +1,6 @@
 """A model as an ONNX graph: from audio at its sample rate to the embeddings, front-end included.
 
-For deployment elsewhere. Nothing in this project reads such a file.
+The graph is for deployment elsewhere: nothing in this project reads it.
 """
 
 from __future__ import annotations
@@ -35,24 +35,25 @@ from hear_delores.pooling import (
 __all__ = ["OPSET", "export_onnx"]
 
 OPSET = 20
-"""Version of ONNX's operators that the graph is written in."""
+"""The version of ONNX's operator set that the graph uses."""
 NEEDS = ("onnx", "onnxscript")
 
 
 def export_onnx(model: HearModel, path: str | os.PathLike[str], *, timestamps: bool = False) -> Path:
-    """Writes ``path``: the scene embeddings of ``model`` as a graph, or with ``timestamps`` its timestamp embeddings.
+    """Writes an ONNX graph of the scene or the timestamp embeddings of ``model`` to ``path``, and returns the path.
 
-    Input ``audio``: (n_sounds, n_samples) float32 in [-1, 1] at the model's sample rate, both sizes free. Output
-    ``scene_embeddings``: (n_sounds, scene_embedding_size) float32; or ``timestamp_embeddings``: (n_sounds,
-    n_timestamps, timestamp_embedding_size) float32 and ``timestamps``: (n_sounds, n_timestamps) float32, in
-    milliseconds. Equal to the model's own to rounding. The graph embeds the whole audio at once: its memory grows with
-    the length, by some 6 MB for each second of each clip.
+    The input is ``audio``: (n_sounds, n_samples) float32 in [-1, 1] at the model's sample rate; both sizes are free.
+    The output is ``scene_embeddings``: (n_sounds, scene_embedding_size) float32; or ``timestamp_embeddings``:
+    (n_sounds, n_timestamps, timestamp_embedding_size) float32, and ``timestamps``: (n_sounds, n_timestamps) float32 in
+    milliseconds. They equal the model's own up to rounding. The graph embeds the whole audio at once: it needs some
+    6 MB of memory for each second of each clip.
 
     Args:
-        path: of the file, written whole or not at all; its folder is made when absent.
+        path: of the file. It is written whole or not at all; its folder is made if it does not exist.
+        timestamps: export the timestamp embeddings instead of the scene embeddings.
 
     Raises:
-        DeloresError: torch's exporter lacks a package, or the place cannot be written.
+        DeloresError: a package that torch's exporter needs is not installed, or the file cannot be written.
     """
     missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
     if missing:
@@ -76,7 +77,7 @@ def export_onnx(model: HearModel, path: str | os.PathLike[str], *, timestamps: b
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter's progress and its warnings about its own parts are not ours to show."""
+    """Silences the exporter's progress, and its warnings about its own parts."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -89,7 +90,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _Graph(nn.Module):
-    """The front-end and the blocks of a model, for audio of any length in one piece, of operations that export."""
+    """The front-end and the blocks of a model for audio of any length in one piece, in operations that ONNX has."""
 
     def __init__(self, model: HearModel) -> None:
         super().__init__()
@@ -102,16 +103,20 @@ class _Graph(nn.Module):
         self.filters: Tensor
 
     def features(self, audio: Tensor, left: int, right: int, count: int) -> Tensor:
-        """Normalised log-mel (n, 1, n_mels, count) of audio with zeros before and after; frame i begins at hop * i."""
+        """Normalised log-mel (n, 1, n_mels, count) of audio (n, n_samples) with ``left`` and ``right`` zeros around it.
+
+        Frame i begins at sample hop * i of the padded audio.
+        """
         config = self.config
         padded = F.pad(audio.double(), (left, right))
         starts = torch.arange(count, device=audio.device)[:, None] * config.hop_length
         frames = padded[:, starts + torch.arange(config.n_fft, device=audio.device)]  # (n, count, n_fft)
-        power = (frames @ self.transform).float().square()  # of real and of imaginary parts: (n, count, n_fft + 2)
+        power = (frames @ self.transform).float().square()  # (n, count, n_fft + 2): squared real, then imaginary parts
         mel = ((power @ self.filters + config.eps).log() - self.mean) / self.std
         return mel.transpose(1, 2)[:, None]
 
     def blocks(self, x: Tensor, dense: bool = False) -> list[Tensor]:
+        """The map after each block; with ``dense``, the last one has a time stride of 1."""
         maps: list[Tensor] = []
         for number, block in enumerate(self.encoder.blocks, start=1):
             x = block(x, time_stride=1 if dense and number == len(self.encoder.blocks) else 2)
@@ -129,7 +134,7 @@ class _Scene(_Graph):
         half = self.config.n_fft // 2
         count = 1 + audio.shape[1] // self.config.hop_length
         mel = self.features(audio, half, half, count)
-        maps = self.blocks(F.pad(mel, (0, 7 - (count + 7) % 8)))  # up to a whole multiple of 8 frames
+        maps = self.blocks(F.pad(mel, (0, 7 - (count + 7) % 8)))  # padded to a multiple of 8 frames
         sources = {f"layer{number}": each.flatten(1, 2) for number, each in enumerate(maps, start=1)}
         sources["frames"] = self.encoder.head(maps[-1]).transpose(1, 2)
         values = []
@@ -140,7 +145,7 @@ class _Scene(_Graph):
 
 
 def _statistic(part: str, values: Tensor) -> Tensor:
-    """A scene part of its source (B, D, T), as ``pooling.RunningStatistics`` defines them."""
+    """The scene part of the values (B, D, T) of its source, as ``pooling.RunningStatistics`` defines it."""
     name = part.rpartition("_")[2]
     if name == "pooled":
         return values.amax(2) + values.mean(2)
@@ -168,7 +173,7 @@ class _Timestamps(_Graph):
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         config = self.config
-        # As ``model.timestamps``: positions counted in half samples, 3.5 hops of silence before the clip.
+        # As in ``model.timestamps``: positions are in half samples, and 3.5 hops of silence precede the clip.
         shift, rest = divmod(7 * config.hop_length, 2)
         step = 2 * DENSE * config.hop_length
         count = 1 + (2 * audio.shape[1] - rest) // step
@@ -184,10 +189,10 @@ class _Timestamps(_Graph):
 
 
 def fourier_matrix(config: FrontendConfig) -> Tensor:
-    """The windowed discrete Fourier transform of a frame as one product: (n_fft, n_fft + 2) float64.
+    """The matrix of the windowed discrete Fourier transform of a frame: (n_fft, n_fft + 2) float64.
 
-    The real parts of the n_fft // 2 + 1 bins first, then the imaginary ones. As ``torch.stft``: a periodic Hann window,
-    in the middle of the frame where it is shorter.
+    Its columns are the real parts of the n_fft // 2 + 1 bins, then the imaginary parts. As in ``torch.stft``, the
+    window is a periodic Hann window, in the middle of the frame if it is shorter.
     """
     size, bins = config.n_fft, config.n_fft // 2 + 1
     turns = (torch.arange(size)[:, None] * torch.arange(bins)) % size  # exact, before it becomes an angle

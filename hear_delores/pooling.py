@@ -1,4 +1,4 @@
-"""What embeddings are made of: statistics over time, accumulated piece by piece, and outputs at or around a time."""
+"""The parts of embeddings: statistics over time, accumulated piece by piece, and outputs at or around a time."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ THIRDS = 3
 SOURCES = ("frames", "layer1", "layer2", "layer3")
 SCENE_PARTS = ("pooled", *(f"{source}_{statistic}" for source in SOURCES for statistic in STATISTICS))
 """Names of the parts of a scene embedding. "pooled" is the papers': maximum + mean of the frames. "thirds" are the
-means over the first, the second and the last third of the clip. With "_decorrelated" behind it, each is the part
-after the map that the checkpoint holds for it, see ``decorrelation``."""
+means over the first, the second and the last third of the clip. The suffix "_decorrelated" names the part after the
+map that the checkpoint holds for it, see ``decorrelation``."""
 DECORRELATED = "_decorrelated"
 
 TIMESTAMP_PARTS = ("frames", "layer3")
-"""Names of the parts of a timestamp embedding: those that come at the same times. "frames" is the papers'. With
-"_mean_5" or "_std_5" behind it, each is the mean or the deviation over the 5 timestamps around a time, or over any odd
-number of them up to ``WIDEST``."""
+"""Names of the parts of a timestamp embedding, all of which have the same timestamps. "frames" is the papers'. The
+suffixes "_mean_5" and "_std_5" name the mean and the standard deviation over the 5 timestamps around a time; any odd
+number from 3 to ``WIDEST`` may stand there."""
 WIDEST = 101  # timestamps: 4 s at the papers' hop
 WINDOW = re.compile(rf"({'|'.join(TIMESTAMP_PARTS)})_(mean|std)_([1-9][0-9]{{0,5}})", re.ASCII)
 
 
 def check_scene(scene: Sequence[str]) -> tuple[str, ...]:
-    """``scene`` as a tuple of known part names; a string of them is split at its commas.
+    """``scene`` as a tuple of known part names; a string is split at its commas.
 
     Raises:
         DeloresError: it is empty, or names an unknown part.
@@ -55,10 +55,10 @@ def check_scene(scene: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_timestamp(timestamp: Sequence[str]) -> tuple[str, ...]:
-    """``timestamp`` as a tuple of known part names, as ``check_scene``.
+    """``timestamp`` as a tuple of known part names; a string is split at its commas.
 
     Raises:
-        DeloresError: likewise, or a window is not an odd number from 3 to ``WIDEST``.
+        DeloresError: it is empty, names an unknown part, or a window is not an odd number from 3 to ``WIDEST``.
     """
     examples = [f"{part}_{statistic}_5" for part in TIMESTAMP_PARTS for statistic in ("mean", "std")]
     chosen = _check("timestamp", timestamp, (*TIMESTAMP_PARTS, *examples), WINDOW)
@@ -73,7 +73,7 @@ def check_timestamp(timestamp: Sequence[str]) -> tuple[str, ...]:
 
 
 def timestamp_window(part: str) -> tuple[str, str, int]:
-    """The source, the statistic and the number of timestamps of a part; the source alone is its own mean over 1."""
+    """The source, the statistic and the window in timestamps of a part; a part without a window is a mean over 1."""
     match = WINDOW.fullmatch(part)
     return (match[1], match[2], int(match[3])) if match else (part, "mean", 1)
 
@@ -97,20 +97,20 @@ def plain_part(part: str) -> str:
 
 
 def scene_source(part: str) -> str:
-    """What a part is computed from: "frames", "layer1", "layer2" or "layer3"."""
+    """The source that a part is computed from: "frames", "layer1", "layer2" or "layer3"."""
     plain = plain_part(part)
     return "frames" if plain == "pooled" else plain.partition("_")[0]
 
 
 def part_width(part: str, config: EncoderConfig) -> int:
-    """The dimensions of what a part is computed from; the part itself has three times as many when of thirds."""
+    """The number of dimensions of a part's source; a part of "thirds" has three times as many."""
     return _sizes(config)[scene_source(part)]
 
 
 def scene_size(scene: Sequence[str], config: EncoderConfig, mapped: Mapping[str, int]) -> int:
-    """The number of dimensions of the scene embedding made of these parts.
+    """The number of dimensions of a scene embedding of these parts.
 
-    ``mapped``: how many dimensions decorrelated parts have, for each third of a part of thirds, by their plain names.
+    ``mapped``: the plain name of a decorrelated part -> its number of dimensions (of "thirds": of each third).
     """
     return sum(
         (mapped[plain_part(part)] if part.endswith(DECORRELATED) else part_width(part, config))
@@ -120,7 +120,7 @@ def scene_size(scene: Sequence[str], config: EncoderConfig, mapped: Mapping[str,
 
 
 def timestamp_size(timestamp: Sequence[str], config: EncoderConfig) -> int:
-    """The number of dimensions of the timestamp embeddings made of these parts."""
+    """The number of dimensions of timestamp embeddings of these parts."""
     sizes = _sizes(config)
     return sum(sizes[timestamp_window(part)[0]] for part in timestamp)
 
@@ -137,8 +137,8 @@ def _statistic(part: str) -> str:
 def window_statistic(values: Tensor, statistic: str, width: int) -> Tensor:
     """The mean or the standard deviation ("std") over the ``width`` frames around each frame, fewer at the ends.
 
-    The deviation divides by the count. In two passes, frame after frame: the result of a piece is that of the whole,
-    to the bit, where the piece holds the window.
+    The deviation divides by the count. It takes two passes, and adds the frames of a window one after another: so where
+    a piece of a clip holds the whole window, the result is that of the whole clip, to the bit.
 
     Args:
         values: (B, T, D) floating point, T >= 1.
@@ -166,12 +166,13 @@ def window_statistic(values: Tensor, statistic: str, width: int) -> Tensor:
 class RunningStatistics:
     """Statistics over time of (B, T, D) values that arrive in pieces: maximum, mean, deviation, means of thirds.
 
-    Pieces are merged by the pairwise update of Chan, Golub and LeVeque (1979), so that nothing is lost to
-    cancellation in float32, however many pieces there are.
+    Pieces are merged by the pairwise update of Chan, Golub and LeVeque (1979), which avoids cancellation in float32,
+    however many pieces there are.
 
     Args:
-        parts: the scene parts that will be read; deviations and thirds are computed only where one of them needs them.
-        total: frames of all pieces together, for the thirds: [0, total / 3), and so on, each at least one frame.
+        parts: the scene parts that will be read; deviations and thirds are computed only if one of them needs them.
+        total: the number of frames of all pieces together. The thirds are [0, total / 3), and so on, each at least one
+            frame.
     """
 
     def __init__(self, parts: Sequence[str], total: int) -> None:
@@ -179,13 +180,13 @@ class RunningStatistics:
         self._max: Tensor | None = None
         self._mean: Tensor | None = None
         self._squares: Tensor | None = None  # sum of squared deviations from the mean
-        self._thirds: list[Tensor] = []  # means, each the sum of the pieces' shares
+        self._thirds: list[Tensor] = []  # (B, D) means, to which each piece adds its sum / size of the third
         starts = [third * total // THIRDS for third in range(THIRDS)]
         self._bounds = [(a, max(a + 1, (k + 1) * total // THIRDS)) for k, a in enumerate(starts)]
         self._wanted = {_statistic(part) for part in parts}
 
     def update(self, values: Tensor) -> None:
-        """Adds a piece: (B, T, D), T >= 1, of any floating dtype (accumulated in float32)."""
+        """Adds a piece: (B, T, D), T >= 1, of any floating dtype; float32 accumulates it."""
         values = values.float()
         count = values.shape[1]
         if "thirds" in self._wanted:
@@ -211,9 +212,12 @@ class RunningStatistics:
         self._thirds = [a + b for a, b in zip(self._thirds, shares, strict=True)] if self._thirds else shares
 
     def part(self, name: str) -> Tensor:
-        """The float32 statistic of a scene part, not decorrelated: (B, D), of thirds (B, 3 D).
+        """The statistic of a scene part, without its map: (B, D) float32; of thirds (B, 3 D).
 
         The standard deviation divides by the count.
+
+        Raises:
+            DeloresError: no piece was added.
         """
         if self._max is None or self._mean is None or self._squares is None:
             raise DeloresError("Expected at least one frame before the statistics are read, but got none.")
@@ -224,6 +228,6 @@ class RunningStatistics:
             return torch.cat(self._thirds, dim=1)
         if statistic == "std":
             variance = self._squares / self.count
-            # The root has no gradient at 0: a constant value gets none.
+            # The gradient of the root is infinite at 0: a dimension that is constant over time gets the gradient 0.
             return torch.where(variance == 0, 1.0, variance).sqrt() * (variance != 0)
         return self._max if statistic == "max" else self._mean

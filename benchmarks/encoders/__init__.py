@@ -1,4 +1,4 @@
-"""Encoders that need no wrapper, as HEAR models: the baselines, hand-made features, and adapters of other libraries.
+"""HEAR models that need no wrapper: baselines, hand-crafted features, and adapters of other libraries' encoders.
 
 ``catalogue`` lists them all. It imports none of them, and each is imported only when it is asked for.
 """

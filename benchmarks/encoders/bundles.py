@@ -24,10 +24,10 @@ __all__ = ["BundleFrames", "bundles", "get_scene_embeddings", "get_timestamp_emb
 
 
 class BundleFrames(FrameEncoder):
-    """A Wav2Vec2, HuBERT or WavLM of torchaudio.
+    """A Wav2Vec2, HuBERT or WavLM encoder of torchaudio.
 
-    Pipelines that normalise the waveform do so over the whole batch (``layer_norm`` over both dimensions), so that a
-    sound's embedding would depend on the others; here each sound is normalised by itself.
+    torchaudio's pipelines that normalise the waveform do so over the whole batch (``layer_norm`` over both dimensions):
+    a sound's embedding would depend on the others. Here each sound is normalised by itself.
     """
 
     def __init__(self, network: Any, rate: int, normalised: bool, options: dict[str, Any]) -> None:
@@ -43,15 +43,15 @@ class BundleFrames(FrameEncoder):
         return torch.nn.functional.layer_norm(audio, audio.shape[1:]) if self.normalised else audio
 
     def hidden(self, audio: Tensor) -> Tensor:
-        with _listening(self.network.encoder.transformer) as states:
+        with _recorded_states(self.network.encoder.transformer) as states:
             features, _ = self.network.feature_extractor(audio, None)
             output = self.network.encoder(features, None)
         return self.layers.choose(states, output)
 
 
 @contextmanager
-def _listening(transformer: Any) -> Iterator[list[Tensor]]:
-    """What enters the first layer and leaves each, while the transformer runs."""
+def _recorded_states(transformer: Any) -> Iterator[list[Tensor]]:
+    """Collects the input of the first layer and the output of every layer, while the transformer runs."""
     states: list[Tensor] = []
 
     def enters(module: Any, arguments: Any) -> None:
@@ -70,7 +70,7 @@ def _listening(transformer: Any) -> Iterator[list[Tensor]]:
 
 
 def bundles() -> dict[str, Any]:
-    """The pipelines of the installed torchaudio that are encoders of frames, by name."""
+    """name -> pipeline of the installed torchaudio, for those that are encoders of frames."""
     try:
         from torchaudio import pipelines
     except ModuleNotFoundError as error:
@@ -88,20 +88,20 @@ def load_model(
     overlap_s: float | None = None,
     seed: int | None = None,
 ) -> FrameEncoder:
-    """A pipeline of torchaudio.
+    """A pipeline of torchaudio as a HEAR model.
 
     Args:
         target: the name of the bundle, such as WAV2VEC2_BASE.
-        weights: a file with the state of the bundle's ``get_model()``; "" downloads the published one.
-        layer, pool, chunk_s, overlap_s: as of models of the Hub.
+        weights: a file with the state dict of the bundle's ``get_model()``; "" downloads the published weights.
+        layer, pool, chunk_s, overlap_s: as in :func:`benchmarks.encoders.hub.load_model`.
         seed: takes the architecture alone, with random weights of this seed.
 
     Raises:
-        DeloresError: there is no such bundle, its weights cannot be had, or an option is out of range.
+        DeloresError: there is no such bundle, its weights cannot be downloaded or read, or an option is out of range.
     """
     known = bundles()
     if target not in known:
-        gone = " torchaudio has taken VGGISH out (with torchaudio.prototype)." if target.upper() == "VGGISH" else ""
+        gone = " torchaudio no longer has VGGISH (nor torchaudio.prototype)." if target.upper() == "VGGISH" else ""
         raise DeloresError(f"torchaudio has no encoder called {target!r}.{gone} {did_you_mean(target, known)}")
     if seed is not None and weights:
         raise DeloresError(f"expected weights or a seed, got both ({weights} and {seed}); leave one out")
@@ -113,7 +113,7 @@ def load_model(
 
 
 def _random(bundle: Any, seed: int) -> Any:
-    """The bundle's architecture. torchaudio has no public way to it without the weights."""
+    """The bundle's architecture with random weights; torchaudio has no public function for it."""
     from torchaudio.models import wav2vec2_model, wavlm_model
 
     require_integer("torchaudio", "seed", seed, 0)

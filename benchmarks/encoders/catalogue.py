@@ -1,4 +1,4 @@
-"""The encoders that a model may be called by: short names and adapters, what each needs and gives. Imports none."""
+"""The encoders with short names, and the adapters: what each needs, and what it gives. It imports none of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Ready:
 
     Attributes:
         module: the HEAR module behind the name.
-        weights: what its ``load_model`` is given as the path, unless the user gives another; "" calls it without.
+        rate: its sample rate in Hz.
+        scene, timestamp: the default sizes of its embeddings.
+        licence: of its code and weights.
+        weights: the path given to its ``load_model`` where the user gives none; "" gives none.
         needs: what has to be installed beside this package.
-        rate: sample rate in Hz.
-        scene, timestamp: the sizes of the embeddings by default.
-        licence: of code and weights.
-        options: the options of its ``load_model``, as one would write them.
+        options: the options of its ``load_model``, as a user writes them.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Adapter:
     """A family of encoders of another library: ``NAME:TARGET``.
 
     Attributes:
-        module: its ``load_model(target, weights, **options)`` makes a HEAR model of what TARGET names. That of X-ARES
-            is given the module and the name of the class in place of TARGET.
-        form: how one writes such a model.
-        sizes, rate: where they come from.
+        module: its ``load_model(target, weights, **options)`` makes a HEAR model of what TARGET names. For X-ARES, the
+            module and the name of the class take the place of TARGET.
+        form: how a user writes such a model.
+        sizes, rate: what decides the size of a frame, and the sample rate.
     """
 
     name: str
@@ -79,7 +79,7 @@ READY = {
             options="seed=0, embedding_size=, scene=, timestamp=, precision=",
         ),
         Ready(
-            "mfcc", "benchmarks.encoders.mfcc", "20 MFCCs and their slopes: mean and deviation (torchaudio)",
+            "mfcc", "benchmarks.encoders.mfcc", "20 MFCCs and their deltas: mean and deviation (torchaudio)",
             16000, 80, 80, _OURS, options="coefficients=20, rate=16000",
         ),
         Ready(
@@ -113,7 +113,7 @@ ADAPTERS = {
     )
 }  # fmt: skip
 
-#: Models that were called otherwise: records and embeddings of the old name are of the same model.
+#: Former name -> current name of a model: records and embeddings under either are of the same model.
 CURRENT_NAMES = {
     "benchmarks.baselines.logmel": "log-mel",
     "benchmarks.baselines.random_encoder": "random",
@@ -122,7 +122,7 @@ CURRENT_NAMES = {
 
 
 def current_name(model: str) -> str:
-    """What a model is called now, of any name that it has or had.
+    """The current name of a model, given any name that it has or had.
 
     >>> current_name("benchmarks.baselines.logmel"), current_name("my_module")
     ('log-mel', 'my_module')

@@ -34,7 +34,7 @@ def models(
         facts = [f"rate: {adapter.rate}; dimensions: {adapter.sizes}", f"licence: {adapter.licence}"]
         lines += _entry(adapter.form, adapter.description, [*facts, *_more(adapter.options, adapter.needs)])
     lines += ["", "Besides these, a model is any importable module with the three HEAR functions,",
-              "or the path of such a .py file. It is written",
+              "or the path of such a .py file. Every command takes a model in the form",
               "[LABEL=]MODEL[@WEIGHTS][?option=value&...]."]  # fmt: skip
     console().print("\n".join(lines))
 

@@ -1,4 +1,4 @@
-"""A HEAR model out of anything that turns audio into frames: chunks, layers, pooling and timestamps, written once."""
+"""A HEAR model made of an encoder that turns audio into frames: chunks, layers, pooling and timestamps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hear_delores.settings import require_number
 
 __all__ = ["POOLS", "FrameEncoder", "Layers", "get_scene_embeddings", "get_timestamp_embeddings", "pooled"]
 
-#: How frames become a scene embedding, and how many times as large as a frame it is.
+#: How frames become a scene embedding -> how many times as large as a frame it is.
 POOLS = {"mean": 1, "max": 1, "mean+std": 2, "stats": 4}
 #: Seconds of audio in one pass, and seconds that neighbouring passes share.
 CHUNK_S, OVERLAP_S = 20.0, 2.0
@@ -27,11 +27,12 @@ COARSE_MS = 50.0
 def pooled(frames: Tensor, pool: str) -> Tensor:
     """One vector for each sound out of its frames: (n_sounds, POOLS[pool] * size).
 
-    ``stats`` are mean, standard deviation, minimum and maximum over time, in this order. The deviation is that of the
-    frames themselves (divided by their number), so that one frame has 0.
+    ``stats`` are mean, standard deviation, minimum and maximum over time, in this order. The deviation divides by the
+    number of frames, so that it is 0 for one frame.
 
     Args:
         frames: (n_sounds, n_frames, size).
+        pool: a key of :data:`POOLS`.
     """
     if pool == "max":
         return frames.amax(dim=1)
@@ -43,10 +44,10 @@ def pooled(frames: Tensor, pool: str) -> Tensor:
 
 
 class Layers:
-    """Which hidden states are the frames: ``layer`` is a number, "mean" or "all".
+    """The choice of the hidden states that are the frames: ``layer`` is a number, "mean" or "all".
 
-    0 is what enters the first layer, and the last (also -1) is the encoder's output, its final normalisation included.
-    "mean" is the mean of all of them, "all" has them one after the other.
+    0 is the input of the first layer, and ``n_layers`` (also -1) is the encoder's output, its final normalisation
+    included. "mean" is the mean of all these, "all" concatenates them.
 
     Raises:
         DeloresError: there is no such layer.
@@ -61,7 +62,7 @@ class Layers:
 
     @property
     def parts(self) -> int:
-        """How many times as large as a hidden state a frame is."""
+        """The number of hidden states in a frame: a frame is so many times as large as one of them."""
         return self.n_layers + 1 if self.layer == "all" else 1
 
     def choose(self, states: Sequence[Tensor], output: Tensor | None) -> Tensor:
@@ -69,7 +70,7 @@ class Layers:
 
         Args:
             states: all hidden states, (n_sounds, n_frames, size) each.
-            output: of the encoder, which takes the place of the last of them.
+            output: the encoder's output, which replaces the last of them if it has the same shape.
         """
         if output is not None and output.shape == states[-1].shape:
             states = [*states[:-1], output]
@@ -81,13 +82,17 @@ class Layers:
 
 
 class FrameEncoder(nn.Module):
-    """A HEAR model of frames. What makes it another library's is in :meth:`hidden`.
+    """A HEAR model of frames. A subclass calls the encoder of another library in :meth:`hidden`.
 
     Args:
+        geometry: where the frames lie.
+        sample_rate: in Hz.
         size: of a frame.
-        shortest: samples below which audio is padded with zeros at its end.
-        chunk_s, overlap_s: audio in one pass, and what neighbouring passes share; None is the default.
-        longest_s: the most that fits in one pass.
+        pool: how frames become a scene embedding, a key of :data:`POOLS`.
+        shortest: shorter audio is padded with zeros at its end, to so many samples.
+        chunk_s, overlap_s: seconds of audio in one pass, and seconds that neighbouring passes share. Default: 20 s, or
+            ``longest_s``; and 2 s, but at most a quarter of a pass.
+        longest_s: the longest pass in seconds that the encoder takes; None is an hour.
 
     Raises:
         DeloresError: an option is out of range, or unknown.
@@ -126,7 +131,7 @@ class FrameEncoder(nn.Module):
             self.notes = (f"its frames are {hop_ms:.4g} ms apart; for events, HEAR advises {COARSE_MS:g} ms or less",)
 
     def prepare(self, audio: Tensor) -> Tensor:
-        """What is done to whole sounds (n_sounds, n_samples) before they are cut."""
+        """Whole sounds (n_sounds, n_samples) as the encoder takes them, before they are cut; here unchanged."""
         return audio
 
     def hidden(self, audio: Tensor) -> Tensor:
@@ -183,6 +188,9 @@ def get_scene_embeddings(audio: Tensor, model: Any) -> Tensor:
 @torch.no_grad()
 def get_timestamp_embeddings(audio: Tensor, model: Any) -> tuple[Tensor, Tensor]:
     """Timestamp embeddings of a :class:`FrameEncoder`.
+
+    Args:
+        audio: (n_sounds, n_samples) float32 in [-1, 1], at the model's rate.
 
     Returns:
         embeddings (n_sounds, n_frames, size) float32 and timestamps (n_sounds, n_frames) float32 in milliseconds:

@@ -1,4 +1,4 @@
-"""Where in the audio the frames of an encoder lie, and how long audio is cut into chunks on the frames' grid."""
+"""Where the frames of an encoder lie in the audio, and how long audio is cut into chunks on the grid of frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ class Geometry:
     """Which samples the frames see: frame ``i`` sees ``field`` samples from ``first + i * stride`` on.
 
     Attributes:
-        first: may be negative, where an encoder pads.
+        stride: the hop between frames, in samples.
+        field: the receptive field of a frame, in samples.
+        first: the first sample that frame 0 sees; it is negative where an encoder pads.
         padded: whether there is a frame for every centre within the audio (the encoder pads); otherwise a frame needs
             all of its samples.
     """
@@ -32,14 +34,14 @@ class Geometry:
         return self.first + (self.field - 1) / 2 + frame * self.stride
 
     def count(self, n_samples: int) -> int:
-        """How many frames there are for so many samples; at least one."""
+        """The number of frames of audio of ``n_samples``; at least 1."""
         if self.padded:
             return max(1, -((self.centre(0) - n_samples) // self.stride))
         return max(1, (n_samples - self.field) // self.stride + 1)
 
 
 def convolutions(kernels: Sequence[int], strides: Sequence[int]) -> Geometry:
-    """The frames of convolutions without padding, one after another.
+    """The geometry of the frames of successive convolutions without padding.
 
     >>> wav2vec2 = convolutions((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
     >>> int(wav2vec2.field), int(wav2vec2.stride), wav2vec2.count(16000)
@@ -52,11 +54,11 @@ def convolutions(kernels: Sequence[int], strides: Sequence[int]) -> Geometry:
 
 
 def measured(count: Callable[[int], int], longest: int, frames: int = 32) -> Geometry:
-    """The frames of an encoder of which only their number is known, for audio of any length.
+    """The geometry of the frames of an encoder, found from their number for audio of several lengths.
 
     Args:
-        count: the number of frames for so many samples; 0 where the audio is too short.
-        longest: samples that are certainly enough for ``frames`` frames.
+        count: number of samples -> number of frames, 0 where the audio is too short.
+        longest: a number of samples that is certainly enough for ``frames`` frames.
 
     Raises:
         DeloresError: the number does not grow with the audio.
@@ -78,7 +80,7 @@ def measured(count: Callable[[int], int], longest: int, frames: int = 32) -> Geo
 
 @dataclass(frozen=True)
 class Chunk:
-    """Samples ``start`` to ``stop`` of the audio, and the frames there that are kept: ``keep`` from ``drop`` on."""
+    """Samples ``start`` to ``stop`` of the audio; of their frames, ``keep`` are kept after the first ``drop``."""
 
     start: int
     stop: int
@@ -87,24 +89,29 @@ class Chunk:
 
 
 def chunks(geometry: Geometry, n_samples: int, length: int, overlap: int) -> list[Chunk]:
-    """The chunks of so many samples; the frames that they keep are those of the whole, each once and in order.
+    """The chunks of audio of ``n_samples``: together they keep each frame of the whole once, in order.
 
-    Each begins on the grid of frames, neighbours share ``overlap`` samples or a little more, and of two frames of one
-    place the one further inside its chunk is kept. The last chunk is moved back so that it is as long as the others.
+    Each chunk begins on the grid of frames, and neighbours share ``overlap`` samples or a little more. Of two frames at
+    the same place, the one further inside its chunk is kept. The last chunk is as long as the others, to within the
+    grid, and overlaps more.
+
+    Args:
+        length: of a chunk, in samples.
+        overlap: of neighbouring chunks, in samples.
     """
     if n_samples <= length:
         return [Chunk(0, n_samples, 0, geometry.count(n_samples))]
     grid, per_grid = geometry.stride.numerator, geometry.stride.denominator
-    # However small the overlap is, no frame may be left out between two chunks.
+    # No frame may be lost between two chunks, however small the overlap is.
     reach = math.floor(geometry.count(length) * geometry.stride)
     step = max(grid, min(length - overlap, reach) // grid * grid)
     last = -((length - n_samples) // grid) * grid
     starts = [*range(0, last, step), last]
     ends = [min(start + length, n_samples) for start in starts]
-    firsts = [start // grid * per_grid for start in starts]  # numbers of their first frames
+    firsts = [start // grid * per_grid for start in starts]  # the numbers of the chunks' first frames in the whole
     afters = [first + geometry.count(end - start) for first, start, end in zip(firsts, starts, ends, strict=True)]
     total = geometry.count(n_samples)
-    # Of the frames that two chunks share, the first half is of the one before.
+    # Of the frames that two chunks share, the first half is kept from the earlier chunk.
     borders = [0, *((first + after + 1) // 2 for first, after in zip(firsts[1:], afters, strict=False)), total]
     return [
         Chunk(start, end, border - first, after - border)

@@ -1,6 +1,6 @@
 """The encoders of the Hugging Face Hub, and of folders in its layout, as HEAR models: ``hf:ORG/NAME[@REVISION]``.
 
-The cache, and whether the network is asked, are those of ``huggingface_hub`` (``HF_HOME``, ``HF_HUB_OFFLINE``).
+``huggingface_hub`` downloads and caches; its ``HF_HOME`` and ``HF_HUB_OFFLINE`` apply.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hear_delores.settings import require_integer
 __all__ = ["get_scene_embeddings", "get_timestamp_embeddings", "load_model"]
 
 EXTRA = "pip install 'hear-delores[hf]'"
-#: Parameters that checkpoints lack and that no embedding depends on.
+#: Parameters that a checkpoint may lack, for no embedding depends on them.
 _UNUSED = re.compile(r"masked_spec_embed|pooler|classifier|projection_layer|lm_head")
 
 
@@ -36,7 +36,7 @@ def load_model(
     seed: int | None = None,
     trust_remote_code: bool = False,
 ) -> FrameEncoder:
-    """A model of the Hub, or of a folder.
+    """A model of the Hub, or of a folder, as a HEAR model.
 
     Args:
         target: ORG/NAME, or a folder that begins with ".", "/" or "~".
@@ -45,11 +45,11 @@ def load_model(
         pool: how frames become a scene embedding, of :data:`benchmarks.encoders.frames.POOLS`.
         chunk_s, overlap_s: seconds of audio in one pass, and seconds that neighbouring passes share.
         seed: takes the architecture alone, with random weights of this seed.
-        trust_remote_code: run the Python code that the model's repository brings.
+        trust_remote_code: allow Python code of the model's repository to run.
 
     Raises:
-        DeloresError: transformers is not installed; no such model or revision; it is not in the cache, and the Hub
-            cannot be asked; it is no audio encoder; or an option is out of range.
+        DeloresError: transformers is not installed, there is no such model or revision, it is not in the cache and the
+            Hub cannot be reached, it is not an audio encoder, or an option is out of range.
     """
     if not target:
         raise DeloresError("expected a model after hf:, such as hf:facebook/wav2vec2-base or hf:./folder")
@@ -94,7 +94,11 @@ def _where(target: str, revision: str) -> tuple[str, bool]:
 
 
 def _whole(transformers: Any, where: str, config: Any, common: Any, seed: int | None, trusted: bool) -> Any:
-    """The whole model with its weights, all of which are in the checkpoint, or with random ones."""
+    """The whole model with the weights of its checkpoint, or with random ones of a seed.
+
+    Raises:
+        DeloresError: the checkpoint lacks weights, so that they would be random.
+    """
     if seed is not None:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -102,7 +106,7 @@ def _whole(transformers: Any, where: str, config: Any, common: Any, seed: int | 
     model, info = transformers.AutoModel.from_pretrained(
         where, config=config, dtype=torch.float32, output_loading_info=True, **common
     )
-    # Of text encoders and decoders nothing is used.
+    # Text encoders and decoders are not used.
     missing = sorted(
         name for name in info["missing_keys"] if not _UNUSED.search(name) and not name.startswith(("decoder", "text_"))
     )
@@ -115,14 +119,14 @@ def _whole(transformers: Any, where: str, config: Any, common: Any, seed: int | 
 
 
 def _commit(transformers: Any, name: str, revision: str) -> str:
-    """The commit whose files the cache has for a model and revision."""
+    """The commit of the cached files of a model and revision."""
     file = transformers.utils.cached_file(name, "config.json", **({"revision": revision} if revision else {}))
     parts = Path(file).parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else revision
 
 
 def _digest(folder: Path) -> str:
-    """A hash of what a folder says of the model beside its weights, which are hashed by themselves."""
+    """A hash of a folder's JSON and Python files. The weights are not among them; they are hashed elsewhere."""
     digest = hashlib.sha256()
     for name in sorted(path.name for path in folder.glob("*.json")):
         if not name.endswith(".index.json"):
@@ -134,7 +138,7 @@ def _digest(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """Without the library's warnings and bars: what matters of them is an error here."""
+    """Silences the library's warnings and progress bars: what matters among them is raised as an error here."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -149,7 +153,7 @@ def _quiet(transformers: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(target: str, revision: str, trusted: bool) -> Iterator[None]:
-    """Errors of the library in one line that says what to do."""
+    """Turns errors of the library into one line that says what to do."""
     try:
         yield
     except DeloresError:
@@ -182,7 +186,7 @@ def _explanation(error: Exception, target: str, revision: str, trusted: bool) ->
     if "trust_remote_code" in text and not trusted:
         return f"{target} brings code of its own; read it, and then allow it: hf:{target}?trust_remote_code=true"
     if "feature extractor" in text.lower() or "preprocessor_config.json" in text:
-        return f"{target} has no feature extractor (preprocessor_config.json): it is not known which audio it takes"
+        return f"{target} has no feature extractor (preprocessor_config.json), which says what audio it takes"
     if isinstance(error, ImportError):
         return f"{target} needs a package that is not installed: {texts[0]}"
     return f"transformers cannot load {target}: {type(error).__name__}: {texts[0][:300]}"

@@ -1,4 +1,4 @@
-"""The audio encoders of ``transformers`` by how their frames come about: where each lies, and what each needs."""
+"""The audio encoders of ``transformers``, by families: where their frames lie, and how their input is made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Options = dict[str, Any]
 
 
 def family_of(model: Any, config: Any, extractor: Any, options: Options) -> FrameEncoder:
-    """The HEAR model of a model of transformers.
+    """A model of transformers as a HEAR model.
 
     Raises:
         DeloresError: it is no audio encoder, or an option is out of range.
@@ -33,7 +33,7 @@ def family_of(model: Any, config: Any, extractor: Any, options: Options) -> Fram
         )
     kind = getattr(config, "model_type", "")
     convolves = hasattr(config, "conv_kernel") and hasattr(config, "conv_stride")
-    squeezes = hasattr(config, "squeeze_factor")  # SEW's layers see every second frame
+    squeezes = hasattr(config, "squeeze_factor")  # SEW's layers have fewer frames than its convolutions
     if convolves and not squeezes and "Wav2Vec2" in type(extractor).__name__:
         return WaveformFrames(model, config, extractor, options)
     if kind == "whisper":
@@ -58,7 +58,7 @@ class _Transformer(FrameEncoder):
         self.extractor = extractor
 
     def features(self, audio: Tensor, name: str, **more: Any) -> Tensor:
-        """What the library's feature extractor makes of each sound, on the audio's device."""
+        """The library's features ``name`` of each sound, on the audio's device."""
         sounds = list(audio.cpu().numpy())
         found = self.extractor(sounds, sampling_rate=self.sample_rate, return_tensors="pt", **more)
         return found[name].to(audio.device)  # type: ignore[no-any-return]
@@ -69,10 +69,10 @@ class _Transformer(FrameEncoder):
 
 
 class WaveformFrames(_Transformer):
-    """Wav2Vec2, HuBERT, WavLM, data2vec, MERT and all that has convolutions on the waveform.
+    """Wav2Vec2, HuBERT, WavLM, data2vec, MERT and other models with convolutions on the waveform.
 
-    All sounds of a pass are of one length, so that nothing is padded and no mask is needed, also where a model was
-    trained without one (group normalisation). Below the receptive field zeros are added.
+    All sounds of a pass have one length, so that nothing is padded, and no mask is needed. Sounds shorter than the
+    receptive field are padded with zeros.
     """
 
     def __init__(self, model: Any, config: Any, extractor: Any, options: Options) -> None:
@@ -84,7 +84,7 @@ class WaveformFrames(_Transformer):
         self.normalised = bool(getattr(extractor, "do_normalize", False))
 
     def prepare(self, audio: Tensor) -> Tensor:
-        """Each whole sound with mean 0 and variance 1, as Wav2Vec2FeatureExtractor makes it."""
+        """Each whole sound normalised to mean 0 and variance 1, as Wav2Vec2FeatureExtractor does."""
         if not self.normalised:
             return audio
         variance = audio.var(dim=1, keepdim=True, correction=0)
@@ -99,8 +99,8 @@ class WhisperFrames(_Transformer):
 
     def __init__(self, model: Any, config: Any, extractor: Any, options: Options) -> None:
         hop = extractor.hop_length
-        # A frame is two convolutions of 3 on the spectrogram, the second of stride 2: 5 columns. Hann's window begins
-        # with a zero, so that a column sees n_fft - 1 samples around its own.
+        # A frame sees 5 columns of the spectrogram, by two convolutions of width 3, the second of stride 2. The Hann
+        # window begins with a zero, so that a column sees n_fft - 1 samples.
         field = extractor.n_fft - 1 + 4 * hop
         geometry = Geometry(Fraction(2 * hop), Fraction(field), Fraction(-(field - 1), 2), padded=True)
         longest = 2 * config.max_source_positions * hop / extractor.sampling_rate
@@ -113,14 +113,14 @@ class WhisperFrames(_Transformer):
 
 
 class AstFrames(_Transformer):
-    """The Audio Spectrogram Transformer: the mean over frequency of the patches of each time.
+    """The Audio Spectrogram Transformer: a frame is the mean over frequency of the patches of one time.
 
-    It takes a fixed length (10.24 s of 16 kHz by default): the feature extractor adds zeros, and their frames are left
+    It takes a fixed length (10.24 s at 16 kHz by default): the feature extractor adds zeros, and their frames are left
     out.
     """
 
     def __init__(self, model: Any, config: Any, extractor: Any, options: Options) -> None:
-        # Kaldi's filter bank: windows of 25 ms every 10 ms, none beyond the audio.
+        # Kaldi's filter bank has windows of 25 ms every 10 ms, none of which reaches beyond the audio.
         window, hop = extractor.sampling_rate * 25 // 1000, extractor.sampling_rate // 100
         field = window + (config.patch_size - 1) * hop
         geometry = Geometry(Fraction(config.time_stride * hop), Fraction(field), padded=True)
@@ -134,16 +134,16 @@ class AstFrames(_Transformer):
 
     def hidden(self, audio: Tensor) -> Tensor:
         tokens = self.chosen(self.network(self.features(audio, "input_values"), output_hidden_states=True))
-        # Two tokens of the class, then the patches, each frequency with all of its times.
+        # Two class tokens come first, then the patches: all times of one frequency after another.
         return tokens[:, 2:].unflatten(1, (-1, self.columns)).mean(dim=1)
 
 
 class ClapFrames(_Transformer):
-    """CLAP's audio tower (HTS-AT): the mean over frequency of its last stage.
+    """CLAP's audio tower (HTS-AT): a frame is the mean over frequency of the last stage at one time.
 
-    It takes a fixed length (10 s). Its columns are not on a grid of whole samples, as the spectrogram is stretched:
-    the timestamps of a pass are right to a sixtieth of a column (5 ms of 312). Layers other than the last have other
-    sizes, and are not offered.
+    It takes a fixed length (10 s). The spectrogram is stretched, so that its columns are not on a grid of whole
+    samples: the timestamps of a pass are right to a sixtieth of a column (5 ms of 312). Layers other than the last have
+    other sizes, and are refused.
     """
 
     def __init__(self, model: Any, config: Any, extractor: Any, options: Options) -> None:
@@ -152,9 +152,9 @@ class ClapFrames(_Transformer):
         audio = getattr(config, "audio_config", config)
         length = extractor.nb_max_samples
         columns = audio.spec_size // audio.patch_stride[1] // 2 ** (len(audio.depths) - 1)
-        columns *= audio.spec_size // audio.num_mel_bins  # the spectrogram is folded this many times
+        columns *= audio.spec_size // audio.num_mel_bins  # the spectrogram is folded into so many strips
         stride = Fraction(length // columns)
-        # The columns see each other in the windows of attention; what is centred is the patches that they merge.
+        # By attention a column sees others, too; its time is that of the patches that were merged into it.
         geometry = Geometry(stride, stride, padded=True)
         super().__init__(
             getattr(model, "audio_model", model), extractor, geometry, audio.hidden_size, 0, options,
@@ -163,7 +163,7 @@ class ClapFrames(_Transformer):
 
     def hidden(self, audio: Tensor) -> Tensor:
         features = self.features(audio, "input_features", padding="pad")
-        # Of a batch of short sounds the extractor marks one, drawn at random, as longer than the model: none is.
+        # The extractor marks a random sound of a batch of short ones as longer than the model's input: none is.
         longer = torch.zeros(len(audio), 1, dtype=torch.bool, device=audio.device)
         return self.network(features, is_longer=longer).last_hidden_state.mean(dim=2).transpose(1, 2)  # type: ignore[no-any-return]
 
@@ -171,7 +171,7 @@ class ClapFrames(_Transformer):
 class OtherFrames(_Transformer):
     """Any other model with a feature extractor and hidden states (n_sounds, n_frames, size).
 
-    How many frames there are for audio of growing length says how far they are apart and what each sees.
+    The hop and the receptive field are found from the number of frames of audio of several lengths.
     """
 
     def __init__(self, model: Any, config: Any, extractor: Any, options: Options) -> None:
@@ -205,12 +205,12 @@ class OtherFrames(_Transformer):
 def _inputs(extractor: Any, audio: Tensor) -> dict[str, Tensor]:
     sounds = list(audio.cpu().numpy())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of sounds of one frame, whose deviation is not defined
+        warnings.simplefilter("ignore", RuntimeWarning)  # the deviation of a sound of one frame is not defined
         return dict(extractor(sounds, sampling_rate=extractor.sampling_rate, return_tensors="pt"))
 
 
 def _states(answer: Any, name: str) -> tuple[Sequence[Tensor], Tensor | None]:
-    """The hidden states of an answer, and the output."""
+    """The hidden states of a model's answer, (n_sounds, n_frames, size) each, and its output if it has one."""
     states, output = getattr(answer, "hidden_states", None), getattr(answer, "last_hidden_state", None)
     if not states and output is not None:
         states = (output,)

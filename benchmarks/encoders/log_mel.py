@@ -1,8 +1,8 @@
 """A HEAR model without training: statistics of the log-mel spectrogram.
 
 The scene embedding is the mean and the standard deviation over time of the 64 log-mel bands of
-``hear_delores.frontend``; the timestamp embedding is the same over the 21 frames (210 ms) around
-each timestamp, every 40 ms.
+``hear_delores.frontend``; a timestamp embedding is the same over the 21 frames (210 ms) around each timestamp, every
+40 ms.
 """
 
 from __future__ import annotations
@@ -34,10 +34,8 @@ class LogMelStatistics(nn.Module):
 
     def frames(self, audio: Tensor) -> Tensor:
         """Log-mel frames, centred on samples 0, hop, 2 hop ...: (n_sounds, n_mels, n_frames) float32."""
-        hop, margin = (
-            self.frontend_config.hop_length,
-            -(-self.frontend_config.n_fft // self.frontend_config.hop_length),
-        )
+        hop = self.frontend_config.hop_length
+        margin = -(-self.frontend_config.n_fft // hop)
         n_frames = 1 + audio.shape[1] // hop
         blocks = []
         for start in range(0, n_frames, BLOCK):
@@ -76,9 +74,12 @@ def get_scene_embeddings(audio: Tensor, model: LogMelStatistics) -> Tensor:
 def get_timestamp_embeddings(audio: Tensor, model: LogMelStatistics) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each band over 210 ms around every 40 ms.
 
+    Args:
+        audio: (n_sounds, n_samples) float32 in [-1, 1] at 16 kHz.
+        model: what :func:`load_model` returned.
+
     Returns:
-        embeddings (n_sounds, n_timestamps, 128) float32 and timestamps (n_sounds, n_timestamps) float32
-        in milliseconds.
+        embeddings (n_sounds, n_timestamps, 128) and timestamps (n_sounds, n_timestamps) in milliseconds, float32.
     """
     frames = model.frames(audio)
     embeddings = local_statistics(frames, CONTEXT, STRIDE)

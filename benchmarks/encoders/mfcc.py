@@ -1,7 +1,7 @@
 """A HEAR model without training: mel-frequency cepstral coefficients, by torchaudio.
 
-A timestamp embedding has the mean and the standard deviation of the coefficients and of their slopes (deltas) over
-210 ms, every 40 ms; a scene embedding has them over the whole sound.
+A timestamp embedding is the mean and the standard deviation of the coefficients and of their slopes (deltas) over
+21 frames (210 ms), every 40 ms; a scene embedding is the same over the whole sound.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ __all__ = ["Mfcc", "get_scene_embeddings", "get_timestamp_embeddings", "load_mod
 RATES = (16000, 22050, 32000, 44100, 48000)
 #: Frames on each side of a timestamp, and frames between two timestamps; a frame is 10 ms.
 CONTEXT, STRIDE = 10, 4
-#: Frames that are computed at a time, and what they see of their neighbours: a window and the deltas.
+#: Frames that are computed at a time, and frames on each side of them that their windows and deltas reach into.
 BLOCK, MARGIN = 6000, 8
 
 
 class Mfcc(nn.Module):
     """MFCCs and their slopes, for any length of audio, computed in blocks.
 
-    The window is 25 ms, 40 mel bands reach to half the sample rate, and the logarithm of the power is cut at a fixed
-    floor: other than in decibels below the maximum, the same sound has the same features wherever it stands.
+    The window is 25 ms, and 40 mel bands reach to half the sample rate. The logarithm is torchaudio's ``log_mels``, of
+    the power + 1e-6, and not decibels with a floor below the clip's maximum: so a sound has the same features in any
+    clip.
     """
 
     def __init__(self, coefficients: int, rate: int) -> None:
@@ -41,7 +42,7 @@ class Mfcc(nn.Module):
         self.scene_embedding_size = self.timestamp_embedding_size = 4 * coefficients
 
     def frames(self, audio: Tensor) -> Tensor:
-        """Coefficients and slopes of frames centred on samples 0, hop, 2 hop ...: (n_sounds, 2 n, n_frames)."""
+        """Coefficients, then slopes, of frames centred on samples 0, hop, 2 hop ...: (n_sounds, 2 n, n_frames)."""
         from torchaudio.functional import compute_deltas
 
         n_frames = 1 + audio.shape[1] // self.hop
@@ -59,8 +60,8 @@ def load_model(model_file_path: str = "", coefficients: int = 20, rate: int = 16
     """MFCC features. They have no weights: a path is refused.
 
     Args:
-        coefficients: how many, from the first (the level) on; 1 to 40.
-        rate: the sample rate in Hz at which audio is taken, one of HEAR's.
+        coefficients: the number of coefficients, 1 to 40; the first is the level.
+        rate: of the audio that the model takes, in Hz; one of HEAR's rates.
 
     Raises:
         DeloresError: an option is out of range.
@@ -89,7 +90,10 @@ def get_scene_embeddings(audio: Tensor, model: Mfcc) -> Tensor:
 
 @torch.no_grad()
 def get_timestamp_embeddings(audio: Tensor, model: Mfcc) -> tuple[Tensor, Tensor]:
-    """The same over 210 ms around every 40 ms.
+    """Mean and standard deviation of coefficients and slopes over 210 ms around every 40 ms.
+
+    Args:
+        audio: (n_sounds, n_samples) float32 in [-1, 1] at the model's rate.
 
     Returns:
         embeddings (n_sounds, n_timestamps, 4 * coefficients) and timestamps (n_sounds, n_timestamps) in ms, float32.
@@ -102,10 +106,13 @@ def get_timestamp_embeddings(audio: Tensor, model: Mfcc) -> tuple[Tensor, Tensor
 
 
 def local_statistics(frames: Tensor, context: int, stride: int) -> Tensor:
-    """Mean and deviation of frames (n, size, n_frames) around every ``stride``-th: (n, n_out, 2 * size)."""
-    # Beyond the ends there is nothing to average: count_include_pad leaves the padding out.
+    """Mean and standard deviation over ``context`` frames on each side of every ``stride``-th frame.
+
+    Frames (n, size, n_frames) become (n, n_out, 2 * size); at the ends of the sound, fewer frames are averaged.
+    """
+    # count_include_pad=False leaves the padding beyond the ends out of the mean.
     window = {"kernel_size": 2 * context + 1, "stride": stride, "padding": context, "count_include_pad": False}
-    centre = frames.mean(dim=2, keepdim=True)  # the variance of small differences, not of large numbers
+    centre = frames.mean(dim=2, keepdim=True)  # subtracted, for E[x^2] - E[x]^2 of large x loses digits
     mean = F.avg_pool1d(frames - centre, **window)
     variance = F.avg_pool1d((frames - centre) ** 2, **window) - mean**2
     return torch.cat([mean + centre, variance.clamp_min(0).sqrt()], dim=1).transpose(1, 2).contiguous()

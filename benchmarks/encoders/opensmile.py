@@ -1,7 +1,7 @@
-"""A HEAR model of openSMILE's features (audEERING), through its Python package ``opensmile``.
+"""A HEAR model of the features of openSMILE (audEERING), through its Python package ``opensmile``.
 
-A scene embedding has the functionals of the feature set over the whole sound. A timestamp embedding has the mean and
-the standard deviation of its low-level descriptors over the 21 frames (210 ms) around each timestamp, every 40 ms.
+A scene embedding is the functionals of the feature set over the whole sound. A timestamp embedding is the mean and the
+standard deviation of its low-level descriptors over the 21 frames (210 ms) around each timestamp, every 40 ms.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SAMPLE_RATE = 16000
 CONTEXT, STRIDE = 10, 4
 #: openSMILE's windows of spectrum and energy are 20 ms, every 10 ms from the beginning of the audio.
 HOP_MS, FIRST_MS = 10.0, 10.0
-#: Shorter sounds have no frame in which a pitch could be looked for (60 ms): zeros are added to this many samples.
+#: Shorter sounds are padded with zeros to this many samples: they may be too short for the window of the pitch, 60 ms.
 SHORTEST = SAMPLE_RATE // 10
 
 
@@ -90,7 +90,10 @@ def get_scene_embeddings(audio: Tensor, model: OpenSmile) -> Tensor:
 
 @torch.no_grad()
 def get_timestamp_embeddings(audio: Tensor, model: OpenSmile) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the descriptors over 210 ms around every 40 ms.
+    """Mean and standard deviation of the descriptors over 210 ms around every 40 ms.
+
+    Args:
+        audio: (n_sounds, n_samples) float32 in [-1, 1] at 16 kHz.
 
     Returns:
         embeddings (n_sounds, n_timestamps, timestamp_embedding_size) and timestamps (n_sounds, n_timestamps) in ms,
@@ -100,6 +103,6 @@ def get_timestamp_embeddings(audio: Tensor, model: OpenSmile) -> tuple[Tensor, T
     embeddings = local_statistics(frames, CONTEXT, STRIDE)
     times = FIRST_MS + STRIDE * HOP_MS * torch.arange(embeddings.shape[1], dtype=torch.float64)
     times = times.clamp(max=1000 * audio.shape[1] / SAMPLE_RATE).float().to(audio.device)
-    # Zeros that were added to a short sound are no time of it.
+    # Timestamps in the zeros that were added to a short sound are left out.
     kept = max(1, int((times[1:] > times[:-1]).sum()) + 1)
     return embeddings[:, :kept].contiguous(), times[:kept].expand(len(audio), -1).contiguous()

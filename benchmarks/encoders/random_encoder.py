@@ -1,7 +1,7 @@
-"""A HEAR model: the DeLoRes encoder as it is before any training.
+"""A HEAR model: the DeLoRes encoder before any training.
 
-The paper (arXiv 2203.13628, table 6) compares with it: on many tasks a random convolutional encoder
-with max + mean pooling is strong, and a learnt one has to beat it.
+A random convolutional encoder with maximum + mean pooling is strong on many tasks, and a learnt one has to beat it;
+the paper compares with it, too (arXiv 2203.13628, table 6).
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def load_model(
     """A randomly initialised encoder of the shape of a checkpoint, with that checkpoint's front-end.
 
     Args:
-        model_file_path: the checkpoint (or shipped name) whose shape, front-end, normalisation and
-            scene are taken, and whose weights are not; "" takes the shipped default weights' ones. Of a decorrelated
-            part of the scene the plain part is taken: its map is learnt, and nothing here is.
-        seed: which random initialisation; torch's global random state is left as it was.
+        model_file_path: a checkpoint, or the name of shipped weights; "" is the default weights. Its shape, front-end,
+            normalisation, scene and timestamp parts are taken, but not its weights. A decorrelated part of the scene
+            is replaced by the plain part, for its map is learnt.
+        seed: of the random initialisation; torch's global random state stays as it is.
         embedding_size: another width than the checkpoint's.
         scene, timestamp: other parts of the embeddings than the checkpoint's, as in ``hear_delores.load_model``.
-        precision: "float32" or "bfloat16", likewise.
+        precision: "float32" or "bfloat16", as in ``hear_delores.load_model``.
 
     Raises:
-        DeloresError: a seed or a size out of range, or what ``hear_delores.load_model`` refuses.
+        DeloresError: a seed or a size is out of range, or ``hear_delores.load_model`` refuses another argument.
     """
     require_integer("random_encoder", "seed", seed, 0)
     like = hear_delores.load_model(model_file_path, scene, timestamp)

@@ -1,1 +1,1 @@
-"""What is done to test clips to see how far a score depends on clean recordings: noise, rooms, bands, codecs."""
+"""Perturbations of test clips (noise, rooms, bands, codecs), which show how far a score depends on clean recordings."""

@@ -1,4 +1,4 @@
-"""A band of frequencies, as a telephone or an old recording has it."""
+"""Band limits, as of a telephone or an old recording."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import numpy as np
 __all__ = ["EXAMPLE", "canonical", "limit"]
 
 EXAMPLE = "HIGH or LOW-HIGH, frequencies from 20 to 100k Hz, such as 4k or 300-3.4k"
-#: How far what lies outside is pushed down, in dB, and how wide the slope is: a tenth of its edge, or this many Hz.
+#: Attenuation in dB outside of the band. Slopes are as wide as a tenth of the lower edge, but at least NARROWEST_HZ.
 STOP_DB, NARROWEST_HZ = 60.0, 50.0
 
 
 def canonical(text: str) -> str:
-    """A band in its one spelling. Raises ValueError for what is none.
+    """A band in its one spelling. Raises ValueError for anything else.
 
     >>> canonical("4000"), canonical("300-3400")
     ('4k', '300-3.4k')
@@ -30,10 +30,10 @@ def _hertz(text: str) -> float:
 
 
 def limit(samples: np.ndarray, rate: int, value: str, clip: str, seed: int) -> np.ndarray:
-    """The clip without what lies outside of the band: -6 dB at its edges, -60 dB beyond the slope, and no delay.
+    """The clip without what lies outside of the band: -6 dB at its edges, -60 dB beyond the slopes, and no delay.
 
-    A linear-phase filter by the window method (Kaiser's), convolved by torchaudio. An edge at or above half of the
-    rate does nothing.
+    The filter has linear phase and is designed by the window method (Kaiser's window); torchaudio convolves. An upper
+    edge at or above half of the rate does nothing; of a band that lies wholly above it, silence is left.
     """
     import torch
     from scipy.signal import firwin, kaiserord

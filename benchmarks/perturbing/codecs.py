@@ -1,4 +1,4 @@
-"""Lossy codecs, there and back again through libsndfile: MP3, Ogg Vorbis and Opus."""
+"""Lossy codecs: a clip is encoded and decoded again by libsndfile, as MP3, Ogg Vorbis or Opus."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from hear_delores.errors import DeloresError
 __all__ = ["EXAMPLE", "canonical", "transcode"]
 
 EXAMPLE = "mp3-KBPS or opus-KBPS, both in kbit/s, or vorbis-QUALITY from 0 to 10, such as mp3-32"
-#: Least and largest value of each; MP3's depend on the rate, too.
+#: The least and the largest value of each codec; those of MP3 depend on the rate, too. The rates are in Hz.
 RANGES = {"mp3": (8, 320), "opus": (6, 256), "vorbis": (0, 10)}
 RATES = {
     "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
     "opus": (8000, 12000, 16000, 24000, 48000),
 }
-#: kbit/s of Layer III, of MPEG-1 and of MPEG-2 (ISO/IEC 11172-3 and 13818-3); an encoder would take the nearest.
+#: Bitrates in kbit/s of Layer III, of MPEG-1 and MPEG-2 together (ISO/IEC 11172-3 and 13818-3). Others are refused:
+#: an encoder would silently take the nearest.
 MP3_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320)
-#: Samples by which LAME's encoder (576) and a decoder (529) delay a file that has no room for the tag that says so.
+#: The delay in samples of LAME's encoder (576) and a decoder (529). The decoder removes it, except where the frames
+#: have no room for the tag that states it.
 MP3_DELAY = 1105
 
 
 def canonical(text: str) -> str:
-    """A codec and its value in their one spelling. Raises ValueError for what is none.
+    """A codec and its value in their one spelling. Raises ValueError for anything else.
 
     >>> canonical("mp3-032"), canonical("vorbis-3.0")
     ('mp3-32', 'vorbis-3')
@@ -42,20 +44,24 @@ def canonical(text: str) -> str:
 
 
 def transcode(samples: np.ndarray, rate: int, value: str, clip: str, seed: int) -> np.ndarray:
-    """The clip encoded and decoded, without the codec's delay. A codec that lacks the rate gets the next higher one.
+    """The clip encoded and decoded, without the codec's delay.
 
-    Raises DeloresError where MP3 has no such bitrate at the clip's rate.
+    A codec that lacks the clip's rate works at its next higher rate, or else at its highest.
+
+    Raises:
+        DeloresError: MP3 has no such bitrate at that rate, or libsndfile cannot write the codec.
     """
     name, _, number = value.partition("-")
     rates = RATES.get(name, (rate,))
-    inside = next((each for each in rates if each >= rate), rates[-1])
-    peak = max(1.0, float(np.abs(samples).max()))
-    sound = resample(np.asarray(samples / peak, dtype=np.float32), rate, inside)
-    decoded = _there_and_back(sound, inside, name, float(number))
-    return _fitted(resample(decoded, inside, rate), len(samples)) * peak
+    coded_rate = next((each for each in rates if each >= rate), rates[-1])
+    peak = max(1.0, float(np.abs(samples).max()))  # louder samples would be clipped
+    sound = resample(np.asarray(samples / peak, dtype=np.float32), rate, coded_rate)
+    decoded = _decoded(sound, coded_rate, name, float(number))
+    return _fitted(resample(decoded, coded_rate, rate), len(samples)) * peak
 
 
-def _there_and_back(sound: np.ndarray, rate: int, name: str, number: float) -> np.ndarray:
+def _decoded(sound: np.ndarray, rate: int, name: str, number: float) -> np.ndarray:
+    """The sound (n,) after encoding and decoding at ``rate`` Hz, as long and not delayed."""
     import soundfile
 
     how, form = {}, ("MP3", "MPEG_LAYER_III")
@@ -75,12 +81,12 @@ def _there_and_back(sound: np.ndarray, rate: int, name: str, number: float) -> n
         ) from None
     stream.seek(0)
     decoded, _ = soundfile.read(stream, dtype="float32")
-    late = name == "mp3" and len(decoded) > len(sound)
-    return _fitted(decoded[MP3_DELAY:] if late else decoded, len(sound))
+    delayed = name == "mp3" and len(decoded) > len(sound)
+    return _fitted(decoded[MP3_DELAY:] if delayed else decoded, len(sound))
 
 
 def _mp3_level(rate: int, kbps: float) -> float:
-    """libsndfile's compression level from 0 to 1, which stands for the bitrates that MP3 has at the rate."""
+    """libsndfile's compression level for a bitrate: 0 is the highest that MP3 has at the rate, 1 the lowest."""
     low, high = (32, 320) if rate >= 32_000 else (8, 160) if rate >= 16_000 else (8, 64)
     if not low <= kbps <= high:
         raise DeloresError(f"codec:mp3-{kbps:g}: MP3 at {rate} Hz has {low} to {high} kbit/s")
@@ -88,4 +94,5 @@ def _mp3_level(rate: int, kbps: float) -> float:
 
 
 def _fitted(decoded: np.ndarray, length: int) -> np.ndarray:
+    """Cut, or padded with zeros, to ``length`` samples."""
     return np.pad(decoded[:length], (0, max(0, length - len(decoded))))

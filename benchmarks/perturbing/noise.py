@@ -10,12 +10,12 @@ import numpy as np
 __all__ = ["EXAMPLE", "canonical", "generator_of", "pink", "white"]
 
 EXAMPLE = "DB, the ratio of the clip's power to the noise's in dB, from -100 to 100, such as 20,10,0"
-#: Pink noise holds as much below 20 Hz as between 20 Hz and 20 kHz if a clip is long enough, and nobody hears it.
+#: Pink noise has no power below this: 0.02 to 20 Hz would have as much as 20 Hz to 20 kHz, and nobody hears it.
 LOWEST_HZ = 20.0
 
 
 def canonical(text: str) -> str:
-    """A ratio in dB in its one spelling. Raises ValueError for what is none.
+    """A ratio in dB in its one spelling. Raises ValueError for anything else.
 
     >>> canonical("20.0"), canonical("-5")
     ('20', '-5')
@@ -43,13 +43,13 @@ def pink(samples: np.ndarray, rate: int, value: str, clip: str, seed: int) -> np
 
 
 def generator_of(seed: int, kind: str, clip: str) -> np.random.Generator:
-    """The random numbers of a clip: the same at every level, and whatever other clips are perturbed."""
+    """The generator of a clip's random numbers: the same at every level, and whatever other clips are perturbed."""
     digest = hashlib.sha256(f"{seed}\0{kind}\0{clip}".encode("utf-8", "surrogatepass")).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
 def _with(samples: np.ndarray, noise: np.ndarray, ratio_db: float) -> np.ndarray:
-    """The sum, through torchaudio; silence stays silent, since no noise is ``ratio_db`` below it."""
+    """The clip with the noise added, by torchaudio; silence stays silent, for no noise is ``ratio_db`` below it."""
     import torch
     from torchaudio.functional import add_noise
 

@@ -1,6 +1,6 @@
 """One perturbation of a clip, such as ``noise:20`` or ``codec:mp3-32``: its grammar, its name, and what it does.
 
-A perturbed clip has the length and the times of the clip, and depends on the clip, its name and a seed alone.
+A perturbed clip is as long as the clip and not delayed, and depends on the clip's samples, its name and a seed alone.
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ from hear_delores.settings import require_integer
 
 __all__ = ["KINDS", "VERSION", "Perturbation", "parse_perturbations", "refuse_perturbations"]
 
-#: Raised with every change of what a perturbation does: embeddings of another version are made again.
+#: To be raised with every change of what a perturbation does: embeddings of another version are made again.
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class Kind:
-    """``canonical(text)`` is a value in its one spelling; ``example`` says in an error what was expected.
+    """A kind of perturbation.
 
-    ``apply(samples, rate, value, clip, seed)`` perturbs; ``draws`` says whether it draws random numbers.
+    Attributes:
+        canonical: takes the text of a value, and returns the one spelling of that value.
+        example: describes the values in an error.
+        apply: takes (samples, rate, value, clip, seed), and returns the perturbed samples.
+        draws: whether ``apply`` draws random numbers.
     """
 
     canonical: Callable[[str], str]
@@ -46,7 +50,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Perturbation:
-    """A kind and its value; ``seed`` sets apart the random numbers of a kind that draws some, and is 0 for others."""
+    """A kind and its value; ``seed`` chooses the random numbers of a kind that draws some, and is 0 for others."""
 
     kind: str
     value: str
@@ -54,22 +58,22 @@ class Perturbation:
 
     @property
     def name(self) -> str:
-        """As columns and records call it: ``noise:20``, or ``noise:20 (seed 1)`` where the seed is not 0."""
+        """The name in columns and records: ``noise:20``, or ``noise:20 (seed 1)`` where the seed is not 0."""
         return f"{self.kind}:{self.value}" + (f" (seed {self.seed})" if self.seed else "")
 
     @property
     def folder_name(self) -> str:
-        """As a folder is called: ``noise_20``."""
+        """The name of a folder: ``noise_20``, or ``noise_20_seed_1``."""
         return f"{self.kind}_{self.value}" + (f"_seed_{self.seed}" if self.seed else "")
 
     def info(self) -> dict[str, Any]:
-        """What perturbed embeddings say of it."""
+        """The name and :data:`VERSION`, which are stored with perturbed embeddings."""
         return {"name": self.name, "version": VERSION}
 
     def apply(self, samples: np.ndarray, rate: int, clip: str) -> np.ndarray:
         """The perturbed clip, (n_samples,) float32 like ``samples``, at ``rate`` Hz; ``clip`` is its file's name.
 
-        It is not clipped to [-1, 1]: what is added would be less than was asked for.
+        It is not clipped to [-1, 1]: clipping would change the signal-to-noise ratio.
         """
         found = KINDS[self.kind].apply(samples, rate, self.value, clip, self.seed)
         return np.ascontiguousarray(found, dtype=np.float32)
@@ -81,10 +85,10 @@ class Perturbation:
 
 
 def parse_perturbations(words: Sequence[str], seed: int = 0) -> tuple[Perturbation, ...]:
-    """The perturbations of words such as ``noise:20,10,0`` (several may share one, with blanks), each once, in order.
+    """The perturbations of words such as ``noise:20,10,0``, each once, in order; a word may hold several, with blanks.
 
     Raises:
-        DeloresError: a kind that is not known, or a value that it does not take.
+        DeloresError: a kind is not known, or does not take a value.
 
     >>> [each.name for each in parse_perturbations(["noise:20,10 band:4000", "codec:mp3-32"])]
     ['noise:20', 'noise:10', 'band:4k', 'codec:mp3-32']

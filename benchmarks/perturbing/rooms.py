@@ -1,4 +1,4 @@
-"""Rooms: a clip as a microphone some metres away hears it, by the image-source method of pyroomacoustics."""
+"""Rooms: a clip as a microphone in the room records it, by the image-source method of pyroomacoustics."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from hear_delores.errors import DeloresError
 __all__ = ["EXAMPLE", "canonical", "response", "reverberate"]
 
 EXAMPLE = "SECONDS, the reverberation time RT60 from 0.1 to 2 s, such as 0.3,0.8"
-#: Different rooms of each reverberation time; a clip's name says in which it is heard.
+#: The number of rooms for each reverberation time; a clip's name and the seed choose one of them.
 N_ROOMS = 4
-#: Sides in m of a room of 0.3 s; others grow with the square root of the time, and none is lower than this.
+#: Mean sides in m of a room with RT60 = 0.3 s; they grow with the square root of RT60, and none is below LOWEST_M.
 SIDES, LOWEST_M = (5.0, 4.0, 2.6), 2.3
-#: How close the measured time is brought to the wanted one: Sabine's formula by itself is up to a fifth off.
+#: The absorption is corrected until the measured RT60 is this close (relative): Sabine's formula is up to a fifth off.
 TOLERANCE, ATTEMPTS = 0.02, 8
 _LOCK = threading.Lock()
 
 
 def canonical(text: str) -> str:
-    """A time in its one spelling. Raises ValueError for what is none.
+    """A reverberation time in its one spelling. Raises ValueError for anything else.
 
     >>> canonical("0.30")
     '0.3'
@@ -35,12 +35,12 @@ def canonical(text: str) -> str:
 
 
 def reverberate(samples: np.ndarray, rate: int, value: str, clip: str, seed: int) -> np.ndarray:
-    """The clip in a room, at the clip's own level and without the sound's way through the air; its tail is cut off."""
+    """The clip in a room, with the clip's own power, and without the delay of the direct sound; the tail is cut off."""
     import torch
     from torchaudio.functional import fftconvolve
 
     number = int(generator_of(seed, "reverb", clip).integers(N_ROOMS))
-    with _LOCK:  # clips are read by several threads, and all want the same few rooms
+    with _LOCK:  # several threads read clips and need the same few rooms: each is computed once
         taps = response(float(value), rate, seed, number)
     clean = torch.from_numpy(np.asarray(samples, dtype=np.float64))
     heard = fftconvolve(clean, torch.from_numpy(taps))[: len(samples)].numpy()
@@ -50,10 +50,14 @@ def reverberate(samples: np.ndarray, rate: int, value: str, clip: str, seed: int
 
 @functools.lru_cache(maxsize=64)
 def response(rt60: float, rate: int, seed: int, number: int) -> np.ndarray:
-    """The impulse response of a room, (n,) float64, from the arrival of the direct sound on.
+    """The impulse response of a room, (n,) float64 at ``rate`` Hz, from the arrival of the direct sound on.
 
-    The room is a box whose walls all absorb alike; their absorption is corrected until the time that is measured in the
-    response (by Schroeder's integration, from -5 to -35 dB) is the wanted one.
+    The room is a box whose walls all absorb alike. Their absorption is corrected until the reverberation time that is
+    measured in the response (Schroeder's integration from -5 to -35 dB) is ``rt60`` seconds to 2 %; of 8 attempts
+    the closest is taken.
+
+    Raises:
+        DeloresError: no walls absorb enough for so short a time.
     """
     import pyroomacoustics
 
@@ -77,7 +81,7 @@ def response(rt60: float, rate: int, seed: int, number: int) -> np.ndarray:
         room.compute_rir()
         taps = np.asarray(room.rir[0][0], dtype=np.float64)
         direct = round(float(np.linalg.norm(places[0] - places[1])) / room.c * rate)
-        start = max(int(np.argmax(np.abs(taps[: direct + 100]))) - 1, 0)  # its fractional delay rings on both sides
+        start = max(int(np.argmax(np.abs(taps[: direct + 100]))) - 1, 0)  # the fractional delay rings before it
         taps = taps[start:]
         measured = float(pyroomacoustics.experimental.measure_rt60(taps, fs=rate, decay_db=30))
         best = min(best, (abs(measured / rt60 - 1), taps), key=lambda found: found[0])

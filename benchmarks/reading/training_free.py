@@ -1,4 +1,4 @@
-"""Measures of stored embeddings for which nothing is trained, and how alike models are: ``delores geometry``."""
+"""Measures of stored embeddings without training, and the similarity of models (linear CKA): ``delores geometry``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hear_delores.errors import DeloresError
 
 __all__ = ["MEASURES", "Geometry", "Likeness", "Measured", "geometry", "likenesses", "measure", "open_embeddings"]
 
-#: Clips that are measured at most, spread evenly over the task in the order of their names.
+#: At most so many clips are measured, spread evenly over the task in the order of their names.
 MAX_CLIPS = 4000
 MEASURES = (
     "precision_at_1", "precision_at_5", "silhouette", "separation", "separation_z", "separation_p", "effective_rank",
@@ -30,7 +30,13 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Measured:
-    """One model's embeddings of a task. ``values`` is by :data:`MEASURES`; NaN where one does not apply."""
+    """The measures of one model's embeddings of a task.
+
+    Attributes:
+        rows: what was measured, "scene" or "timestamps" (the mean of a clip's frames).
+        clips, dimensions: the shape of the measured embeddings.
+        values: the name of each of :data:`MEASURES` -> its value; NaN where it does not apply.
+    """
 
     model: str
     task: str
@@ -52,7 +58,7 @@ class Likeness:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Every measure of some stored embeddings, and how alike their models are. Printed, it is Markdown."""
+    """The measures of stored embeddings, and the linear CKA of their models. Printed, it is Markdown."""
 
     measures: tuple[Measured, ...]
     linear_cka: tuple[Likeness, ...]
@@ -76,11 +82,11 @@ class Geometry:
 
 
 def geometry(embeddings: str | Path | Sequence[str | Path], *, permutations: int = 999) -> Geometry:
-    """How stored embeddings lie, with nothing trained: no score of a task.
+    """Measures of stored embeddings for which nothing is trained. They are not scores of a task.
 
     Args:
         embeddings: folders of embeddings, or folders that hold some.
-        permutations: shuffles of the labels that the separation of classes is compared with.
+        permutations: the number of shuffles of the labels that the separation of classes is compared with.
 
     Raises:
         DeloresError: there are no embeddings of clips, or a folder is damaged.
@@ -90,16 +96,15 @@ def geometry(embeddings: str | Path | Sequence[str | Path], *, permutations: int
 
 
 def _figure(value: float) -> str:
-    """To four digits; "" for what does not apply."""
+    """The value to four digits; "" for NaN."""
     return "" if value != value else f"{value:.4g}"
 
 
 def open_embeddings(paths: Sequence[str | Path]) -> list[EmbeddingsTask]:
-    """The embeddings of clips under ``paths`` (each may be one itself), in order.
+    """The embeddings of clips in and below the folders ``paths``, in order; not those of events or perturbed clips.
 
-    Those of events, and those of perturbed clips, are passed over.
-
-    Raises DeloresError when there are none, or for a damaged folder.
+    Raises:
+        DeloresError: there are none, or a folder is damaged.
     """
     found: dict[Path, EmbeddingsTask] = {}
     for path in map(Path, paths):
@@ -118,10 +123,10 @@ def open_embeddings(paths: Sequence[str | Path]) -> list[EmbeddingsTask]:
 
 
 def measure(task: EmbeddingsTask, permutations: int = 999) -> Measured:
-    """Every measure of a task's embeddings, all splits together.
+    """The measures of a task's embeddings, all splits together.
 
-    Where a folder holds frames, a clip is their mean, and ``alignment`` is that of the means of its two halves.
-    Measures of clusters are of tasks with one label per clip.
+    In a folder of timestamp embeddings, the mean of its frames stands for a clip, and ``alignment`` compares the means
+    of its two halves. Silhouette and separation are of tasks with one label per clip.
     """
     _, rows, targets, halves = _clips(task)
     values = dict.fromkeys(MEASURES, math.nan)
@@ -141,7 +146,7 @@ def measure(task: EmbeddingsTask, permutations: int = 999) -> Measured:
 
 
 def likenesses(tasks: Sequence[EmbeddingsTask]) -> list[Likeness]:
-    """Linear CKA of every two models on each task that both have embedded with the same clips and labels."""
+    """Linear CKA of every two models on each task of which both have the same clips and labels."""
     found = []
     for truth in dict.fromkeys(task.truth_hash for task in tasks):
         read = [(task, *_clips(task)[:2]) for task in tasks if task.truth_hash == truth]
@@ -159,7 +164,11 @@ def _model(task: EmbeddingsTask) -> str:
 def _clips(
     task: EmbeddingsTask,
 ) -> tuple[list[str], np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
-    """The same clips of every model, by name: names, (n, d) rows, targets, and the means of both halves of frames."""
+    """At most :data:`MAX_CLIPS` clips, chosen by name, so that they are the same for every model.
+
+    Returns their names, embeddings (n, d), targets (n, n_labels), and the means of both halves of their frames, each
+    (m, d) over the clips with two frames or more; None for scene embeddings.
+    """
     places = sorted((file, name, row) for name, split in task.splits.items() for row, file in enumerate(split.files))
     if len(places) > MAX_CLIPS:
         places = [places[index] for index in np.linspace(0, len(places) - 1, MAX_CLIPS).astype(int)]

@@ -33,7 +33,7 @@ class Knn(Protocol[Rows]):
         metric: ``cosine`` compares L2-normalised embeddings; ``euclidean`` embeddings standardised by the mean
             and the deviation of the training rows.
         shots: train on so many clips per class, drawn by ``seed``; None takes all.
-        control: ``shuffled`` permutes the labels of training and validation clips by ``seed``; None leaves them.
+        control: ``shuffled`` permutes the labels within training, validation and test by ``seed``; None keeps them.
             Nothing else is random.
     """
 

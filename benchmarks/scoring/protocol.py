@@ -39,7 +39,7 @@ class Protocol(Generic[D]):
         chooses: what is chosen by the least loss where the primary score is NaN throughout.
         shots: train on so many clips per class, drawn by ``seed``; None takes all.
         score_missing_files: whether a file without predictions costs its events.
-        control: ``shuffled`` permutes the labels of training and validation clips; None leaves them.
+        control: ``shuffled`` permutes the labels of training, of validation and of test clips; None keeps them.
         search_seed: the seed whose grid search this run takes over; None where it searches by itself, or has no grid.
     """
 

@@ -1,7 +1,7 @@
 """The README.md of a checkpoint on the Hub: metadata that the Hub reads, how to use the model, and its scores.
 
-The metadata follows the Hub's model-card specification; ``huggingface_hub`` writes it. Scores stand there as
-``model-index``: one result for each task, one metric for each of the task's metrics and each protocol.
+The metadata follows the Hub's model-card specification; ``huggingface_hub`` writes it. Its ``model-index`` has the
+scores: one result for each task, with one metric for each of the task's metrics and each protocol.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["UNKNOWN_LICENCE", "model_card", "records_of"]
 
 UNKNOWN_LICENCE = "unknown"
 TAGS = ("audio", "hear-benchmark", "self-supervised", "audio-embedding")
-#: The names that the Hub has for metrics of ours; others keep theirs.
+#: The Hub's names of metrics, where they differ from ours.
 HUB_METRICS = {"top1_acc": "accuracy"}
 PAPERS = {
     "delores-s": "DeLoRes-S (Ghosh et al. 2022, [arXiv 2203.13628](https://arxiv.org/abs/2203.13628))",
@@ -31,7 +31,7 @@ PAPERS = {
 
 
 def records_of(model: HearModel, records: Iterable[ResultRecord]) -> list[ResultRecord]:
-    """Those of the records that are of this model's weights, as it makes embeddings by default.
+    """The records of this model: of its weights, with the scene, timestamp and precision of the checkpoint.
 
     Raises:
         DeloresError: there are records, and none is of these weights.
@@ -54,11 +54,11 @@ def model_card(
 
     Args:
         repository: ORG/NAME.
-        records: results; those of other models (baselines) stand in the table, those of ``model`` in the metadata, too.
+        records: results. The table shows them all, baselines among them; the metadata has those of ``model`` alone.
         licence: of the weights, by the Hub's name for it, such as cc-by-4.0.
 
     Raises:
-        DeloresError: huggingface_hub is not installed, no record is of the model, or records that no table can hold.
+        DeloresError: huggingface_hub is not installed, no record is of the model, or no table can hold the records.
     """
     name = repository.rpartition("/")[2]
     library, own = hub_library(), records_of(model, records)
@@ -110,7 +110,7 @@ delores run {name}=hear_delores@{PREFIX}{repository} --tasks-dir tasks --protoco
 
 
 def _results(records: Iterable[ResultRecord]) -> list[Any]:
-    """Scores as the Hub's metadata holds them: means over seeds, in the metrics' own units."""
+    """The Hub's ``EvalResult`` for each task, protocol and metric: means over seeds, in the metrics' own units."""
     result = hub_library().EvalResult
     grouped: dict[tuple[str, str, str], list[tuple[ResultRecord, float]]] = {}
     for record in records:
@@ -156,7 +156,7 @@ def _about(own: Sequence[ResultRecord]) -> str:
     label = ", ".join(sorted({record.model.label for record in own}))
     return (
         f"Measured with {LIBRARY} {' and '.join(versions)}; the rows of this model are named {label}. "
-        "Accuracies and the like are per cents in the table, and shares in the metadata.\n\n"
+        "Accuracies and the like are in per cent in the table, and from 0 to 1 in the metadata.\n\n"
     )
 
 
@@ -169,5 +169,5 @@ def _training(model: HearModel) -> str:
     if step:
         size = model.info["config"].get("batch_size")
         facts.append(f"{step:,} steps{f' of {size:,} crops' if isinstance(size, int) else ''}.")
-    facts.append(f"The whole configuration stands in `config.json` and in the header of the weights' file ({LIBRARY}).")
+    facts.append("The whole configuration is in `config.json`, and in the header of `model.safetensors`.")
     return " ".join(facts)

@@ -1,4 +1,4 @@
-"""A checkpoint's way to the Hub: first a folder that can be looked at, then one commit with all of it."""
+"""The upload of a checkpoint to the Hub: first a folder that can be looked at, then one commit with all of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hear_delores.shipped import find_weights
 __all__ = ["Pushed", "prepare_repository", "push"]
 
 CARD_FILE = "README.md"
-#: What a new repository of the Hub holds.
+#: The files that the Hub itself puts into a new repository.
 _OF_THE_HUB = {".gitattributes"}
 
 
@@ -38,18 +38,20 @@ def prepare_repository(
     *,
     licence: str = UNKNOWN_LICENCE,
 ) -> Path:
-    """Writes what :func:`push` uploads into the folder ``out``, and returns it.
+    """Writes the files that :func:`push` uploads into the folder ``out``, and returns the folder.
 
-    ``model.safetensors`` is the checkpoint, byte for byte; ``config.json`` is its header, with what the library needs
-    to know it by; ``README.md`` is the card. A folder of an earlier call is replaced.
+    ``model.safetensors`` is the checkpoint, byte for byte; ``config.json`` is its header and the keys by which this
+    library recognises it; ``README.md`` is the card. A folder of an earlier call is replaced.
 
     Args:
         checkpoint: a file, or the name of bundled weights.
         repository: ORG/NAME.
-        records: results for the card, of the checkpoint and of what it is compared with.
+        records: results for the card, of the checkpoint and of the models that it is compared with.
+        licence: of the weights, by the Hub's name for it, such as cc-by-4.0.
 
     Raises:
-        DeloresError: no checkpoint of ours, results of other weights alone, or a folder that holds something else.
+        DeloresError: ``checkpoint`` is not one of this project, all results are of other weights, or ``out`` holds
+            something else.
     """
     name = _repository(repository)
     path = find_weights(checkpoint)
@@ -67,12 +69,13 @@ def prepare_repository(
 def push(
     folder: str | Path, repository: str, *, private: bool = False, revision: str = "", message: str = ""
 ) -> Pushed:
-    """Uploads a folder of :func:`prepare_repository` as one commit; the repository is made where there is none.
+    """Uploads a folder of :func:`prepare_repository` as one commit, and returns its page and commit.
 
     Args:
-        private: make the repository private. One that exists keeps what it is, and a public one is refused.
-        revision: a branch, made where there is none. Default: the main branch.
-        message: of the commit.
+        repository: ORG/NAME; it is created if it does not exist.
+        private: create it as a private repository. A public repository that exists is then refused.
+        revision: a branch, created if it does not exist. Default: the main branch.
+        message: of the commit. Default: one that says what it is.
 
     Raises:
         DeloresError: huggingface_hub is not installed, nobody is logged in, the Hub refuses or cannot be reached, or
@@ -106,7 +109,7 @@ def _repository(text: str) -> HubName:
 
 
 def _check_repository(info: object, name: HubName, private: bool) -> None:
-    """Refuses to write over another model, and to publish what was to be private."""
+    """Raises DeloresError if the repository holds another model, or is public where it should be private."""
     if private and getattr(info, "private", None) is False:
         raise DeloresError(
             f"{name.repository} exists and is public: make it private on its page, or choose another name"

@@ -1,1 +1,1 @@
-"""Pools for pre-training that anyone can make again: freely licensed audio of packages, and what is rendered."""
+"""Pools for pre-training that anyone can make again: freely licensed recordings of packages, and rendered sounds."""

@@ -1,4 +1,4 @@
-"""What is kept of a sound: no silence around it, and no clip that is nearly another one."""
+"""Silence around a sound, which is cut off, and clips that are near duplicates, which are left out."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ __all__ = ["DIMENSIONS", "fingerprint", "near_duplicates", "trimmed"]
 
 SILENCE_DB = -60.0  # of full scale: the root mean square of a frame below it is silence
 FRAME_S = 0.02
-MARGIN = 2  # frames of silence that stay on either side
+MARGIN = 2  # so many frames before and after the sound stay
 
-WINDOW, HOP = 1024, 512  # samples of a fingerprint's frame, and between two
+WINDOW, HOP = 1024, 512  # of a fingerprint's frames, in samples
 BANDS, THIRDS = 32, 3
 DIMENSIONS = BANDS * THIRDS
 LOWEST_HZ = 50.0
-FLOOR_DB = -60  # of the loudest band: what lies below is the same silence
-CLOSE_DB = 1.0  # root mean square difference of two fingerprints
-CLOSE_LENGTH = 0.05  # relative difference of two lengths
-BLOCK = 1024
+FLOOR_DB = -60  # relative to the loudest band; lower values are clipped to it
+CLOSE_DB = 1.0  # the largest root mean square difference of the fingerprints of two near clips
+CLOSE_LENGTH = 0.05  # the largest difference of the logarithms of their lengths
+BLOCK = 1024  # clips that are compared with the earlier ones at once
 
 
 def trimmed(samples: NDArray[np.int16], rate: int, margin: int = MARGIN) -> NDArray[np.int16]:
-    """The samples (n,) from the first to the last frame of 20 ms above -60 dB of full scale; (0,) if there is none.
+    """The samples from the first to the last frame of 20 ms above -60 dB of full scale, int16; (0,) if there is none.
 
     Args:
+        samples: (n,) int16.
         rate: in Hz.
-        margin: frames that stay around them.
+        margin: so many more frames stay at each end.
     """
     size = max(1, round(FRAME_S * rate))
     padded = np.zeros(-(-len(samples) // size) * size, dtype=np.float32)
@@ -39,9 +40,14 @@ def trimmed(samples: NDArray[np.int16], rate: int, margin: int = MARGIN) -> NDAr
 
 
 def fingerprint(samples: NDArray[np.int16], rate: int) -> NDArray[np.int8]:
-    """(96,) int8: the power in 32 bands of each third of the sound, in dB below the loudest of them, rounded.
+    """(96,) int8: the power in 32 bands of each third of the sound, in dB relative to the loudest of them, rounded.
 
-    Bands are equally wide in the logarithm of frequency from 50 Hz on. The level of the sound does not count.
+    The bands are equally wide in the logarithm of frequency, from 50 Hz to half the rate. The fingerprint does not
+    depend on the sound's level.
+
+    Args:
+        samples: (n,) int16.
+        rate: in Hz.
     """
     count = max(THIRDS, -(-len(samples) // HOP))
     padded = np.zeros((count - 1) * HOP + WINDOW, dtype=np.float32)
@@ -61,14 +67,15 @@ def fingerprint(samples: NDArray[np.int16], rate: int) -> NDArray[np.int8]:
 def near_duplicates(
     prints: NDArray[np.int8], lengths: NDArray[np.int64], known: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """(n,) which of the clips are nearly one before them that stays.
+    """(n,) bool: which clips are near duplicates of an earlier clip that is none itself.
 
-    Two are near where the fingerprints differ by at most 1 dB, root mean square, and the lengths by at most 5 %.
+    Two clips are near duplicates if their fingerprints differ by at most 1 dB, root mean square, and their lengths by
+    at most 5 %.
 
     Args:
-        prints: (n, 96) of :func:`fingerprint`.
+        prints: (n, 96) int8, as of :func:`fingerprint`.
         lengths: (n,) in samples.
-        known: (n,) clips that are compared with, and stay whatever they are.
+        known: (n,) bool, clips that others are compared with; they are never duplicates themselves.
     """
     values = prints.astype(np.float32)
     squares = np.square(values).sum(axis=1)

@@ -13,20 +13,23 @@ SHOWN_FAULTS = 10
 
 
 def pool(
-    out: Annotated[Path, typer.Option(help="The folder of the pool: a new one, or a pool to go on with.")],
-    recipe: Annotated[str, typer.Argument(help="A YAML file of sources, or the name of a bundled one.")] = "free",
+    out: Annotated[Path, typer.Option(help="The folder of the pool: a new one, or a pool to continue.")],
+    recipe: Annotated[str, typer.Argument(help="A YAML file of sources, or the name of a bundled recipe.")] = "free",
     debs: Annotated[
-        list[Path] | None, typer.Option(help="A folder of .deb files that need no download; repeat for more.")
+        list[Path] | None, typer.Option(help="A folder with .deb files, used before any download; repeat for more.")
     ] = None,
     without: Annotated[
         list[Path] | None,
-        typer.Option(help="A task folder, or any of audio, whose clips are kept out of the pool; repeat for more."),
+        typer.Option(
+            help="A task folder, or another folder of audio: the pool gets no near duplicate of its clips; "
+            "repeat for more."
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
-    """Make a pool for pre-training of freely licensed audio: packages, folders, sound fonts, speech synthesis.
+    """Make a pool of freely licensed audio for pre-training: packages, folders, sound fonts, speech synthesis.
 
-    The same command again goes on where it stopped.
+    The same command again resumes where it stopped.
     """
     from pretrain.pools.pool import make_pool
     from pretrain.watching.progress import Display

@@ -1,4 +1,4 @@
-"""Debian packages: fetched by the system's own client, and read without installing them (deb(5), ar and tar)."""
+"""Debian packages: fetched by apt-get, and read without installing them (deb(5): an ar archive of two tars)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from pretrain.data.bounded import TAR_FAULTS, check_member
 __all__ = ["Archive", "find_archives", "open_archive", "unpacked"]
 
 MAGIC = b"!<arch>\n"
-HEADER = 60  # bytes before each member
-LARGEST_CONTROL = 16 << 20
-#: How the tars of a package may be compressed; dpkg-deb reads the others.
+HEADER = 60  # bytes before each member of an ar archive
+LARGEST_CONTROL = 16 << 20  # bytes
+#: The suffix of a package's tar -> how it is decompressed; dpkg-deb reads the others.
 OPENERS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
     "": lambda stream: stream,
     ".gz": lambda stream: cast(IO[bytes], gzip.GzipFile(fileobj=stream)),
@@ -33,7 +33,7 @@ OPENERS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
 
 
 class Archive(NamedTuple):
-    """A .deb file, and what its control file calls the package and its version."""
+    """A .deb file, and the package's name and version as its control file states them."""
 
     path: Path
     package: str
@@ -41,23 +41,23 @@ class Archive(NamedTuple):
 
 
 def find_archives(packages: Sequence[str], folders: Sequence[Path], store: Path) -> dict[str, Archive]:
-    """The archive of each package: from ``folders``, or fetched by ``apt-get download`` into ``store``.
+    """package -> its archive: of the first of ``folders`` that has it, or of ``store``, else by ``apt-get download``.
 
-    Where a folder has several versions, it is the last by the file's name.
+    Downloads go into ``store``. Of several versions in a folder, the last in the order of file names is taken.
 
     Raises:
-        DeloresError: a package is not there, and there is no client to fetch it, or the client has no such package.
+        DeloresError: a package is in no folder, and there is no apt-get to fetch it, or apt-get has no such package.
     """
     found: dict[str, Archive] = {}
     for name in packages:
-        path = _lying_there(name, [*folders, store])
+        path = _local(name, [*folders, store])
         found[name] = open_archive(path if path is not None else _fetch(name, store))
         if found[name].package != name:
-            raise DeloresError(f"{found[name].path}: expected the package {name}, and it is {found[name].package}")
+            raise DeloresError(f"{found[name].path}: expected the package {name}, but it is {found[name].package}")
     return found
 
 
-def _lying_there(name: str, folders: Sequence[Path]) -> Path | None:
+def _local(name: str, folders: Sequence[Path]) -> Path | None:
     for folder in folders:
         if archives := sorted(folder.glob(f"{name}_*.deb")):
             return archives[-1]
@@ -68,8 +68,8 @@ def _fetch(name: str, store: Path) -> Path:
     """``apt-get download`` into ``store``; a file is there whole or not at all."""
     if shutil.which("apt-get") is None:
         raise DeloresError(
-            f"the package {name} is not there, and this system has no apt-get to download it: on a Debian or Ubuntu "
-            f"system run `apt-get download {name}`, and give its folder with --debs"
+            f"no folder has the package {name}, and this system has no apt-get to download it: run `apt-get download "
+            f"{name}` on a Debian or Ubuntu system, and give the folder of the file with --debs"
         )
     partial = store / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -82,7 +82,7 @@ def _fetch(name: str, store: Path) -> Path:
             lines = [line for line in done.stderr.splitlines() if line.startswith("E:")]
             reason = lines[0].removeprefix("E:").strip() if lines else "apt-get does not say why"
             raise DeloresError(
-                f"the package {name} cannot be downloaded ({reason}): run `apt-get update`, or remove it there"
+                f"the package {name} cannot be downloaded ({reason}): run `apt-get update`, or take it off the recipe"
             )
         return got[0].rename(store / got[0].name)
     finally:
@@ -90,10 +90,10 @@ def _fetch(name: str, store: Path) -> Path:
 
 
 def open_archive(path: Path) -> Archive:
-    """The package in a .deb file, by its control file.
+    """A .deb file with its package's name and version, read from its control file.
 
     Raises:
-        DeloresError: it is no .deb file, or damaged.
+        DeloresError: it is not a .deb file, or it is damaged.
     """
     with _named(path), contextlib.ExitStack() as held:
         tar = held.enter_context(_tar(path, "control.tar", held))
@@ -111,7 +111,7 @@ def open_archive(path: Path) -> Archive:
 def unpacked(archive: Archive, folder: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Path]]:
     """(path in the package, local file) of each plain file that is ``wanted``, unpacked into ``folder`` by number.
 
-    Its own name stays a name: whatever a package calls its files, nothing is written elsewhere.
+    The local name is the file's number and suffix: whatever a package calls its files, nothing is written elsewhere.
 
     Raises:
         DeloresError: the package is damaged.
@@ -133,7 +133,7 @@ def unpacked(archive: Archive, folder: Path, wanted: Callable[[str], bool]) -> I
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Faults of the archive name it."""
+    """Turns the errors that a damaged archive raises into one line with its path."""
     try:
         yield
     except (*TAR_FAULTS, lzma.LZMAError) as error:
@@ -144,7 +144,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _tar(path: Path, which: str, held: contextlib.ExitStack) -> tarfile.TarFile:
-    """The tar called ``which`` in the package, read from its beginning to its end."""
+    """The tar whose name begins with ``which`` in the package, as a stream; ``held`` closes what it opens."""
     stream = held.enter_context(path.open("rb"))
     name, size = _find_member(stream, which)
     suffix = name.removeprefix(which)
@@ -161,7 +161,7 @@ def _tar(path: Path, which: str, held: contextlib.ExitStack) -> tarfile.TarFile:
 
 
 def _find_member(stream: IO[bytes], which: str) -> tuple[str, int]:
-    """Name and size of the first member whose name begins so; the stream is at its first byte."""
+    """Name and size in bytes of the first member whose name begins with ``which``; leaves the stream at its content."""
     if stream.read(len(MAGIC)) != MAGIC:
         raise tarfile.ReadError("it does not begin as an ar archive")
     while len(header := stream.read(HEADER)) == HEADER:

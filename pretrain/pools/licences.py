@@ -1,8 +1,9 @@
 """The licence of each file of a Debian package, as its copyright file states it.
 
-Machine-readable ones (DEP-5, "copyright-format/1.0") name licences by patterns of files in the *source*; the files of
-the package lie elsewhere. A pattern counts where it fits the end of the path, then where it does without its own
-first folders; of several the last counts, as the format says. Others are prose: what licences they name is listed.
+A machine-readable copyright file (DEP-5, "copyright-format/1.0") gives licences by patterns of paths in the *source*
+package; the files of the installed package lie elsewhere. So a pattern fits a file if it fits the end of its path.
+Where none does, patterns are tried without their own first folders. If several fit, the last one counts, as the format
+says. Other copyright files are prose: all licences that they name are listed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 __all__ = ["Licences"]
 
 UNKNOWN = "see its copyright file"
-#: What prose calls the licences, by the short name of DEP-5.
+#: Regular expressions of how prose names a licence, with its short name in DEP-5.
 PROSE = (
     (r"common-licenses/(Artistic|Apache-2\.0|GPL-[123]|LGPL-[23](?:\.1)?|GFDL-1\.[23]|GFDL|LGPL|GPL|BSD)\b", r"\1"),
     (r"\bCC[ -]BY[ -]SA[ -](\d\.\d)", r"CC-BY-SA-\1"),
@@ -33,7 +34,7 @@ class _Rule(NamedTuple):
 
 
 class Licences:
-    """The licences in the text of a copyright file. ``override``: what stands in their place, if anything."""
+    """The licences in the text of a copyright file; a non-empty ``override`` replaces them all."""
 
     def __init__(self, text: str, override: str = "") -> None:
         self._override = override
@@ -78,12 +79,12 @@ def _rules(text: str) -> list[_Rule]:
 
 
 def _fits(path: str, pattern: str, shorten: bool) -> bool:
-    """Whether a pattern of the source fits the end of a path; ``shorten``: or the pattern's own end does."""
+    """Whether a pattern of the source fits the end of a path; with ``shorten``, the pattern without first folders."""
     pattern = pattern.removeprefix("./")
     forms = [pattern]
     if shorten:
         parts = pattern.split("/")
-        # Of "data/sounds/*" the folder must stay, of "data/sounds/bang.ogg" the name is enough.
+        # "data/sounds/*" keeps at least "sounds/*"; "data/sounds/bang.ogg" may be shortened to its name.
         most = len(parts) - (2 if set(parts[-1]) <= {"*"} else 1)
         forms = ["/".join(parts[i:]) for i in range(1, most + 1)]
     expressions = [re.escape(form).replace(r"\*", ".*").replace(r"\?", ".") for form in forms if set(form) - set("*?/")]
@@ -91,6 +92,7 @@ def _fits(path: str, pattern: str, shorten: bool) -> bool:
 
 
 def _named_in(text: str) -> str:
+    """The licences that prose names, joined by "and"."""
     flat = " ".join(text.split())
     found = [match.expand(short) for prose, short in PROSE for match in re.finditer(prose, flat, re.IGNORECASE)]
     return " and ".join(sorted(dict.fromkeys(found))) or UNKNOWN

@@ -20,18 +20,20 @@ from pretrain.pools.unit import Notice, Sound, Unit
 
 __all__ = ["soundfont_unit"]
 
-RENDERED_HZ = 48000  # TinySoundFont interpolates linearly; what that adds above is filtered out on the way down
-RELEASE_S = 0.6
+RENDERED_HZ = 48000  # TinySoundFont interpolates linearly; resampling to the pool's rate removes the images above it
+RELEASE_S = 0.6  # rendered after the last note ends
 DRUMS = 128  # the bank of drum kits
 FORMS = ("note", "chord", "phrase", "drums")
-SHARES = (0.35, 0.2, 0.3, 0.15)
+SHARES = (0.35, 0.2, 0.3, 0.15)  # the probability of each form
+#: In semitones above the lowest note, as the scales are.
 CHORDS = ((0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 3, 7, 10), (0, 7), (0, 5, 7), (0, 4, 7, 11), (0, 3, 6))
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9), (0, 3, 5, 7, 10))
-TRIES = 50  # clips in a row that come out silent
+MOST_SILENT = 50  # after so many silent clips in a row, the font ends
 
 
 class Note(NamedTuple):
-    """``key``: semitones above the lowest note of what is played, or a drum's key; times in seconds."""
+    """``key``: semitones above the base note, or a drum's MIDI key; ``onset`` and ``duration`` in seconds; ``velocity``
+    from 1 to 127."""
 
     key: int
     onset: float
@@ -40,7 +42,7 @@ class Note(NamedTuple):
 
 
 def soundfont_unit(source: SoundFont, archive: Archive, recipe: Recipe) -> Unit:
-    """What is rendered from the sound font of a package.
+    """The unit of the clips that are rendered from the sound font of a package (the first by name).
 
     Raises:
         DeloresError: tinysoundfont is not installed.
@@ -67,15 +69,16 @@ def soundfont_unit(source: SoundFont, archive: Archive, recipe: Recipe) -> Unit:
         yield from _play(band, name, Licences(text, source.licence).of(name), source, recipe)
 
     key: dict[str, Any] = {"package": archive.package, "version": archive.version, "group_by": source.group_by}
-    key |= {"renditions": source.renditions, "synthesiser": importlib.metadata.version("tinysoundfont")}
+    key |= {"renditions": source.renditions, "licence": source.licence}
+    key |= {"synthesiser": importlib.metadata.version("tinysoundfont")}
     hours = source.max_hours / len(source.packages)
     return Unit(source.name, archive.package, archive.package, archive.version, key, sounds, hours)
 
 
 def _play(band: _Band, name: str, licence: str, source: SoundFont, recipe: Recipe) -> Iterator[Sound]:
-    """Group after group, without end."""
+    """Endless groups of clips that share the instrument, or the melody."""
     group, silent = 0, 0
-    while silent < TRIES:
+    while silent < MOST_SILENT:
         rng = np.random.default_rng([recipe.seed, 1, group])
         form = str(rng.choice(FORMS, p=SHARES))
         presets = band.kits if form == "drums" else band.instruments
@@ -96,7 +99,7 @@ def _play(band: _Band, name: str, licence: str, source: SoundFont, recipe: Recip
 
 
 def _score(rng: np.random.Generator, form: str) -> list[Note]:
-    """What is played, of at most some 4 seconds."""
+    """Notes of a random length and velocity, in the given form."""
     velocity = int(rng.integers(40, 128))
     if form == "note":
         return [Note(0, 0.0, float(rng.uniform(0.2, 3.0)), velocity)]
@@ -123,7 +126,7 @@ def _score(rng: np.random.Generator, form: str) -> list[Note]:
 
 
 class _Band:
-    """The instruments and drum kits of a sound font."""
+    """The instruments and drum kits of a sound font, each given by (bank, preset)."""
 
     def __init__(self, font: Path, rate: int) -> None:
         import tinysoundfont
@@ -143,7 +146,10 @@ class _Band:
             raise DeloresError(f"{font.name}: the sound font has no instruments")
 
     def play(self, preset: tuple[int, int], notes: list[Note], base: int, peak: float) -> NDArray[np.int16]:
-        """(n,) int16 at the rate of the pool, with this peak; silence where the instrument has no such notes."""
+        """(n,) int16 at the pool's rate, scaled to ``peak`` (1 is full scale); zeros if the instrument is silent.
+
+        ``base`` is the MIDI key that is added to the keys of the notes.
+        """
         channel = 9 if preset[0] == DRUMS else 0
         self._synth.sounds_off(channel)
         self._synth.program_select(channel, self._font, *preset, preset[0] == DRUMS)

@@ -1,7 +1,7 @@
-"""The parts of a pool on disk: a folder of FLAC files for each unit, with a list of what they are.
+"""The parts of a pool on disk: for each unit a folder of FLAC files, and ``part.json``, which says what they are.
 
-FLAC, for its bytes are the same again from the same samples (an Ogg stream has a random number), and it loses nothing.
-A part is whole or not there at all.
+FLAC loses nothing, and the same samples give the same bytes again (an Ogg stream has a random serial number). A part
+is whole or not there at all.
 """
 
 from __future__ import annotations
@@ -26,12 +26,18 @@ from pretrain.pools.unit import Fault, Notice, Sound, Unit
 __all__ = ["PART_FILE", "Clip", "Part", "make_part", "read_part"]
 
 PART_FILE = "part.json"
-VERSION = 1  # of what makes a part: with another number all are made again
+VERSION = 1  # of the code that makes a part: after a change of this number, all parts are made again
 MOST_UNUSED = 200  # sounds in a row without a clip, of a unit whose sounds have no end
 
 
 class Clip(pydantic.BaseModel):
-    """A file of a part, as of :class:`pretrain.pools.unit.Sound`; ``sounding``: its samples from sound to sound."""
+    """A file of a part; its keys are those of :class:`pretrain.pools.unit.Sound`, and three more.
+
+    Attributes:
+        file: the name of the FLAC file in the part's folder.
+        samples: its length.
+        sounding: its length without the silence that was left at both ends, in samples.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -45,7 +51,8 @@ class Clip(pydantic.BaseModel):
 
 
 class Part(pydantic.BaseModel):
-    """``part.json``: what a part was made of, its clips in order, their fingerprints, and the files that gave none."""
+    """``part.json``: the hash of what a part was made of, its clips in order, their fingerprints, and (file, reason)
+    of what gave no clips."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -55,19 +62,19 @@ class Part(pydantic.BaseModel):
     faults: list[tuple[str, str]]
 
     def fingerprints(self) -> NDArray[np.int8]:
-        """(n, 96) int8."""
+        """(n_clips, 96) int8, as of :func:`pretrain.pools.clips.fingerprint`."""
         return np.frombuffer(base64.b64decode(self.prints), np.int8).reshape(len(self.clips), DIMENSIONS)
 
 
 def identity(unit: Unit, recipe: Recipe) -> str:
-    """The hash of all that decides a part."""
+    """The hash of everything that decides a part's content."""
     decisive = {"version": VERSION, "unit": unit.key, "hours": unit.hours}
     decisive |= recipe.model_dump(include={"seed", "sample_rate", "clip_s", "min_s"})
     return hashlib.sha256(to_json(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def read_part(folder: Path, unit: Unit, recipe: Recipe) -> Part | None:
-    """The part in a folder, if it is there and was made of the same."""
+    """The part in a folder; None where there is none, or one that was made of something else."""
     if not (folder / PART_FILE).is_file():
         return None
     try:
@@ -78,7 +85,7 @@ def read_part(folder: Path, unit: Unit, recipe: Recipe) -> Part | None:
 
 
 def make_part(folder: Path, unit: Unit, recipe: Recipe) -> Part:
-    """Makes the part of a unit, in the place of whatever part is there.
+    """Makes the part of a unit in ``folder``, in place of any part that is there.
 
     What is rendered has no end. It stops at the unit's hours, or where 200 sounds in a row are silent or too short.
     """
@@ -114,7 +121,7 @@ def make_part(folder: Path, unit: Unit, recipe: Recipe) -> Part:
 
 
 def _write(folder: Path, number: int, sound: Sound, recipe: Recipe) -> tuple[Clip, NDArray[np.int8]] | None:
-    """Writes a sound without the silence around it; None where hardly anything is left."""
+    """Writes a sound without its silent ends; the clip and its fingerprint, None if less than ``min_s`` is left."""
     rate = recipe.sample_rate
     samples = trimmed(sound.samples, rate)
     if len(samples) < recipe.min_s * rate:

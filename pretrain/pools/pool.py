@@ -1,7 +1,7 @@
 """``delores pool``: a recipe -> a pool of clips with a table that says where each is from, and under what licence.
 
-The pool is a function of the recipe, its seed, the versions of the packages and the folders that it is kept apart
-from. Killed and started again, the command goes on with the first part that is not whole.
+The pool is a function of the recipe, the versions of its packages and synthesisers, its folders of audio, and the
+folders of ``without``. A stopped command resumes with the first part that is not whole.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ COLUMNS = ("file", "group", "source", "package", "version", "licence", "hours", 
 
 
 class Made(NamedTuple):
-    """What :func:`make_pool` has made.
+    """A pool, as :func:`make_pool` has made it.
 
     Attributes:
         table: the path of pool.csv.
-        clips: in it.
-        hours: by (source, licence), in the order of the recipe.
-        near: clips left out, for they are nearly one that stays, or one of ``without``.
-        capped: clips left out, for their source has more than its ``max_hours``.
-        skipped: (source/unit, file, reason) of the files that gave no clips, and ("without", file, reason) of those
-            of ``without`` that could not be compared with.
+        clips: their number in the table.
+        hours: (source, licence) -> hours, in the order of the recipe.
+        near: the number of clips that were left out as near duplicates of a clip that stays, or of one of ``without``.
+        capped: the number of clips that were left out because their source has more than its ``max_hours``.
+        skipped: (source/unit, file, reason) of the files that cannot be read, and ("without", file, reason) of those
+            of ``without``, with which nothing was compared.
     """
 
     table: Path
@@ -66,16 +66,17 @@ def make_pool(
     without: Sequence[str | Path] = (),
     progress: corpus.Progress | None = None,
 ) -> Made:
-    """Makes the pool of a recipe in the folder ``out``, or what is missing of it.
+    """Makes the pool of a recipe in the folder ``out``, keeping the parts that are there already.
 
     Args:
-        recipe: a YAML file, or the name of a bundled one.
-        debs: folders with .deb files that need no download.
-        without: folders of audio, such as tasks: no clip that is nearly one of theirs is in the pool.
+        recipe: a YAML file, or the name of a bundled recipe.
+        debs: folders with .deb files; a package that is in none of them is downloaded.
+        without: folders of audio, such as tasks: the pool has no near duplicate of their clips.
+        progress: called with what is done, how many of them are, and how many there are.
 
     Raises:
-        DeloresError: a bad recipe, a package that cannot be had or read, a program that is missing, ``out`` holds
-            something else.
+        DeloresError: the recipe does not fit, a package cannot be fetched or read, a program is missing, ``out`` holds
+            something else, or no clip is left.
     """
     progress = progress or (lambda what, done, total: None)
     wanted, base = read_recipe(recipe)
@@ -89,10 +90,12 @@ def make_pool(
             raise DeloresError(f"{out}: expected an empty folder or a pool, but it holds {others[0]}")
         remove_leftovers(out)
         units = _units(wanted, base, [Path(folder) for folder in debs], out)
-        known, lengths, unread = _prints_of([Path(folder) for folder in without], wanted, out, progress)
-        parts = [_part(out, unit, wanted) for unit in _shown(units, progress)]
+        known, lengths, unread = _fingerprints_of([Path(folder) for folder in without], wanted, out, progress)
+        parts = [_part(out, unit, wanted) for unit in _with_progress(units, progress)]
         kept, near, capped = _chosen(units, parts, wanted, known, lengths)
-        for unit, part, stays in zip(units, parts, kept, strict=True):  # what was left out before, and is not now
+        for unit, part, stays in zip(
+            units, parts, kept, strict=True
+        ):  # an earlier run may have removed a clip of these
             folder = _folder(out, unit)
             if not all((folder / clip.file).is_file() for clip, stay in zip(part.clips, stays, strict=True) if stay):
                 make_part(folder, unit, wanted)
@@ -100,7 +103,7 @@ def make_pool(
                    for fault in part.faults]  # fmt: skip
         skipped += unread
         hours = _write_tables(out, wanted, units, parts, kept, skipped)
-        _remove_others(out, units, parts, kept)
+        _remove_leftout(out, units, parts, kept)
     made = Made(out / POOL_FILE, sum(int(stays.sum()) for stays in kept), hours, near, capped, skipped)
     if not made.clips and capped:
         raise DeloresError(f"{recipe}: expected clips, but each is longer than max_hours allows; allow more")
@@ -137,7 +140,7 @@ def _units(recipe: Recipe, base: Path, debs: list[Path], out: Path) -> list[Unit
     return units
 
 
-def _shown(units: list[Unit], progress: corpus.Progress) -> Iterator[Unit]:
+def _with_progress(units: list[Unit], progress: corpus.Progress) -> Iterator[Unit]:
     for done, unit in enumerate(units):
         progress("making", done, len(units))
         yield unit
@@ -153,12 +156,13 @@ def _part(out: Path, unit: Unit, recipe: Recipe) -> Part:
     return read_part(folder, unit, recipe) or make_part(folder, unit, recipe)
 
 
-def _prints_of(
+def _fingerprints_of(
     folders: list[Path], recipe: Recipe, out: Path, progress: corpus.Progress
 ) -> tuple[NDArray[np.int8], NDArray[np.int64], list[tuple[str, str, str]]]:
-    """Fingerprints (n, 96) and lengths (n,) of the clips in folders of audio, cut as the pool's are.
+    """The clips in folders of audio, cut and trimmed as the pool's are.
 
-    Then ("without", file, reason) of the files that cannot be compared with.
+    Returns their fingerprints (n, 96), their lengths in samples (n,), and ("without", file, reason) of the files that
+    cannot be read.
     """
     prints: list[NDArray[np.int8]] = []
     lengths: list[int] = []
@@ -178,16 +182,15 @@ def _prints_of(
 def _chosen(
     units: list[Unit], parts: list[Part], recipe: Recipe, known: NDArray[np.int8], lengths: NDArray[np.int64]
 ) -> tuple[list[NDArray[np.bool_]], int, int]:
-    """Which clips of each part stay; how many do not as near duplicates, and as more than ``max_hours``.
+    """Which clips of each part stay; the number left out as near duplicates; the number left out by ``max_hours``.
 
-    What is rendered is not compared: the next semitone is near, and another sound.
+    Rendered clips are not compared: two notes a semitone apart have near fingerprints, and are different sounds.
     """
     compared = [part for unit, part in zip(units, parts, strict=True) if unit.hours is None]
     prints = np.concatenate([known, *(part.fingerprints() for part in compared)])
     sounding = [np.array([clip.sounding for clip in part.clips], np.int64) for part in compared]
-    near = near_duplicates(prints, np.concatenate([lengths, *sounding]), np.arange(len(prints)) < len(known))[
-        len(known) :
-    ]
+    is_known = np.arange(len(prints)) < len(known)
+    near = near_duplicates(prints, np.concatenate([lengths, *sounding]), is_known)[len(known) :]
     kept: list[NDArray[np.bool_]] = []
     for unit, part in zip(units, parts, strict=True):
         if unit.hours is None:
@@ -195,25 +198,25 @@ def _chosen(
             near = near[len(part.clips) :]
         else:
             kept.append(np.ones(len(part.clips), bool))
-    dropped = sum(int((~stays).sum()) for stays in kept)
+    repeated = sum(int((~stays).sum()) for stays in kept)
     for source in recipe.sources:
         if isinstance(source, (Debian, Folder)) and source.max_hours is not None:
             own = [i for i, unit in enumerate(units) if unit.source == source.name]
-            room = source.max_hours * 3600 * recipe.sample_rate
-            level = _level([float(_samples(parts[i])[kept[i]].sum()) for i in own], room)
+            most = source.max_hours * 3600 * recipe.sample_rate
+            share = _equal_share([float(_samples(parts[i])[kept[i]].sum()) for i in own], most)
             for i in own:
-                kept[i] = _capped(kept[i], _samples(parts[i]), level, recipe.seed, units[i].name)
+                kept[i] = _capped(kept[i], _samples(parts[i]), share, recipe.seed, units[i].name)
     left = sum(int(stays.sum()) for stays in kept)
-    return kept, dropped, sum(len(part.clips) for part in parts) - dropped - left
+    return kept, repeated, sum(len(part.clips) for part in parts) - repeated - left
 
 
 def _samples(part: Part) -> NDArray[np.int64]:
     return np.array([clip.samples for clip in part.clips], np.int64)
 
 
-def _level(amounts: list[float], room: float) -> float:
-    """What each may have at most, so that all together have ``room``: who has less gives all."""
-    left = room
+def _equal_share(amounts: list[float], most: float) -> float:
+    """The share s with sum(min(amount, s)) = ``most``: whoever has less than s gives all. Infinity if all fit."""
+    left = most
     ordered = sorted(amounts)
     for i, amount in enumerate(ordered):
         share = left / (len(ordered) - i)
@@ -224,13 +227,13 @@ def _level(amounts: list[float], room: float) -> float:
 
 
 def _capped(
-    stays: NDArray[np.bool_], samples: NDArray[np.int64], level: float, seed: int, name: str
+    stays: NDArray[np.bool_], samples: NDArray[np.int64], share: float, seed: int, name: str
 ) -> NDArray[np.bool_]:
-    """A random choice of the clips that stay, as long as they have at most ``level`` samples."""
+    """(n,) a random choice among the clips that stay, of at most ``share`` samples together."""
     order = np.random.default_rng([seed, 3, zlib.crc32(name.encode())]).permutation(len(stays))
     order = order[stays[order]]
     chosen = np.zeros(len(stays), bool)
-    chosen[order[samples[order].cumsum() <= level]] = True
+    chosen[order[samples[order].cumsum() <= share]] = True
     return chosen
 
 
@@ -242,7 +245,7 @@ def _write_tables(
     kept: list[NDArray[np.bool_]],
     skipped: list[tuple[str, str, str]],
 ) -> dict[tuple[str, str], float]:
-    """Writes pool.csv and skipped.csv; the hours by source and licence."""
+    """Writes pool.csv and skipped.csv, and returns the hours by (source, licence)."""
     hours: dict[tuple[str, str], float] = defaultdict(float)
     with atomic_path(out / POOL_FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
@@ -266,8 +269,8 @@ def _row(unit: Unit, clip: Clip, hours: float) -> tuple[str, ...]:
     return (*cells, clip.original, f"{clip.start:g}")
 
 
-def _remove_others(out: Path, units: list[Unit], parts: list[Part], kept: list[NDArray[np.bool_]]) -> None:
-    """Removes the files of clips that did not stay, and the parts of what the recipe no longer names."""
+def _remove_leftout(out: Path, units: list[Unit], parts: list[Part], kept: list[NDArray[np.bool_]]) -> None:
+    """Removes the files of clips that do not stay, and the parts of units that the recipe no longer names."""
     for unit, part, stays in zip(units, parts, kept, strict=True):
         for clip, stay in zip(part.clips, stays, strict=True):
             if not stay:

@@ -1,4 +1,4 @@
-"""What a pool is made of: a YAML file of sources, checked."""
+"""The recipe of a pool: a YAML file of sources, checked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Debian", "Espeak", "Folder", "Recipe", "SoundFont", "Source", "list_
 
 RECIPES = Path(__file__).parent
 Name = Annotated[str, pydantic.AfterValidator(lambda value: check_name(value, ""))]
-#: Names of Debian packages are such; they become arguments of a command.
+#: The names that Debian allows for packages. They become arguments of a command, so nothing else may pass.
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$", max_length=100)]
 Packages = Annotated[tuple[Package, ...], Field(min_length=1)]
 Hours = Annotated[float, Field(gt=0, le=10_000)]
@@ -28,12 +28,12 @@ class _Closed(Schema):
 
 
 class _Source(_Closed):
-    """What all sources have.
+    """The keys that all sources have.
 
     Attributes:
-        name: a folder of this name holds the clips.
-        max_hours: at most so much of it; every package, folder or language gives its share.
-        licence: stands in place of what the packages say themselves.
+        name: the folder audio/<name> of the pool holds the clips.
+        max_hours: the source gives at most so many hours, shared among its packages or languages.
+        licence: replaces what the packages say themselves.
     """
 
     name: Name
@@ -42,13 +42,13 @@ class _Source(_Closed):
 
 
 class _Recordings(_Source):
-    """``minutes_per_file``: at most so much of one file, in clips that are spread evenly over it."""
+    """``minutes_per_file``: a file gives at most so many minutes, in clips that are spread evenly over it."""
 
     minutes_per_file: Annotated[float, Field(gt=0, le=10_000)] | None = None
 
 
 class Debian(_Recordings):
-    """Recordings in Debian packages, in archives like .pk3, .wz and .zip within them, too."""
+    """Recordings in Debian packages, and in archives like .pk3, .wz and .zip inside them."""
 
     kind: Literal["debian"]
     packages: Packages
@@ -65,7 +65,7 @@ class SoundFont(_Source):
     """Notes, chords, phrases and drums, rendered from the sound fonts of packages.
 
     Attributes:
-        renditions: clips in a group.
+        renditions: the number of clips in a group.
         group_by: what the clips of a group share, the "instrument" or the "melody".
     """
 
@@ -80,9 +80,9 @@ class Espeak(_Source):
     """Words spoken by espeak-ng.
 
     Attributes:
-        languages: espeak-ng's voice -> a package with a list of words (usr/share/dict or hunspell), or the words.
-        renditions: voices that speak the same words, a group.
-        words: at most so many in a clip.
+        languages: a voice of espeak-ng -> a package with a list of words (usr/share/dict or hunspell), or the words.
+        renditions: so many variants of the voice speak the same words; their clips are a group.
+        words: a clip has 1 to so many words.
     """
 
     kind: Literal["espeak"]
@@ -105,7 +105,7 @@ KINDS = ("debian", "folder", "soundfont", "espeak")
 
 
 def _kind(value: Any) -> str:
-    """The kind that a source names; faults are then of this kind alone."""
+    """The kind that a source names: pydantic then reports the faults of this kind alone."""
     return str(value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None))
 
 
@@ -122,10 +122,10 @@ class Recipe(_Closed):
     """A whole recipe.
 
     Attributes:
-        seed: of what is rendered, and of the choice where a source has more than ``max_hours``.
-        sample_rate: in Hz.
+        seed: seeds what is rendered, and which clips stay where a source has more than ``max_hours``.
+        sample_rate: of the clips, in Hz.
         clip_s: longer recordings are cut into clips of at most so many seconds.
-        min_s: what is shorter, without the silence around it, is left out.
+        min_s: a clip that is shorter than so many seconds, without the silence around it, is left out.
     """
 
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
@@ -150,10 +150,10 @@ def list_recipes() -> list[str]:
 
 
 def read_recipe(recipe: str | Path) -> tuple[Recipe, Path]:
-    """The recipe in a YAML file, or a bundled one by its name; and the folder it lies in.
+    """The recipe in a YAML file, or a bundled one by its name; and the folder that its paths are relative to.
 
     Raises:
-        DeloresError: there is none, or a key or value does not fit.
+        DeloresError: there is no such recipe, or a key or value does not fit.
     """
     text = str(recipe)
     path = Path(recipe)
@@ -181,7 +181,7 @@ _PLAIN = {
 
 
 def _explain(error: pydantic.ValidationError) -> str:
-    """The first fault, with its place as in ``sources.0.packages``, in one line."""
+    """The first fault in one line, after its place, such as ``sources.0.packages``."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
     message = " ".join(str(first["msg"]).removeprefix("Value error, ").split())

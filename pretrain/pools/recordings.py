@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import lzma
 import math
 import os
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from hear_delores.errors import DeloresError, shown
 from pretrain.data.audio import AUDIO_SUFFIXES, Piece, file_length, read_piece
@@ -19,11 +21,11 @@ from pretrain.pools.unit import Fault, Notice, Sound, Unit
 __all__ = ["audio_below", "clips_of", "folder_unit", "package_unit"]
 
 ZIPS = frozenset({".pk3", ".pk4", ".wz", ".zip"})
-LARGEST_MEMBER = 1 << 30  # of a zip, unpacked
+LARGEST_MEMBER = 1 << 30  # bytes of a zip's member, unpacked
 
 
 def package_unit(source: Debian, archive: Archive, recipe: Recipe) -> Unit:
-    """The recordings in a package."""
+    """The unit of the recordings in a package."""
 
     def sounds(work: Path) -> Iterator[Sound | Fault | Notice]:
         files, text = _files_of(archive, work)
@@ -35,12 +37,13 @@ def package_unit(source: Debian, archive: Archive, recipe: Recipe) -> Unit:
             else:
                 yield from clips_of(local, name, licences.of(name), recipe, source.minutes_per_file)
 
-    key = {"package": archive.package, "version": archive.version, "minutes": source.minutes_per_file}
+    key: dict[str, Any] = {"package": archive.package, "version": archive.version}
+    key |= {"minutes": source.minutes_per_file, "licence": source.licence}
     return Unit(source.name, archive.package, archive.package, archive.version, key, sounds)
 
 
 def folder_unit(source: Folder, base: Path, recipe: Recipe, out: Path) -> Unit:
-    """The recordings in a folder, but those of the pool ``out``, should it lie in there.
+    """The unit of the recordings in a folder, without those of the pool ``out`` if it lies in there.
 
     Raises:
         DeloresError: there is no such folder, or no audio in it.
@@ -54,11 +57,12 @@ def folder_unit(source: Folder, base: Path, recipe: Recipe, out: Path) -> Unit:
             yield from clips_of(path, name, source.licence or "not stated", recipe, source.minutes_per_file)
 
     listing = [[path.relative_to(folder).as_posix(), *_stamp(path)] for path in files]
-    return Unit(source.name, "files", "", "", {"files": listing, "minutes": source.minutes_per_file}, sounds)
+    key = {"files": listing, "minutes": source.minutes_per_file, "licence": source.licence}
+    return Unit(source.name, "files", "", "", key, sounds)
 
 
 def audio_below(folder: Path, out: Path) -> list[Path]:
-    """The audio files in a folder and its subfolders but hidden ones and ``out``, in the same order everywhere.
+    """The audio files in a folder and its subfolders, except hidden ones and those in ``out``, sorted by path.
 
     Raises:
         DeloresError: there is no such folder, or no audio in it.
@@ -67,7 +71,7 @@ def audio_below(folder: Path, out: Path) -> list[Path]:
         raise DeloresError(f"{folder}: there is no such folder; check the path")
     below = [p for p in folder.rglob("*") if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
     audio = [p for p in below if p.suffix.lower() in AUDIO_SUFFIXES]
-    if out.resolve().is_relative_to(folder.resolve()):  # what the pool holds is no source of itself
+    if out.resolve().is_relative_to(folder.resolve()):  # the pool is no source of itself
         audio = [p for p in audio if not p.parent.resolve().is_relative_to(out.resolve())]
     files = sorted(audio, key=lambda p: p.as_posix())
     if not files:
@@ -76,6 +80,7 @@ def audio_below(folder: Path, out: Path) -> list[Path]:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of the last change in nanoseconds: a file of which either differs is read again."""
     try:
         status = os.stat(path)
     except OSError:  # a link to nothing, or a file that was removed meanwhile: the fault is noted when it is read
@@ -86,7 +91,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 def clips_of(
     path: Path, name: str, licence: str, recipe: Recipe, minutes: float | None = None
 ) -> Iterator[Sound | Fault]:
-    """The clips of a file: equal parts of at most ``clip_s``; of a longer one than ``minutes`` some, evenly spread."""
+    """The clips of a file: equal parts of at most ``clip_s``; of more than ``minutes`` of them, an even choice."""
     try:
         frames, rate = file_length(path)
     except DeloresError as error:
@@ -106,12 +111,12 @@ def clips_of(
 
 
 def _reason(error: DeloresError, path: Path) -> str:
-    """The fault without the name of a temporary file."""
+    """The error's text without the path, which may be that of a temporary file."""
     return str(error).removeprefix(f"{shown(path)}: ")
 
 
 def _files_of(archive: Archive, work: Path) -> tuple[list[tuple[str, Path | str]], str]:
-    """(path in the package, local audio file or why there is none), sorted; and the text of the copyright file."""
+    """(path in the package, its local audio file or why it has none), sorted; and the text of the copyright file."""
     notice = f"usr/share/doc/{archive.package}/copyright"
 
     def wanted(name: str) -> bool:
@@ -131,7 +136,7 @@ def _files_of(archive: Archive, work: Path) -> tuple[list[tuple[str, Path | str]
 
 
 def _zipped(name: str, path: Path) -> Iterator[tuple[str, Path | str]]:
-    """The audio members of a zip, unpacked beside it by number."""
+    """(path in the package, local file or why there is none) of the audio members of a zip, unpacked beside it."""
     try:
         with zipfile.ZipFile(path) as archive:
             for number, member in enumerate(archive.infolist()):
@@ -147,5 +152,5 @@ def _zipped(name: str, path: Path) -> Iterator[tuple[str, Path | str]]:
                     while block := stream.read(1 << 20):
                         written.write(block)
                 yield whole, local
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError) as error:
         yield shown(name), f"not a readable zip ({' '.join(str(error).split())})"

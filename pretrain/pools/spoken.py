@@ -22,17 +22,17 @@ from pretrain.pools.unit import Fault, Sound, Unit
 __all__ = ["spoken_unit"]
 
 PROGRAM = "espeak-ng"
-WORD_LETTERS = range(2, 16)
+WORD_LETTERS = range(2, 16)  # how many letters the words of a list have
 WORDS_PER_MINUTE = (120, 220)
-PITCH = (20, 85)  # of espeak-ng's 0 to 99
-MOST_FAULTS = 20  # in a row
+PITCH = (20, 85)  # on espeak-ng's scale from 0 to 99
+MOST_FAULTS = 20  # after so many clips in a row that could not be spoken, the language ends
 
 
 def spoken_unit(source: Espeak, language: str, archive: Archive | None, recipe: Recipe) -> Unit:
-    """The words of a language: those in the list of a package, or in the recipe.
+    """The unit of one language: words of a package's list, or of the recipe, spoken.
 
     Raises:
-        DeloresError: there is no espeak-ng.
+        DeloresError: espeak-ng is not installed.
     """
     words = source.languages[language]
     version, variants = _program()
@@ -42,7 +42,7 @@ def spoken_unit(source: Espeak, language: str, archive: Archive | None, recipe: 
         yield from _speak(known, language, variants, work, source, recipe)
 
     key = {"language": language, "espeak-ng": version, "variants": variants, "words": source.words}
-    key |= {"renditions": source.renditions}
+    key |= {"renditions": source.renditions, "licence": source.licence}
     key |= {"list": list(words)} if archive is None else {"package": archive.package, "version": archive.version}
     hours = source.max_hours / len(source.languages)
     return Unit(source.name, language, PROGRAM, version, key, sounds, hours)
@@ -70,7 +70,7 @@ def _run(*arguments: str) -> str:
 def _speak(
     words: tuple[str, ...], language: str, variants: list[str], work: Path, source: Espeak, recipe: Recipe
 ) -> Iterator[Sound | Fault]:
-    """Group after group, without end; a voice that cannot be heard is a fault."""
+    """Endless groups of clips that say the same; a text that a voice cannot speak is a fault."""
     group, faults = 0, 0
     licence = source.licence or "GPL-3+"
     while faults < MOST_FAULTS:
@@ -79,7 +79,7 @@ def _speak(
         for variant in rng.permutation(variants)[: source.renditions]:
             speed, pitch = int(rng.integers(*WORDS_PER_MINUTE)), int(rng.integers(*PITCH))
             said = f"{language}+{variant}: {text}"
-            spoken = _spoken(text, f"{language}+{variant}", speed, pitch, work / "said.wav", recipe)
+            spoken = _speech(text, f"{language}+{variant}", speed, pitch, work / "said.wav", recipe)
             faults = faults + 1 if isinstance(spoken, str) else 0
             if isinstance(spoken, str):
                 yield Fault(said, spoken)
@@ -88,8 +88,11 @@ def _speak(
         group += 1
 
 
-def _spoken(text: str, voice: str, speed: int, pitch: int, path: Path, recipe: Recipe) -> NDArray[np.int16] | str:
-    """(n,) int16 of a text as a voice speaks it, at most ``clip_s`` of it; or why there is nothing."""
+def _speech(text: str, voice: str, speed: int, pitch: int, path: Path, recipe: Recipe) -> NDArray[np.int16] | str:
+    """(n,) int16: a text as a voice speaks it, cut after ``clip_s``; or the reason why there is no sound.
+
+    ``speed`` is in words per minute, ``pitch`` from 0 to 99; ``path`` is a temporary file.
+    """
     try:
         _run("-v", voice, "-s", str(speed), "-p", str(pitch), "-w", str(path), "--", text)
         frames, rate = file_length(path)
@@ -100,10 +103,10 @@ def _spoken(text: str, voice: str, speed: int, pitch: int, path: Path, recipe: R
 
 
 def _word_list(archive: Archive, work: Path) -> tuple[str, ...]:
-    """The words of a package, in the order of its list: of usr/share/dict, or of a hunspell dictionary.
+    """The words of a package's list (usr/share/dict) or hunspell dictionary, in the order of the file.
 
     Raises:
-        DeloresError: there are none.
+        DeloresError: the package has no such words.
     """
     lists: dict[str, Path] = {}
     wanted = re.compile(r"usr/share/dict/.+|usr/share/hunspell/.+\.(dic|aff)")
@@ -122,7 +125,7 @@ def _word_list(archive: Archive, work: Path) -> tuple[str, ...]:
 
 
 def _encoding(affixes: Path | None) -> str:
-    """What a hunspell dictionary is written in: its affix file says so."""
+    """The encoding of a hunspell dictionary, which its affix file states; else UTF-8."""
     found = None if affixes is None else re.search(rb"^\s*SET\s+(\S+)", affixes.read_bytes(), re.MULTILINE)
     name = "utf-8" if found is None else found[1].decode("ascii", "replace").lower()
     try:

@@ -1,4 +1,4 @@
-"""What every source of a pool gives: units, one for each package, folder or language, that give sounds."""
+"""The units of a pool: each is one package, folder or language of a source, and yields sounds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ __all__ = ["Fault", "Notice", "Sound", "Unit"]
 class Sound(NamedTuple):
     """A clip: ``samples`` (n,) int16 at the recipe's rate.
 
-    ``original``: the file it is from, or what was rendered; ``start``: the second in it. Sounds of one ``group`` are
-    renditions of the same content; "" is none.
+    Attributes:
+        original: the file that it was cut from, or what was rendered.
+        start: where it begins in that file, in seconds.
+        licence: of the file, as a short name such as CC0-1.0.
+        group: sounds of one group are renditions of the same content; "" is no group.
     """
 
     samples: NDArray[np.int16]
@@ -40,14 +43,14 @@ class Notice(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """What is made as a whole: the sounds of one package, folder or language.
+    """The sounds of one package, folder or language; they are made together, or not at all.
 
     Attributes:
-        source, name: its folder in the pool.
+        source, name: the unit's folder in the pool is audio/<source>/<name>.
         package, version: for the table.
-        key: JSON values of all that decides the sounds.
-        sounds: given an empty folder for what it unpacks, the sounds in order.
-        hours: what is rendered ends when there is so much; None for recordings, which end by themselves.
+        key: everything that decides the sounds, as JSON values: the sounds are made again when it changes.
+        sounds: takes an empty folder in which it may unpack files, and yields the sounds in order.
+        hours: rendering stops after so many hours; None for recordings, which end by themselves.
     """
 
     source: str

@@ -173,7 +173,7 @@ def _print_redundancy(found: Any, n_models: int) -> None:
     proof = "the fewest that do"
     if not found.subset.is_smallest:
         proof = f"at least {least} are needed, and fewer than {size} may do"
-    typer.echo(f"{size} of {len(found.correlation)} tasks keep {found.keep:g}: {proof}")
+    typer.echo(f"{size} of {len(found.correlation)} tasks keep a correlation of {found.keep:g}: {proof}")
     typer.echo(f"chosen on these {n_models} models: others may need other or more tasks")
 
 

@@ -1,8 +1,8 @@
 """Which tasks of the leaderboard carry the same information, and how few of them keep its ranking of models.
 
-Tasks are alike by Spearman's correlation of their scores, over the models that have both (imputed scores would be
-alike by how they were made). A subset's ranking is by the mean of its tasks' standardised, clamped scores, which over
-all tasks is the normalised score of :mod:`benchmarks.reading.leaderboard.standings`.
+The likeness of two tasks is Spearman's correlation of their scores over the models that have both; imputed scores are
+left out, for they are correlated by construction. A subset of tasks ranks models by the mean of their standardised,
+clamped scores; over all tasks, that is the normalised score of :mod:`benchmarks.reading.leaderboard.standings`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from hear_delores.files import atomic_path
 __all__ = ["Redundancy", "Subset", "find_redundancy", "rank_correlations", "smallest_subset", "write_redundancy"]
 
 Correlation = Literal["spearman", "kendall"]
-#: Every subset of 19 tasks: 2^19 is 524,288. Beyond this many the search is greedy.
+#: The search is exhaustive up to so many subsets, and greedy from there: 19 tasks have 2^19 = 524,288.
 EXACT = 600_000
 BLOCK = 4096
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Tasks whose ranking has ``correlation`` with that of all tasks.
+    """Tasks, and the rank correlation of the ranking by them with the ranking by all tasks.
 
-    Every subset of fewer than ``at_least`` tasks was tried and keeps less than was asked for: where ``at_least`` is
-    the number of tasks, none is smaller, and of those of its size none keeps more.
+    All subsets of fewer than ``at_least`` tasks were tried, and their correlations are too low. If ``at_least`` is the
+    number of tasks here, no smaller subset does, and none of this size has a higher correlation.
     """
 
     tasks: tuple[str, ...]
@@ -43,16 +43,20 @@ class Subset:
 
     @property
     def is_smallest(self) -> bool:
-        """Whether no smaller subset would do, as far as is proved."""
+        """Whether it is proved that no smaller subset does."""
         return self.at_least == len(self.tasks)
 
 
 @dataclass(frozen=True)
 class Redundancy:
-    """``correlation`` (tasks, tasks) is Spearman's; in each of ``groups`` any two tasks have ``alike`` or more.
+    """The redundancy of tasks.
 
-    ``subset`` is the smallest whose ranking has a ``kind`` correlation of ``keep`` with that of all tasks; ``curve``
-    holds the best subset of 1, 2, ... tasks on the way to it.
+    Attributes:
+        correlation: (tasks, tasks) Spearman's correlation of scores, NaN where it is not defined.
+        groups: groups of tasks of which any two correlate at ``alike`` or more.
+        subset: the smallest subset of tasks found whose ranking correlates (``kind``) at ``keep`` or more with that of
+            all tasks.
+        curve: the best subset found of each size, from 1 to that of ``subset``.
     """
 
     correlation: pd.DataFrame
@@ -81,17 +85,18 @@ def find_redundancy(
     Args:
         keep: the correlation with the ranking by all tasks that the subset must reach, above 0, at most 1.
         alike: the correlation from which tasks carry the same information.
-        exact: how many subsets may be tried one and all; from there on tasks are added one by one.
+        kind: of the correlation of rankings, Spearman's or Kendall's tau-b.
+        exact: the search is exhaustive up to so many subsets; from there, tasks are added one by one.
 
     Raises:
-        DeloresError: a correlation out of bounds, or fewer than three models.
+        DeloresError: ``keep`` or ``alike`` is out of bounds, or there are fewer than three models.
     """
     for name, value in (("keep", keep), ("alike", alike)):
         if not 0 < value <= 1:
             raise DeloresError(f"{name}: expected a correlation above 0 and at most 1, got {value}")
     if len(standings.models) < 3:
         raise DeloresError(f"expected at least three models to correlate tasks over, got {len(standings.models)}")
-    # In alphabetical order, so that equals are chosen alike whatever the order of the columns.
+    # In alphabetical order: of equally good subsets, the choice does not depend on the order of the columns.
     tasks = sorted(standings.raw.columns)
     correlation = standings.raw[tasks].corr("spearman", min_periods=3)
     subset, curve = smallest_subset(standings.normalised[tasks], keep, kind, exact)
@@ -99,13 +104,13 @@ def find_redundancy(
 
 
 def _groups(correlation: pd.DataFrame, alike: float) -> tuple[tuple[str, ...], ...]:
-    """Groups by complete linkage: any two of a group correlate at ``alike`` or more. Tasks alone are left out."""
+    """Groups by complete linkage, the largest first: any two tasks of one correlate at ``alike`` or more."""
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
     if len(correlation) < 2:
         return ()
-    # A task without spread correlates with none.
+    # Correlations that are not defined count as 0.
     distance = 1 - correlation.fillna(0.0).to_numpy(copy=True)
     np.fill_diagonal(distance, 0.0)
     labels = fcluster(linkage(squareform(distance, checks=False), "complete"), 1 - alike + 1e-12, "distance")
@@ -116,13 +121,15 @@ def _groups(correlation: pd.DataFrame, alike: float) -> tuple[tuple[str, ...], .
 def smallest_subset(
     scores: pd.DataFrame, keep: float, kind: Correlation = "spearman", exact: int = EXACT
 ) -> tuple[Subset, tuple[Subset, ...]]:
-    """The smallest subset of tasks that keeps the ranking by all, and the best of each size up to it.
+    """The smallest subset of tasks that keeps the ranking by all, and the best subset of each size up to it.
 
-    All subsets of 1, 2, ... tasks are tried as long as ``exact`` of them are not exceeded; from there the task that
-    helps most is added to the best subset, again and again, so that a smaller one may exist: ``at_least`` bounds it.
+    All subsets of 1, 2, ... tasks are tried, up to ``exact`` of them. From there, the task that raises the correlation
+    most is added to the best subset, again and again. A smaller subset may then exist; it has at least ``at_least``
+    tasks.
 
     Args:
-        scores: (models, tasks) on one scale.
+        scores: (models, tasks) on one scale, without gaps.
+        keep: the correlation to reach.
     """
     values, tasks = scores.to_numpy(dtype=np.float64), [str(name) for name in scores.columns]
     whole, tried = values.mean(axis=1), 0
@@ -146,7 +153,7 @@ def smallest_subset(
 def _best(
     candidates: Iterator[tuple[int, ...]], values: np.ndarray, whole: np.ndarray, kind: Correlation
 ) -> tuple[tuple[int, ...], float]:
-    """The subset of highest correlation, the first of equals."""
+    """The candidate with the highest correlation, the first of equals; and the correlation."""
     chosen: tuple[int, ...] = ()
     best = -math.inf
     while block := list(itertools.islice(candidates, BLOCK)):
@@ -160,7 +167,7 @@ def _best(
 def rank_correlations(columns: np.ndarray, other: np.ndarray, kind: Correlation = "spearman") -> np.ndarray:
     """(n,) rank correlation of each column of (models, n) with ``other`` (models,): Spearman's, or Kendall's tau-b.
 
-    0 for a column without spread. Values that differ by rounding only are equal.
+    It is 0 for a column of equal values. Values that differ by rounding errors alone count as equal.
     """
     from scipy.stats import rankdata
 

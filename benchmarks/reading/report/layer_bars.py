@@ -1,6 +1,6 @@
-"""Scores of a model's layers on validation, as bars: a card for each model, protocol and task with several layers.
+"""Validation scores of a model's layers as bars: a card for each model, protocol and task with several layers.
 
-Records of layers are those of ``delores layers``, or of a run of each layer: of one module, with all else alike.
+The records may be of ``delores layers``, or of runs of single layers: all else about the model is the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.results.label import option_suffix
 
 __all__ = ["layer_bars"]
 
-#: The option that names a layer: of the adapters, and of DeLoRes encoders (with the parts that ``layers`` asks for).
+#: The option that names a layer in the adapters, and in DeLoRes encoders; for these, the parts that ``layers`` scores.
 LAYER, PART = "layer", "scene"
 PARTS = ("layer1_mean", "layer2_mean", "layer3_mean", "frames_mean")
 
@@ -38,10 +38,10 @@ def layer_bars(found: Gathered, embeddings: str | Path | None = None) -> list[Ba
     groups: dict[tuple[str, str, str], dict[str, list[ResultRecord]]] = {}
     for record in found.records:
         options = {name: str(value) for name, value in record.model.options.items()}
-        layer = _layer(options)
-        if layer is not None:
-            rest = {name: value for name, value in options.items() if value != layer}
-            key = json.dumps([record.model.module, rest]), record.protocol.title, record.task.folder_name
+        option = _layer_option(options)
+        if option is not None:
+            layer = options.pop(option)
+            key = json.dumps([record.model.module, options]), record.protocol.title, record.task.folder_name
             groups.setdefault(key, {}).setdefault(layer, []).append(record)
     cards = [(own, title) for (_, title, _), own in groups.items() if len(own) > 1]
     if not cards or embeddings is None:
@@ -73,10 +73,11 @@ def _ordered(layers: Iterable[str]) -> list[str]:
     return sorted(layers, key=lambda layer: (0, int(layer)) if layer.isdecimal() else (1, PARTS.index(layer)))
 
 
-def _layer(options: dict[str, str]) -> str | None:
+def _layer_option(options: dict[str, str]) -> str | None:
+    """The name of the option that names a single layer, if there is one."""
     if options.get(LAYER, "").isdecimal():
-        return options[LAYER]
-    return options[PART] if options.get(PART) in PARTS else None
+        return LAYER
+    return PART if options.get(PART) in PARTS else None
 
 
 def _card(found: Gathered, by_layer: dict[str, list[ResultRecord]], title: str) -> BarCard:
@@ -106,4 +107,5 @@ def _card(found: Gathered, by_layer: dict[str, list[ResultRecord]], title: str) 
 
 
 def _test(records: Sequence[ResultRecord]) -> float:
+    """The test score of a layer, mean over seeds."""
     return fmean(record.primary_score for record in records)

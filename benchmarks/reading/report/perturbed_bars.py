@@ -1,4 +1,4 @@
-"""Scores on perturbed test clips as bars: a card for the mean over tasks and for each task, a group for each model."""
+"""Scores on perturbed test clips as bars: a card for the mean over tasks and one for each task, grouped by model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["perturbed_bars"]
 
 
 def perturbed_bars(found: Gathered) -> list[BarCard]:
-    """The cards of every protocol under which test clips were perturbed; none where there was none."""
+    """The cards of every protocol under which test clips were perturbed; an empty list without such records."""
     cards = []
     for each in robustness_of(found.records):
         if each.means:

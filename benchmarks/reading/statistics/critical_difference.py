@@ -1,4 +1,4 @@
-"""Many models over tasks by their ranks: Friedman's test, Iman and Davenport's, Nemenyi's critical difference.
+"""Ranks of many models over tasks: Friedman's test, Iman and Davenport's test, and Nemenyi's critical difference.
 
 Follows Demsar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7 (2006), section 3.2.2. Ranks
 need no common unit, so tasks of any metric count alike. Friedman's statistic is not corrected for ties, as in the
@@ -20,11 +20,11 @@ __all__ = ["RankTest", "critical_difference", "rank_test"]
 
 @dataclass(frozen=True)
 class RankTest:
-    """``models`` best first, with the mean of their ranks over tasks (1 is best).
+    """The models, best first, with the means of their ranks over tasks (1 is best), and the tests of the ranks.
 
-    ``chi2`` (k - 1 degrees of freedom) and ``f`` (k - 1 and (k - 1)(n - 1)) test that all models are alike. Two models
-    whose ranks differ by ``critical_difference`` or more are told apart at level ``alpha``; each of ``groups`` is a
-    largest run of models that are not.
+    ``chi2`` (k - 1 degrees of freedom) and ``f`` (k - 1 and (k - 1)(n - 1)) test the hypothesis that all k models are
+    alike over n tasks. Two models whose average ranks differ by ``critical_difference`` or more are told apart at level
+    ``alpha``; each of ``groups`` is a maximal run of models of which no two are.
     """
 
     models: tuple[str, ...]
@@ -40,7 +40,10 @@ class RankTest:
 
 
 def critical_difference(n_models: int, n_tasks: int, alpha: float = 0.05) -> float:
-    """By how much two average ranks must differ: q sqrt(k (k + 1) / (6 n)), q the Studentised range over sqrt(2)."""
+    """Nemenyi's critical difference of average ranks: q sqrt(k (k + 1) / (6 n)) for k models on n tasks.
+
+    q is the 1 - ``alpha`` quantile of the Studentised range of k groups, divided by sqrt(2).
+    """
     from scipy.stats import studentized_range
 
     q = studentized_range.ppf(1 - alpha, n_models, math.inf) / math.sqrt(2)
@@ -50,11 +53,13 @@ def critical_difference(n_models: int, n_tasks: int, alpha: float = 0.05) -> flo
 def rank_test(
     scores: np.ndarray, models: Sequence[str], *, maximise: Sequence[bool] | None = None, alpha: float = 0.05
 ) -> RankTest:
-    """Ranks the models on each task and tests the average ranks.
+    """The models' average ranks over tasks, and the tests of them.
 
     Args:
         scores: (n_tasks, n_models), each row in the unit of its task.
-        maximise: (n_tasks,) whether more is better; None for all.
+        models: (n_models,) names.
+        maximise: (n_tasks,) whether more is better; None: more is better on all tasks.
+        alpha: the level of the critical difference.
 
     Raises:
         DeloresError: fewer than two models or tasks, a score that is not a number, or a level outside (0, 1).
@@ -89,14 +94,14 @@ def _friedman(ranks: np.ndarray, n: int) -> tuple[float, float, float, float]:
     p = float(chi2.sf(statistic, k - 1))
     rest = n * (k - 1) - statistic
     if rest < 1e-9:
-        # All tasks agree on one order: F has no bound, so its tail is that of the permutations themselves.
+        # All tasks agree on one order: F is infinite, and its p-value is the probability of that, k!^(1 - n).
         return statistic, p, math.inf, float(math.exp((1 - n) * math.lgamma(k + 1)))
     ratio = (n - 1) * statistic / rest
     return statistic, p, ratio, float(f.sf(ratio, k - 1, (k - 1) * (n - 1)))
 
 
 def _runs(ranks: np.ndarray, distance: float) -> list[tuple[int, int]]:
-    """(start, end) of the largest runs of sorted ranks, two or more, whose ends differ by less than ``distance``."""
+    """(start, end) of the maximal runs of two or more sorted ranks whose ends differ by less than ``distance``."""
     found: list[tuple[int, int]] = []
     for start, rank in enumerate(ranks):
         end = int(np.searchsorted(ranks - rank, distance - 1e-12))

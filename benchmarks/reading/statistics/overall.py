@@ -1,4 +1,4 @@
-"""One number for a model over tasks, as papers and the leaderboard have it: s(m), the mean rank, the normalised score.
+"""One number for a model over tasks, as papers and the leaderboard give it: s(m), the mean rank, the normalised score.
 
 s(m) is the overall score of papers of 2024 to 2026: each task min-max normalised over the models that are compared,
 averaged over tasks, in per cent.
@@ -23,7 +23,7 @@ class Overall:
     Attributes:
         min_max: s(m), per cent; ``min_max_interval`` is Student's t over tasks.
         normalised: the leaderboard's normalised score, from -1 to 1.
-        rank: the mean over tasks of its rank, 1 the best; ``rank_interval`` is Student's t over tasks.
+        rank: the mean over tasks of the model's rank (1 is best); ``rank_interval`` is Student's t over tasks.
     """
 
     min_max: float | None = None
@@ -36,12 +36,12 @@ class Overall:
 def min_max_scores(scores: np.ndarray, maximise: Sequence[bool] | None = None) -> np.ndarray:
     """s(m) of each model, (n_models,) in per cent; NaN for a model without a score on every task.
 
-    Such a model does not count for the least and the largest score of a task either. A task on which all models
-    score the same tells them apart by nothing, and is left out.
+    The least and the largest score of a task are over the other models alone. A task on which all models score the
+    same is left out, for it does not tell them apart.
 
     Args:
         scores: (n_models, n_tasks), NaN where there is none.
-        maximise: of each task, whether more is better; None: of all.
+        maximise: (n_tasks,) whether more is better; None: more is better on all tasks.
 
     >>> min_max_scores(np.array([[50.0, 10.0], [75.0, 40.0], [100.0, 30.0]])).round(1).tolist()
     [0.0, 75.0, 83.3]
@@ -51,7 +51,7 @@ def min_max_scores(scores: np.ndarray, maximise: Sequence[bool] | None = None) -
 
 
 def min_max_intervals(scores: np.ndarray, maximise: Sequence[bool] | None = None) -> list[Interval | None]:
-    """The 95 % interval of s(m) of each model: Student's t over tasks, as that of the mean rank. None without one.
+    """The 95 % interval of s(m) of each model: Student's t over tasks; None where it is not defined.
 
     The least and the largest score of each task are taken as they are. Arguments are those of :func:`min_max_scores`.
 
@@ -77,10 +77,10 @@ def _normalised(scores: np.ndarray, maximise: Sequence[bool] | None) -> np.ndarr
 def mean_ranks(
     scores: np.ndarray, maximise: Sequence[bool] | None = None
 ) -> list[tuple[float, Interval | None] | None]:
-    """The mean rank over tasks of each model, and its 95 % interval: Student's t over tasks. Ties share their mean.
+    """The mean rank over tasks of each model, and its 95 % interval: Student's t over tasks.
 
-    None for a model without a score on every task; such a model is not ranked. Arguments are those of
-    :func:`min_max_scores`.
+    Equal scores share the mean of their ranks. None for a model without a score on every task, which is not ranked.
+    Arguments are those of :func:`min_max_scores`.
 
     >>> [found[0] for found in mean_ranks(np.array([[50.0, 10.0], [75.0, 40.0], [100.0, 30.0]]))]
     [3.0, 1.5, 1.5]
@@ -99,18 +99,18 @@ def mean_ranks(
 
 
 def _signed(scores: np.ndarray, maximise: Sequence[bool] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of which more is better, and which models have one on every task."""
+    """The scores, negated where lower is better; and (n_models,) bool, which models have one on every task."""
     scores = np.asarray(scores, dtype=np.float64)
     signs = np.where(np.ones(scores.shape[1], bool) if maximise is None else np.asarray(maximise, bool), 1.0, -1.0)
     return scores * signs, np.isfinite(scores).all(axis=1) & (scores.shape[1] > 0)
 
 
 def leaderboard_scores(by_column: Mapping[str, Mapping[str, float]], published: bool = False) -> dict[str, float]:
-    """The normalised score that each model would have on the leaderboard, added to it alone, as ``standings`` has it.
+    """The normalised score that each model would have on the leaderboard if it alone were added (see ``standings``).
 
     Args:
-        by_column: of each model, its scores from 0 to 1 by leaderboard column; one without any is left out.
-        published: the leaderboard's own models, too.
+        by_column: model -> leaderboard column -> score from 0 to 1; a model without scores is left out.
+        published: return the scores of the leaderboard's own models, too.
     """
     from benchmarks.reading.leaderboard.standings import compute_standings
 
@@ -126,7 +126,7 @@ def leaderboard_scores(by_column: Mapping[str, Mapping[str, float]], published: 
 def overall_of(
     models: Sequence[str], scores: np.ndarray, maximise: Sequence[bool], normalised: Mapping[str, float]
 ) -> list[Overall]:
-    """The figures of each model (a row of ``scores``); ``normalised`` holds the leaderboard's where they are known."""
+    """The figures of each model, which is a row of ``scores``; ``normalised`` has leaderboard scores where known."""
     found = []
     shares, intervals = min_max_scores(scores, maximise), min_max_intervals(scores, maximise)
     for model, share, interval, rank in zip(models, shares, intervals, mean_ranks(scores, maximise), strict=True):

@@ -1,4 +1,4 @@
-"""The critical-difference picture: average ranks on an axis, bars over models that are not told apart."""
+"""The critical-difference diagram: average ranks on an axis, and bars that join models that are not told apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["draw_ranks"]
 
 
 def draw_ranks(test: RankTest, path: str | Path) -> Path:
-    """Writes the picture as PNG, as in Demsar (2006), figure 1(a): the best models at the right."""
+    """Draws the diagram into a PNG file, as Demsar (2006), figure 1(a), with the best models at the right."""
     # Figure without pyplot: no display, no global state; it draws with Agg.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -56,7 +56,7 @@ def _draw_distance(axes: Any, test: RankTest, line: dict[str, Any]) -> None:
     """The critical difference as a length above the axis, from the worst rank."""
     k, distance = len(test.models), test.critical_difference
     text = f"CD = {distance:.2f} (Nemenyi, level {test.alpha:g}, {test.n_tasks} tasks)"
-    if distance <= k - 1:  # one longer than the axis tells nobody apart
+    if distance <= k - 1:  # a distance longer than the axis tells no models apart, and is not drawn
         axes.plot([k, k - distance], [-1.0, -1.0], linewidth=1.5, **line)
         for end in (k, k - distance):
             axes.plot([end, end], [-0.88, -1.12], linewidth=1.5, **line)

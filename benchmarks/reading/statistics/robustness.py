@@ -1,7 +1,7 @@
-"""What perturbing the test clips costs the same heads: their scores, and the paired difference to clean clips.
+"""Scores of the same heads on clean and on perturbed test clips, with the paired difference.
 
-The interval of the difference is the paired bootstrap over clips of :mod:`benchmarks.reading.statistics.compare`, with
-the perturbed and the clean predictions of one model in place of two models.
+The interval of the difference is the paired bootstrap over clips of :mod:`benchmarks.reading.statistics.compare`: the
+perturbed and the clean predictions of one model take the places of two models.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["Robustness", "Tested", "robustness_of"]
 
 @dataclass(frozen=True)
 class Tested:
-    """A score as printed (per cent where customary), and by how much it differs from that of the same clips, clean.
+    """A score in the unit that is printed (per cent for shares), and its difference to the score of the clean clips.
 
-    ``difference`` is perturbed less clean, ``low`` and ``high`` are the ends of its 95 % interval; all three are None
-    for clean clips, and where predictions are not there or a score is not a number.
+    ``difference`` is perturbed less clean, ``low`` and ``high`` are the ends of its 95 % interval. All three are None
+    for clean clips, where predictions were not saved, and where a score is NaN.
     """
 
     score: float
@@ -64,12 +64,12 @@ class Robustness:
 
 
 def robustness_of(records: Sequence[ResultRecord]) -> list[Robustness]:
-    """One for each protocol under which something was tested on perturbed clips, in the order of the records.
+    """The robustness under each protocol that has records with perturbed clips, in the order of the records.
 
-    Several seeds of a model, task and protocol are averaged, and compared seed by seed.
+    Seeds of one model, task and protocol are averaged, and compared seed by seed.
 
     Raises:
-        DeloresError: two records of one model, task, protocol and seed.
+        DeloresError: two records have one model, task, protocol and seed.
     """
     models = refuse_repeats(records)
     own: dict[str, dict[str, list[ResultRecord]]] = {}
@@ -127,7 +127,7 @@ def _of_perturbation(records: Sequence[ResultRecord], perturbation: str) -> list
 
 
 def _short_names(tasks: Sequence[str], task_of: dict) -> dict[str, str]:
-    """{task folder: its name}, with the mode where two tasks share the name."""
+    """Task folder -> the task's name, or the folder's name where two tasks share theirs."""
     names = [task_of[task].name for task in tasks]
     return {task: name if names.count(name) == 1 else task for task, name in zip(tasks, names, strict=True)}
 
@@ -149,7 +149,7 @@ def _tested(
 
 
 def _compared(views: Sequence[ResultRecord], clean: Sequence[ResultRecord], title: str) -> Comparison | None:
-    """The comparison, of the tasks that can be compared; None where there is none."""
+    """The comparison on the tasks that can be compared; None if there are none."""
     try:
         return compare_records(views, clean, protocol=title, swaps=1)  # the interval alone is shown: no p-value
     except DeloresError:
@@ -161,10 +161,12 @@ def _compared(views: Sequence[ResultRecord], clean: Sequence[ResultRecord], titl
 
 
 def _of(records: Sequence[ResultRecord], *tasks: str) -> list[ResultRecord]:
+    """The records of some tasks, given by folder."""
     return [record for record in records if record.task.folder_name in tasks]
 
 
 def _scaled(found: object, scale: float) -> tuple[float | None, float | None, float | None]:
+    """Difference, low and high of a comparison (or of one task in it) times ``scale``; three None without numbers."""
     if found is None:
         return None, None, None
     ends = [scale * float(getattr(found, name)) for name in ("difference", "low", "high")]

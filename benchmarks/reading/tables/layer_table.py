@@ -1,4 +1,4 @@
-"""Scores of a model's layers: the one that validation chooses, a table, a CSV file and a picture against depth."""
+"""Scores of a model's layers: the layer that validation chooses, a table, a CSV file and a picture against depth."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class LayerScores:
     """The layers of a model on a task, from the first to the last.
 
     Attributes:
+        layers: their names.
         validation, test: the primary score of each layer, mean over folds.
-        indicators: by name, a number for each layer that needs no labels.
+        indicators: name -> a number for each layer, computed without labels.
     """
 
     model: str
@@ -38,14 +39,14 @@ class LayerScores:
 
     @property
     def chosen(self) -> int | None:
-        """The number of the layer with the best validation score, the first of equals; None where all are NaN."""
+        """The index of the layer with the best validation score, the first of equals; None if all are NaN."""
         scores = np.array(self.validation) * (1 if self.maximise else -1)
         return None if np.isnan(scores).all() else int(np.nanargmax(scores))
 
     def correlation(self, indicator: str) -> float:
-        """Spearman's rank correlation of an indicator with how good the validation score is, over layers.
+        """Spearman's rank correlation of an indicator with the validation score, over layers.
 
-        NaN for fewer than three layers, or where either is the same in all.
+        The score is negated if lower is better. NaN for fewer than three layers, or where either is the same in all.
         """
         from scipy.stats import spearmanr
 
@@ -57,12 +58,12 @@ class LayerScores:
         return float(spearmanr(values[known], goodness[known]).statistic)
 
     def shown_test(self, every: bool) -> list[float | None]:
-        """The test score of the chosen layer alone, None for the others; of every layer where that is asked for."""
+        """The test score of the chosen layer, and None for the others; with ``every``, those of all layers."""
         return [value if every or number == self.chosen else None for number, value in enumerate(self.test)]
 
 
 def to_markdown(tables: Sequence[LayerScores], *, all_tests: bool = False) -> str:
-    """A table for each task: a row for each layer, and one with the correlations of the indicators."""
+    """Markdown: a table for each task, with a row for each layer, and one with the correlations of the indicators."""
     parts = []
     for scores in tables:
         heads = ["layer", "validation", "test", *scores.indicators]
@@ -83,7 +84,7 @@ def _figure(value: float | None) -> str:
 
 
 def to_csv(path: Path, tables: Sequence[LayerScores], *, all_tests: bool = False) -> None:
-    """Writes one row for each layer of each task, with every digit."""
+    """Writes a CSV file: a row for each layer of each task, with scores of full precision."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         names = list(tables[0].indicators)
@@ -102,7 +103,7 @@ def to_csv(path: Path, tables: Sequence[LayerScores], *, all_tests: bool = False
 
 
 def draw(path: Path, tables: Sequence[LayerScores]) -> None:
-    """Writes a picture (PNG): for each task the validation score against depth, and the indicators below it."""
+    """Writes a PNG file: for each task the validation score against depth, and the indicators below it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # no pyplot: a run leaves no global state behind
 

@@ -1,4 +1,4 @@
-"""Scores on clean and on perturbed test clips: a table over tasks and one for each task, and a picture."""
+"""Scores on clean and on perturbed test clips: a table of means over tasks, a table for each task, and a picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hear_delores.files import atomic_path
 __all__ = ["draw_robustness", "robustness_blocks", "robustness_tables"]
 
 CLEAN = "clean"
-#: What a perturbation's name ends in; what is before it names the kind, and the codec.
+#: The level at the end of a perturbation's name; what is left names the kind, and the codec.
 LEVEL = re.compile(r"[-0-9.k]+$")
 NOTE = (
     "The heads are trained and chosen on clean clips. In brackets: the 95 % interval of the difference to clean, over "
@@ -30,7 +30,7 @@ NOTE = (
 
 @dataclass(frozen=True)
 class _Part:
-    """One table of a protocol: the mean over tasks, or one task."""
+    """One table of a protocol: means over tasks, or one task. ``cells`` are by (model, perturbation); "" is clean."""
 
     title: str
     unit: str
@@ -52,7 +52,7 @@ def _parts(found: Robustness) -> list[_Part]:
 
 
 def robustness_tables(robustness: Sequence[Robustness]) -> list[TextTable]:
-    """Of each protocol the table of means over tasks, where there are several, and one for each task."""
+    """For each protocol, the table of means over tasks if there are several, and a table for each task."""
     found = []
     for each in robustness:
         for number, part in enumerate(_parts(each)):
@@ -83,7 +83,7 @@ def _text(cell: Tested | None, digits: int) -> str:
 
 
 def robustness_blocks(table: TextTable, console: Console) -> list[RichTable]:
-    """The table for a terminal, as blocks below one another, each with as many columns as fit."""
+    """The table for a terminal, cut into blocks of as many columns as fit its width, one below the other."""
     blocks, columns = [], list(range(1, len(table.heads)))
     unbounded = console.options.update(max_width=10_000)
     while columns:
@@ -109,7 +109,7 @@ def _rich(table: TextTable, columns: Sequence[int]) -> RichTable:
 
 
 def draw_robustness(path: str | Path, robustness: Sequence[Robustness]) -> Path:
-    """Writes a picture (PNG): scores of all models against the perturbations, a panel for each task and protocol."""
+    """Draws scores against the perturbations into a PNG file, with a panel for each task and protocol."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # no pyplot: a run leaves no global state behind
 
@@ -137,7 +137,7 @@ def draw_robustness(path: str | Path, robustness: Sequence[Robustness]) -> Path:
 
 
 def _panel(axes: Any, found: Robustness, part: _Part) -> None:
-    """Levels of one thing are joined; a dotted line goes on from each model's clean score."""
+    """Draws one task: a line joins the levels of a kind, and a dotted line marks each model's clean score."""
     names = ["", *found.perturbations]
     kinds = [LEVEL.sub("", name.partition(" (")[0]) for name in names]
     marks = "os^Dv<>P*X"

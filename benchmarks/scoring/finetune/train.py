@@ -62,7 +62,7 @@ class Finetune(Protocol[Clips]):
         shots: train on so many clips per class, drawn by ``seed``; None takes all.
         amp: autocast of the training steps: bfloat16, or float16 with loss scaling on a CUDA device that
             lacks it. Scores are always computed in float32.
-        control: ``shuffled`` permutes the labels of training and validation clips by ``seed``; None leaves them.
+        control: ``shuffled`` permutes the labels within training, validation and test by ``seed``; None keeps them.
     """
 
     name = "finetune"

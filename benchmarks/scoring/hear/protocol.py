@@ -47,7 +47,7 @@ class Hear(Protocol[Rows]):
         precision: ``float32``, or ``bfloat16`` for the matrix products of training and validation; the rest,
             and the test, stay in float32. ``auto`` times a product of the task's shape; the record says what it chose.
         shots: train on so many clips per class, drawn by the seed; None on all.
-        control: ``shuffled`` permutes the labels of training and validation clips by the seed; None leaves them.
+        control: ``shuffled`` permutes the labels within training, validation and test by the seed; None keeps them.
         grid_seed: the seed whose grid search every seed shares: its best point is trained on every fold with the random
             numbers of the run's own seed. None searches the grid anew for each seed, as heareval does.
     """

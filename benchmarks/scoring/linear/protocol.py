@@ -37,7 +37,7 @@ class Linear(Protocol[Rows]):
         solver: ``adam`` trains as said; ``logistic`` is scikit-learn's logistic regression, its C chosen on the
             validation split of each fold (see ``logistic.py``). The options of training are Adam's alone.
         shots: train on so many clips per class, drawn by ``seed``; None takes all.
-        control: ``shuffled`` permutes the labels of training and validation clips by ``seed``; None leaves them.
+        control: ``shuffled`` permutes the labels within training, validation and test by ``seed``; None keeps them.
     """
 
     name = "linear"

@@ -1,11 +1,11 @@
-"""Protocol ``attentive``: each class has a learnt query, which attends to the frames that tell of the class.
+"""Protocol ``attentive``: each class has a learnt query, by which the frames of a clip are weighted and averaged.
 
-The queries attend to the embeddings directly, without a projection of keys or queries, as in efficient probing
-(Psomas et al., Attention, Please! Revisiting Attentive Probing Through the Lens of Efficiency, ICLR 2026, arXiv
-2506.10178). There the queries are shared by all classes and values are projected; here each class has one query and
-is a linear function of what it has pooled. That is the attention of each class over time, with a sum of weights of 1,
-of Kong et al., Audio Set Classification with Attention Model: A Probabilistic Perspective, ICASSP 2018, arXiv
-1711.00927, before its sigmoid. Attention is the scaled dot product.
+The queries attend to the embeddings by the scaled dot product, without a projection of keys or queries, as in efficient
+probing (Psomas et al., Attention, Please! Revisiting Attentive Probing Through the Lens of Efficiency, ICLR 2026, arXiv
+2506.10178). There, all classes share the queries, and values are projected. Here, each class has one query, and its
+logit is a linear function of the embedding that the query has pooled: attention over time for each class, with weights
+whose sum is 1, as in Kong et al., Audio Set Classification with Attention Model: A Probabilistic Perspective, ICASSP
+2018, arXiv 1711.00927, but before the sigmoid.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Attentive", "AttentiveHead"]
 
 
 class AttentiveHead(PoolingHead):
-    """``queries`` (n_labels, d) begin at zero: the classifier is a linear layer on the mean frame until it learns."""
+    """``queries`` (n_labels, d) begin at zero: before training, the classifier is a linear layer on the mean frame."""
 
     def __init__(self, mean: torch.Tensor, scale: torch.Tensor, n_labels: int) -> None:
         super().__init__(mean, scale)
@@ -35,7 +35,7 @@ class AttentiveHead(PoolingHead):
         """For class c: w_c . sum_t a_ct x_t + b_c with a_c = softmax over time of q_c . x_t / sqrt(d)."""
         similarity = frames @ self.queries.T / math.sqrt(frames.shape[-1])  # (n, t, n_labels)
         attention = similarity.masked_fill(~mask[..., None], -math.inf).softmax(dim=1)
-        # w_c is taken of each frame, not of the n_labels pooled embeddings of a clip: the same with less memory.
+        # w_c is applied to each frame and not to the n_labels pooled embeddings of a clip: equal, with less memory.
         return (attention * (frames @ self.linear.weight.T)).sum(dim=1) + self.linear.bias
 
 
@@ -46,10 +46,11 @@ class Attentive(PoolingProbe):
     name = "attentive"
 
     def standardisation(self, train: Frames) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and deviation of the training clips' mean frames: what the classifier first is a function of.
+        """Mean and scale (d,): mean and deviation of the training clips' mean frames.
 
-        By the deviation of single frames, means over many of them would be so small that the epochs do not suffice. The
-        deviation is at least a hundredth of that of frames: some dimensions may have the same mean in all clips.
+        The classifier begins as a function of mean frames. Divided by the deviation of single frames, these would be so
+        small that ``max_epochs`` do not suffice. The scale is at least a hundredth of the deviation of single frames,
+        for some dimensions may have the same mean in all clips.
         """
         mean, scale = standardisation(ClipMeans(train))
         return mean, torch.maximum(scale, super().standardisation(train)[1] / 100)

@@ -1,4 +1,4 @@
-"""What the pooling protocols share: options, training as under ``linear``, frames standardised by those of training."""
+"""The base of the pooling protocols: their options, training as under ``linear``, and standardisation of frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["PoolingHead", "PoolingProbe"]
 
 
 class PoolingHead(nn.Module):
-    """Padded frames -> logits (n, n_labels). mean and scale (d,) standardise frames, and are buffers."""
+    """Padded frames -> logits (n, n_labels). The buffers ``mean`` and ``scale`` (d,) standardise the frames."""
 
     mean: torch.Tensor
     scale: torch.Tensor
@@ -32,12 +32,12 @@ class PoolingHead(nn.Module):
         self.register_buffer("scale", scale)
 
     def forward(self, padded: Padded) -> torch.Tensor:
-        """Logits (n, n_labels) float32 of ``padded``: embeddings (n, t, d), mask (n, t)."""
+        """Logits (n, n_labels) float32 of ``padded``: embeddings (n, t, d) float32, mask (n, t) bool."""
         frames, mask = padded
         return self.pooled((frames - self.mean) / self.scale, mask)
 
     def pooled(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Logits (n, n_labels) of standardised frames (n, t, d), those outside ``mask`` (n, t) without effect."""
+        """Logits (n, n_labels) of standardised frames (n, t, d); where ``mask`` (n, t) is False they do not count."""
         raise NotImplementedError
 
 
@@ -45,7 +45,7 @@ class PoolingHead(nn.Module):
 class PoolingProbe(Protocol[Frames]):
     """Adam at ``lr`` over shuffled batches of ``batch_size`` clips for ``max_epochs`` epochs, as under ``linear``.
 
-    Every epoch is validated. ``patience``: stop after so many without a better one; None runs all.
+    Every epoch is validated. ``patience``: stop after so many epochs without a better one; None runs all.
     """
 
     takes_events: ClassVar[bool] = False
@@ -68,11 +68,11 @@ class PoolingProbe(Protocol[Frames]):
             require_integer(concern, "patience", self.patience)
 
     def head(self, mean: torch.Tensor, scale: torch.Tensor, n_labels: int) -> PoolingHead:
-        """The classifier before training; draws from torch's random state."""
+        """The classifier before training, initialised from torch's random state."""
         raise NotImplementedError
 
     def standardisation(self, train: Frames) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and scale (d,) that frames are standardised by: those of all training frames."""
+        """Mean and scale (d,) for the frames: mean and deviation of all training frames."""
         return standardisation(train)
 
     def fit(self, fold: Fold[Frames]) -> Fitted:
@@ -83,7 +83,7 @@ class PoolingProbe(Protocol[Frames]):
         )
 
     def predict(self, fitted: Fitted, rows: Frames, fold: Fold[Frames]) -> torch.Tensor:
-        """Logits."""
+        """Logits (n, n_labels) of the clips."""
         head = self.head(fitted.state["mean"], fitted.state["scale"], rows.targets.shape[1])
         head.load_state_dict(fitted.state)
         return predict(head.to(rows.device), rows)

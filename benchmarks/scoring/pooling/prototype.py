@@ -1,8 +1,8 @@
-"""Protocol ``prototype``: learnt prototypes of -1 and +1, each found where in the clip it is nearest.
+"""Protocol ``prototype``: learnt prototypes with entries -1 and +1, each compared with the nearest frame of a clip.
 
 The binarised prototypical probe of Rauch et al., Unmute the Patch Tokens: Rethinking Probing in Multi-Label Audio
-Classification, ICLR 2026, arXiv 2509.24901: 20 prototypes per class, shared by all classes; the cosine with every
-embedding of the clip, the largest over them, and a linear layer on these.
+Classification, ICLR 2026, arXiv 2509.24901: 20 prototypes per class, which all classes share; for each of them, the
+largest cosine over the embeddings of the clip; and a linear layer on these cosines.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from hear_delores.settings import require_integer
 
 __all__ = ["Prototype", "PrototypeHead", "binarised"]
 
-#: Deviation of the real values behind the signs before training: some twenty steps of Adam at 1e-3 change a sign.
+#: Deviation of the prototypes' real values before training: some twenty steps of Adam at 1e-3 change a sign.
 SPREAD = 0.02
 
 
 def binarised(values: torch.Tensor) -> torch.Tensor:
-    """-1 or +1 by sign (0 is +1); its gradient is passed through to ``values`` as it is (straight-through)."""
+    """The signs -1 and +1 of ``values`` (0 is +1); the gradient passes unchanged (straight-through estimator)."""
     signs = torch.where(values >= 0, 1.0, -1.0)
     return signs + values - values.detach()
 
 
 class PrototypeHead(PoolingHead):
-    """``prototypes`` (n, d) are the real values behind the signs."""
+    """``prototypes`` (n_prototypes, d) are real values, of which the logits use the signs."""
 
     def __init__(self, mean: torch.Tensor, scale: torch.Tensor, n_prototypes: int, n_labels: int) -> None:
         super().__init__(mean, scale)
@@ -37,7 +37,7 @@ class PrototypeHead(PoolingHead):
         self.linear = nn.Linear(n_prototypes, n_labels)
 
     def pooled(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """W s + b with s_j = max over time of cos(x_t, sign(p_j)); the length of a sign vector is sqrt(d)."""
+        """W s + b with s_j = max over time of cos(x_t, sign(p_j)), where |sign(p_j)| = sqrt(d)."""
         directions = nn.functional.normalize(frames, dim=-1)
         cosines = directions @ binarised(self.prototypes).T / math.sqrt(frames.shape[-1])  # (n, t, n_prototypes)
         return self.linear(cosines.masked_fill(~mask[..., None], -math.inf).amax(dim=1))

@@ -1,7 +1,7 @@
-"""An event task of a ``labels.csv``: its sounds, at random times, over its backgrounds.
+"""An event task made from a ``labels.csv``: its sounds are mixed into its backgrounds at random times.
 
-The labels are as precise as the sounds' ends: each sound is cut to its first active part, and its times are whole
-milliseconds. Sounds and backgrounds stay in their splits.
+An event begins and ends with the active part of its sound, to 20 ms; its times are whole milliseconds. Sounds and
+backgrounds stay in their splits.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ BACKGROUND = "background"
 """The label of the clips that sounds are mixed into."""
 SECONDS = 10.0
 SHARES = {"train": 0.5, "valid": 0.2}  # of the mixtures; the rest is for testing
-SOUNDS = (5, 9)  # tried in a mixture: those that would overlap are left out
+SOUNDS = (5, 9)  # so many are drawn for a mixture; those that would overlap are left out
 SNR_DB = (0.0, 12.0)
 LEVEL = 0.02  # root mean square of the background
 SILENT = 1e-4  # root mean square below which a recording is silent: -80 dB of full scale
-SHORTEST, LONGEST = 0.12, 2.0  # seconds of a sound
-APART_MS = 150  # between two sounds
-FRAME_MS, ACTIVE_DB, GAP_FRAMES = 20, 30, 3
+SHORTEST, LONGEST = 0.12, 2.0  # of a sound, in seconds
+APART_MS = 150  # the least gap between two sounds
+FRAME_MS, ACTIVE_DB, GAP_FRAMES = 20, 30, 3  # active frames at most GAP_FRAMES apart belong to one part
 SEED = 2022
 
 
@@ -50,18 +50,22 @@ def prepare(
 ) -> PrepareReport:
     """Writes ``<out>/<name>-1-full/``, an event task of ``count`` mixtures of 10 s.
 
-    Half of them are for training, a fifth for validation, the rest for testing. Five to nine sounds are placed in
-    each, at signal-to-noise ratios of 0 to 12 dB, 150 ms or more apart. A sound is cut to its first active part (within
-    30 dB of its loudest 20 ms, gaps of up to 60 ms bridged). Left out is one that is then shorter than 0.12 s or longer
-    than 2 s, or silent (below -80 dB of full scale), and a background whose first 10 s are silent. The same CSV gives
-    the same task, to the bit.
+    Half of them are for training, a fifth for validation, the rest for testing. For each, five to nine sounds are
+    drawn, at random times and signal-to-noise ratios of 0 to 12 dB; one less than 150 ms from another is left out. A
+    sound is cut to its first active part (within 30 dB of its loudest 20 ms, gaps of up to 40 ms bridged). It is not
+    used if it is then shorter than 0.12 s or longer than 2 s, or silent (below -80 dB of full scale); nor is a
+    background whose first 10 s are silent. The same CSV gives the same task, to the bit.
 
     Args:
-        source: a CSV with the columns file,label,split[,group]; clips with the label "background" are backgrounds.
+        source: a CSV with the columns file,label,split[,group], or the folder that holds it as ``labels.csv``; clips
+            with the label "background" are backgrounds.
+        out: the folder that the task folder is written into.
+        name: of the task.
         audio_dir: where the files are; by default beside the CSV.
+        sample_rate: of the mixtures, in Hz.
 
     Raises:
-        DeloresError: a line, a split or a file is unfit, or a split lacks sounds of a label or backgrounds.
+        DeloresError: a line, a split or a file does not fit, or a split lacks backgrounds or the sounds of a label.
     """
     if count < 10:
         raise DeloresError(f"{name}: expected at least 10 mixtures, so that each split has some, but got {count}")
@@ -93,14 +97,14 @@ def prepare(
 
 @dataclass
 class _Material:
-    """What the mixtures of a split are made of, at the task's sample rate."""
+    """The sounds, by label, and the backgrounds of a split, (n_samples,) each at the task's sample rate."""
 
     sounds: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     backgrounds: list[np.ndarray] = field(default_factory=list)
 
 
 def _material(table: Path, folder: Path, sample_rate: int) -> tuple[dict[str, _Material], list[str]]:
-    """The sounds and backgrounds of each split, and the files that were left out."""
+    """The sounds and backgrounds of each split, and the files that were left out, with the reason."""
     rows = read_labels(table)
     if folds := sorted({row.split for row in rows} - set(TVT_SPLITS)):
         raise DeloresError(f"{table}: mixtures need the splits train, valid and test, but got {folds[0]}")
@@ -138,7 +142,7 @@ def _material(table: Path, folder: Path, sample_rate: int) -> tuple[dict[str, _M
 
 
 def active_part(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The first stretch of (n_samples,) ``audio`` within 30 dB of its loudest 20 ms; empty when it is silent."""
+    """The first stretch of ``audio`` (n_samples,) within 30 dB of its loudest 20 ms; empty if the audio is silent."""
     size = sample_rate * FRAME_MS // 1000
     frames = audio[: len(audio) // size * size].reshape(-1, size).astype(np.float64)
     level = np.sqrt(np.square(frames).mean(axis=1))
@@ -160,7 +164,7 @@ def _mixtures(split: str, count: int, material: _Material, sample_rate: int) -> 
 def _mixture(
     draw: np.random.Generator, material: _Material, sample_rate: int
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """10 s of background with sounds, below full scale, and its events in the order of their starts."""
+    """10 s of background with sounds, (n_samples,) below full scale, and its events in the order of their starts."""
     background = material.backgrounds[draw.integers(len(material.backgrounds))]
     mixture = np.resize(background, round(SECONDS * sample_rate))
     mixture = mixture * (LEVEL / rms(mixture))
@@ -179,5 +183,5 @@ def _mixture(
 
 
 def rms(audio: np.ndarray) -> float:
-    """The root mean square."""
+    """The root mean square of the samples."""
     return float(np.sqrt(np.square(audio, dtype=np.float64).mean()))

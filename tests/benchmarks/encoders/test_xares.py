@@ -32,6 +32,14 @@ class Wrong(Small):
     def forward(self, audio):
         return super().forward(audio)[:, ::2]
 
+class Flat(Small):
+    def forward(self, audio):
+        return super().forward(audio).mean(dim=1)
+
+class Pair(Small):
+    def forward(self, audio):
+        return super().forward(audio), None
+
 not_a_class = 3
 """
 
@@ -72,6 +80,8 @@ def test_options_and_short_sounds(file: Path, noise: np.ndarray) -> None:
         ("Smal", "has no class 'Smal'. Did you mean 'Small'"),
         ("not_a_class", "has no class 'not_a_class'"),
         ("Wrong", r"Wrong returns (1, 40, 8) for 2 s of audio; expected about (1, 80, 8)"),
+        ("Flat", "Flat returns (1, 8) for 2 s of audio; expected about (1, 80, 8)"),
+        ("Pair", "Pair returns tuple for 2 s of audio; expected about (1, 80, 8)"),
         ("Small?scal=2", "unexpected keyword argument 'scal'"),
     ],
 )

@@ -236,6 +236,8 @@ def test_a_folder_and_its_licence(make: Pool, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "mine" / "deep" / "a.wav", BELL, 16000)
     _, rows = make("sources:\n  - {name: own, kind: folder, path: mine, licence: CC0-1.0}\n")
     assert [(row["original"], row["licence"], row["package"]) for row in rows] == [("deep/a.wav", "CC0-1.0", "")]
+    _, rows = make("sources:\n  - {name: own, kind: folder, path: mine, licence: CC-BY-4.0}\n")  # the recipe was wrong
+    assert [row["licence"] for row in rows] == ["CC-BY-4.0"]
 
 
 def test_a_pool_within_its_own_source_is_no_source_of_itself(make: Pool, tmp_path: Path) -> None:

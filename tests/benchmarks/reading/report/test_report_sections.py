@@ -16,6 +16,7 @@ from benchmarks.reading.statistics.matrix import compare_all
 from benchmarks.reading.statistics.overall import min_max_scores
 from benchmarks.reading.statistics.robustness import robustness_of
 from benchmarks.results.format import FoldPredictions, ModelInfo, PerturbedFold, PerturbedResult, ResultRecord
+from benchmarks.results.label import option_suffix
 from benchmarks.results.record import load_record, save_record
 
 SECTIONS = ('id="overall"', 'id="robustness"', 'id="layers"')
@@ -107,9 +108,9 @@ def test_layers_are_grouped_and_validation_chooses(saved: Make, make_fold: Make)
     records = []
     for layer, (validation, skill) in enumerate(((0.4, 3.0), (0.9, 1.0), (0.6, 2.0))):
         record = saved({"test": make_fold(40, skill, layer)}, weights=f"{layer}" * 64)
-        model = ModelInfo(
-            label=f"w-layer={layer}", module="hf:w", options={"layer": str(layer)}, weights_hash=f"{layer}" * 64
-        )
+        options = {"layer": str(layer), "seed": "1"}  # the seed is no layer, though layer 1 has its number
+        label = "w" + option_suffix(options)
+        model = ModelInfo(label=label, module="hf:w", options=options, weights_hash=f"{layer}" * 64)
         folds = [record.folds[0].model_copy(update={"validation_score": validation})]
         changed = record.model_copy(update={"model": model, "folds": folds})
         changed._folder = record.folder
