@@ -66,6 +66,10 @@ READY = {
             _OURS, weights="delores-m-1024", options="scene=, timestamp=, precision=float32",
         ),
         Ready(
+            "delores-m-free", "hear_delores", "a DeLoRes-M like the shipped one, of audio that anyone can have", 16000,
+            1792, 1536, _OURS, weights="delores-m-free", options="scene=, timestamp=, precision=float32",
+        ),
+        Ready(
             "delores-s-1024", "hear_delores", "the shipped DeLoRes-S", 16000, 1792, 1536,
             _OURS, weights="delores-s-1024", options="scene=, timestamp=, precision=float32",
         ),

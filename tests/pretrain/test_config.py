@@ -11,6 +11,7 @@ from hear_delores.errors import DeloresError
 from pretrain.config import PretrainConfig, config_to_dict, config_to_yaml, list_presets, load_config
 
 PRESETS = [
+    "delores-m-free",
     "delores-m-released",
     "delores-m-shipped",
     "delores-m-small",

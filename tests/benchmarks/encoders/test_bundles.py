@@ -88,7 +88,7 @@ def test_weights_of_a_file_and_random_ones(small_bundle: Callable[..., Any], noi
         ("torchaudio:SMALL@nowhere.pth", "there is no nowhere.pth"),
         (f"torchaudio:SMALL@{file}?seed=1", "expected weights or a seed, got both"),
         ("torchaudio:SMAL", "no encoder called 'SMAL'. Did you mean 'SMALL'"),
-        ("torchaudio:VGGISH", "torchaudio has taken VGGISH out"),
+        ("torchaudio:VGGISH", "torchaudio no longer has VGGISH"),
         ("torchaudio:SMALL?layer=3", "expected layer to be -1, 0 to 2, mean or all; got 3"),
     ):
         with pytest.raises(DeloresError) as caught:
