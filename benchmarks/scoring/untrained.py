@@ -36,14 +36,14 @@ def untrained_line(tested: Sequence[TestedFold], tried: Sequence[Fitted]) -> str
     maximise = METRICS[metric].maximise
     heads = [(head, tested[0]) for head in tried] + [(fold.head, fold) for fold in tested[1 if tried else 0 :]]
     reached = [
-        math.isnan(head.validation_score) or _chance(fold).holds(head.validation_score, maximise)
+        not math.isfinite(head.validation_score) or _chance(fold).holds(head.validation_score, maximise)
         for head, fold in heads
     ]
     if not all(reached):
         return ""
     ends = [_chance(fold).high if maximise else _chance(fold).low for fold in tested]
-    scores = [head.validation_score for head, _ in heads if not math.isnan(head.validation_score)]
-    best = f"the best has {(max if maximise else min)(scores):.3f}" if scores else "no score is a number"
+    scores = [head.validation_score for head, _ in heads if math.isfinite(head.validation_score)]
+    best = f"the best has {(max if maximise else min)(scores):.3f}" if scores else "none has a score"
     reach = f"guesses reach {(max if maximise else min)(ends):.3f}"
     return f"not trained: every head ({len(heads)}) is at chance on validation in {metric}; {best}, {reach}"
 

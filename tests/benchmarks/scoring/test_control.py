@@ -18,8 +18,10 @@ from benchmarks.reading.statistics.record_chance import record_chance
 from benchmarks.results.format import ResultRecord
 from benchmarks.results.record import load_predictions, load_record
 from benchmarks.scoring.control import with_shuffled_labels
-from benchmarks.scoring.fold import Fold
+from benchmarks.scoring.fold import Fold, TestedFold
 from benchmarks.scoring.score import score_embeddings
+from benchmarks.scoring.untrained import untrained_line
+from benchmarks.scoring.work import Fitted
 from hear_delores.errors import DeloresError
 
 QUICK = {"hear": {"grid": "faster", "grid_points": 2}, "linear": {"max_epochs": 3, "lr": 0.1}, "knn": {}}
@@ -159,6 +161,19 @@ def test_heads_that_learnt_nothing_say_so_in_one_line(tmp_path: Path, protocol: 
         np.ones_like(rows).tofile(alike / f"{split}.embeddings.npy")
     record = score_embeddings(alike, protocol=protocol, results_dir=tmp_path / "r", **QUICK[protocol])
     assert record.untrained == "not trained: every head gives all test clips the same answer"
+
+
+def test_heads_that_predict_no_event_have_no_score() -> None:
+    chance = Chance(level=0.1, constant=0.0, low=0.05, high=0.16)
+    tested = TestedFold(
+        split_names={}, n_train_rows=4, head=Fitted("fold-00", validation_score=-np.inf), scores={}, loss=0.0,
+        probabilities=np.random.default_rng(0).random((4, 2)), targets=np.zeros((4, 2)), events=None, truth=None,
+        missing_files=(), chance={"event_onset_200ms_fms": chance}, validation_chance=chance,
+    )  # fmt: skip
+    assert untrained_line([tested], [tested.head]) == (
+        "not trained: every head (1) is at chance on validation in event_onset_200ms_fms; none has a score, "
+        "guesses reach 0.160"
+    )
 
 
 def test_seeds_that_share_a_grid_train_its_best_point_with_their_own_numbers(tmp_path: Path) -> None:
